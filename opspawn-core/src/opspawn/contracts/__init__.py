@@ -1,0 +1,1 @@
+"""What plugin authors implement, and the records that cross between the layers. Protocols and records, no behaviour."""

@@ -1,0 +1,73 @@
+"""The record of what happened: one journal line, and the fleeting deltas between the lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+
+#: Every type of event that Opspawn itself writes, with its meaning. `RunContext.emit` adds types of its own ("custom.…").
+EVENT_TYPES: dict[str, str] = {
+    "task.accepted": "The task is durably known. data: handler, input.",
+    "task.claimed": "A worker took the task; written by the store within the claim. data: worker, token, deliveries.",
+    "task.waiting": "The task parked: it waits for children or time and holds no slot. data: for.",
+    "task.released": "A worker that stops gave the task back; costs no attempt.",
+    "task.retry": "An attempt failed and another will follow. data: error, attempt, delay_s, key (the failed step).",
+    "task.postponed": "A provider asked to come back later; costs no attempt. data: delay_s.",
+    "task.succeeded": "Terminal. The result is in the task's record.",
+    "task.failed": "Terminal. data: error, attempt.",
+    "task.cancelled": "Terminal.",
+    "task.paused": "The task waits for an operator. data: error.",
+    "task.in_doubt": "A `once` effect may or may not have happened; waits for a decision. data: key, name, arguments.",
+    "task.resolved": "Somebody decided about a step in doubt. data: key, outcome (happened, again, fail), result.",
+    "cancel.requested": "Somebody asked to cancel; the claimer unwinds, children first.",
+    "child.spawned": "A child task was made, in one commit with the child. data: key, child, digest.",
+    "child.ended": "Inbox: a child reached its end. data: child, state, result, error.",
+    "step.started": "The intent of a `once` effect, before it begins. data: key, name, digest, arguments.",
+    "step.done": "A step's result. data: key, kind, name, digest, result, duration_s.",
+    "step.failed": "A step failed for good. data: key, kind, name, digest, error, duration_s.",
+    "step.retry": "A try of a step failed and it will be tried again. data: key, try, error, until (epoch seconds).",
+    "timer.set": "A sleep began. data: key, until (epoch seconds).",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to append; the store adds position, time, agent and session.
+
+    `data` is a JSON object. `error_type` is set where the event tells of an error, so that logs can filter by it.
+    """
+
+    type: str
+    data: dict[str, Any] = field(default_factory=dict)
+    level: Level = "info"
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a journal.
+
+    `position` is unique in the store and grows in commit order: within a task and, for `tail`, over all tasks.
+    `time` is the store's clock, aware UTC. `agent` and `session` are those of the task.
+    """
+
+    position: int
+    task: str
+    time: datetime
+    type: str
+    data: dict[str, Any]
+    level: Level = "info"
+    error_type: str | None = None
+    agent: str | None = None
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDelta:
+    """A piece of a stream: best effort, coalesced, never journaled. `data` is what the run context published."""
+
+    task: str
+    data: dict[str, Any]

@@ -1,0 +1,91 @@
+"""The named records that hooks return. Behaviour lives on what their factories make."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from opspawn.contracts.model import ModelProvider
+from opspawn.contracts.planner import Planner
+from opspawn.contracts.store import Store
+from opspawn.contracts.tool import Tool
+from opspawn.contracts.transport import Host, Transport
+from opspawn.contracts.waker import Waker
+
+#: The version of the plugin API that this core offers. A plugin module may declare `OPSPAWN_PLUGIN_API = ">=1,<2"`.
+PLUGIN_API = 1
+
+
+class PluginConfig(BaseModel):
+    """The base of every plugin's section `[plugins.NAME]`: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlugin:
+    """A model provider; users write `model = "NAME:model"`. `open` imports the driver and makes the provider, once per process."""
+
+    name: str
+    open: Callable[[Any], ModelProvider]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerPlugin:
+    """A planner; users write `planner="NAME"`. `open` makes the planner, once per process."""
+
+    name: str
+    open: Callable[[Any], Planner]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPlugin:
+    """A tool; users write `tools=["NAME"]`, where NAME is that of the tool which `open` makes."""
+
+    name: str
+    open: Callable[[Any], Tool]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlugin:
+    """A store; users write `store = "NAME"`. `open` gets the section and the folder for data, and gives an open store.
+
+    Raises (from `open`): StoreUnusable, with the remedy.
+    """
+
+    name: str
+    open: Callable[[Any, str], Awaitable[Store]]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WakerPlugin:
+    """A waker; users write `waker = "NAME"`."""
+
+    name: str
+    open: Callable[[Any], Awaitable[Waker]]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportPlugin:
+    """A way in; users write `transports = ["NAME"]`. `open` imports what it needs; nothing of it is imported before."""
+
+    name: str
+    open: Callable[[Host, Any], Transport]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+PluginRecord = ModelPlugin | PlannerPlugin | ToolPlugin | StorePlugin | WakerPlugin | TransportPlugin

@@ -1,0 +1,131 @@
+"""The run context: the only way in which planners, workflows and functions act, so that every act can be durable."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from opspawn.contracts.model import Message, ModelResponse, ToolCall
+from opspawn.contracts.tool import Effect, Tool, ToolResult
+
+
+class RunContext(Protocol):
+    """What plain async code acts through.
+
+    In memory each call simply happens. In a durable run each call has a key (scope + name + ordinal within the scope); its
+    result is journaled, and after a crash the code runs again from the top while every recorded call answers from the journal.
+    Therefore: no effect, clock or chance outside `ctx`, and the same order of calls within a scope for the same recorded results.
+
+    A second call of the same name in flight in one scope is refused: give it a `key`, or use `gather`, which opens a scope per branch.
+    """
+
+    @property
+    def input(self) -> Any:
+        """What the run was started with."""
+        ...
+
+    @property
+    def task(self) -> str | None:
+        """The task's id, or None in memory."""
+        ...
+
+    @property
+    def session(self) -> str | None:
+        """The session's id, if the run has one."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent, workflow or function that runs."""
+        ...
+
+    async def step(
+        self, name: str, fn: Callable[..., Any], *args: Any, effect: Effect = "idempotent", key: str | None = None
+    ) -> Any:
+        """Run any function (async, or a plain one, which runs in a thread) once and record its JSON result."""
+        ...
+
+    async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
+        """Run branches at once, each in a scope of its own; results in order. The first failure cancels the others."""
+        ...
+
+    async def spawn(self, handler: str, input: Any = None, *, key: str | None = None, timeout_s: float | None = None) -> Any:
+        """Run a child task ("agent/NAME", "workflow/NAME", "function/NAME") and return its result; holds no slot while waiting.
+
+        Raises:
+            StepFailed: the child failed or was cancelled; carries the child's error.
+            NotFound: no such handler.
+        """
+        ...
+
+    async def sleep(self, seconds: float, *, key: str | None = None) -> None:
+        """Wait; a long wait holds no slot and survives a restart."""
+        ...
+
+    async def now(self) -> datetime:
+        """The time, aware UTC, as it was at the first run of this call."""
+        ...
+
+    async def random(self) -> float:
+        """A number in [0, 1), the same on every replay."""
+        ...
+
+    async def emit(self, name: str, data: dict[str, Any] | None = None) -> None:
+        """Journal an event of your own, of type "custom.NAME", once."""
+        ...
+
+    async def call(
+        self,
+        tool: Tool,
+        arguments: dict[str, Any],
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Call one tool outside a model's conversation and return its value.
+
+        Raises:
+            ToolError: the tool failed. InvalidInput: the arguments do not fit. StepTimeout: it ran too long.
+        """
+        ...
+
+
+class AgentContext(RunContext, Protocol):
+    """The run context of an agent: a model and tools besides. This is what a planner gets."""
+
+    @property
+    def instructions(self) -> str:
+        """The agent's instructions, as text."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """The tools that the agent may use."""
+        ...
+
+    @property
+    def max_steps(self) -> int:
+        """How many model calls a planner may make before it raises `StepLimit`; at least 1."""
+        ...
+
+    async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
+        """One model call with the agent's model; `tools` defaults to the agent's. Deltas stream to listeners, the answer is recorded.
+
+        Transient failures and rate limits are retried here; what comes out is final.
+
+        Raises:
+            ModelError: the provider refused or kept failing.
+        """
+        ...
+
+    async def act(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        """Carry out tool calls, in parallel, and return their results in order.
+
+        A failing tool, wrong arguments, an unknown tool or a malformed call gives a result with `is_error` that tells
+        the model in words; only `Halt` and cancellation come out as exceptions.
+        """
+        ...
+
+
+Handler = Callable[[RunContext], Awaitable[Any]]

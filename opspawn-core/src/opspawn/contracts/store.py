@@ -1,0 +1,301 @@
+"""Where truth lives: records, journals and claims. Domain rules live above, in `opspawn.ops`.
+
+Rules that every store keeps, whatever its technology:
+
+* A `Batch` is applied whole or not at all, in the order of its operations. `Conflict` means: nothing was applied.
+* Only the store's clock counts. Times in a batch are offsets in seconds, resolved inside the commit.
+* `Task.version` is raised by every `Put` of the task and guards read-modify-write.
+  `Task.token` is raised by a claim and by whatever ends a claim, and is the fence: a `Put` or `Append` that carries a
+  token is refused with `Conflict` unless it equals the task's current token. `Append`, `Wake` and `renew` raise neither.
+* A terminal task never changes: a `Put` on it is a `Conflict`; an `Append` without token and a `Wake` do nothing.
+* A `Wake` raises `Task.wakes`, which no `Put` writes. A task put as `waiting` with `wake_at=n` is due at once when
+  `wakes >= n`, or when an urgent wake arrived that `wakes_seen` does not cover yet; so nothing is lost between looking and parking.
+* A running task whose lease ended is due, like any other: a dead worker's tasks come back without a leader. A claim of such a
+  task raises `deliveries`; a task that was given back by a `Put` starts again with the `deliveries` that the `Put` carries.
+* The journal order of a task is its commit order. `tail` never shows an event before all earlier positions are decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from opspawn.contracts.events import Event, NewEvent, TaskDelta
+
+
+class TaskState(StrEnum):
+    """`running` needs a live lease; `waiting` parks for children or time; `paused` and `in_doubt` wait for a human."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    IN_DOUBT = "in_doubt"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the task has ended for good."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The one unit of durable work.
+
+    The first group is written by `ops` through `Put`; the second belongs to the store, and a `Put` never writes it.
+
+    Attributes:
+        handler: what runs, as "agent/NAME", "workflow/NAME" or "function/NAME". Queue and handler are its lane.
+        input, result: any JSON. error: `{"type", "message", ...}` of a task that failed, is paused or in doubt.
+        priority: a head start in a claim's order of 60 s per unit; negative to stand back.
+        attempt: failures of the task so far. deliveries: consecutive claims that were lost without a finished step.
+        due: when it may be claimed; None is never. Queued: when it may start; running: when its lease ends.
+    """
+
+    id: str
+    handler: str
+    root: str
+    queue: str = "default"
+    state: TaskState = TaskState.QUEUED
+    priority: int = 0
+    parent: str | None = None
+    agent: str | None = None
+    session: str | None = None
+    input: Any = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+    attempt: int = 0
+    max_attempts: int = 3
+    timeout_s: float | None = None
+    deliveries: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    retry_of: str | None = None
+
+    version: int = 0
+    token: int = 0
+    wakes: int = 0
+    owner: str | None = None
+    due: datetime | None = None
+    created: datetime | None = None
+    updated: datetime | None = None
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Anything else that is kept by kind and id (an idempotency key, a pinned workflow): a JSON object with a version."""
+
+    kind: str
+    id: str
+    data: Mapping[str, Any]
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a record whole.
+
+    Args:
+        expect: the version that must stand in the store; 0 means it must not exist yet.
+        token: for a claimed task, the claim's token; the Put must then carry another state than `running` and ends the claim.
+        due_in_s: tasks only: seconds from the commit until it may be claimed; None is never.
+        wake_at, wakes_seen: tasks put as `waiting` only; see the rules above.
+    """
+
+    record: Task | Record
+    expect: int
+    token: int | None = None
+    due_in_s: float | None = 0.0
+    wake_at: int | None = None
+    wakes_seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Add an event to a task's journal; with `token` it is fenced, without it is an inbox event."""
+
+    task: str
+    event: NewEvent
+    token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Raise a task's `wakes`; `urgent` makes a waiting task due whatever it waits for."""
+
+    task: str
+    urgent: bool = False
+
+
+Operation = Put | Append | Wake
+
+MAX_OPERATIONS = 500
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Operations that are applied together; at most `MAX_OPERATIONS` and `MAX_BATCH_BYTES`."""
+
+    operations: Sequence[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a commit did: the new version of each Put and the position of each Append, in the order of the batch.
+
+    An Append that did nothing (inbox of a terminal or absent task) has position 0. `time` is the store's, aware UTC.
+    """
+
+    versions: Sequence[int]
+    positions: Sequence[int]
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ask for due tasks of the lanes `queues` x `handlers`, at most `slots`, leased to `worker` for `lease_s` seconds."""
+
+    worker: str
+    queues: Sequence[str]
+    handlers: Sequence[str]
+    slots: int
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed task as the claim left it: state `running`, with the new token."""
+
+    task: Task
+
+    @property
+    def token(self) -> int:
+        """The fence that every write under this lease carries."""
+        return self.task.token
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseStatus:
+    """After a renewal: whether the lease still holds, and the task's `wakes` (more than before means news in the journal)."""
+
+    task: str
+    kept: bool
+    wakes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which records: equality on declared fields (tasks: id, state, handler, queue, parent, root, agent, session; others: none).
+
+    `after` and `before` bound the creation time, half open. Newest first. `limit` is 1 to 200; `cursor` is a former page's.
+    """
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    after: datetime | None = None
+    before: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events: every given field must match; `types` any of them; `root` a whole tree of tasks.
+
+    `position` starts after that position; `after` and `before` bound the time, half open. Oldest first, at most `limit`
+    (1 to 1000). With `newest=True` the last `limit` matches, still oldest first.
+    """
+
+    task: str | None = None
+    root: str | None = None
+    agent: str | None = None
+    session: str | None = None
+    error_type: str | None = None
+    level: str | None = None
+    types: Sequence[str] = ()
+    position: int = 0
+    after: datetime | None = None
+    before: datetime | None = None
+    limit: int = 200
+    newest: bool = False
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items, and the cursor that continues; None at the end."""
+
+    items: Sequence[T]
+    cursor: str | None = None
+
+
+class Store(Protocol):
+    """A durable store. Every method may be called from any event loop of the process that opened it.
+
+    Raises (every method): `StoreError` when the store fails; the call then had no effect unless its reply was lost.
+    """
+
+    name: str
+
+    async def commit(self, batch: Batch) -> Receipt:
+        """Apply a batch, all or nothing, and return once it is durable.
+
+        Raises:
+            Conflict: a version, a fence or an existence did not hold; nothing was applied.
+        """
+        ...
+
+    async def claim(self, claim: Claim) -> list[Lease]:
+        """Lease due tasks, lowest rank first (rank = due - 60 s x priority), and journal `task.claimed` for each."""
+        ...
+
+    async def renew(self, worker: str, leases: Sequence[tuple[str, int]], lease_s: float) -> list[LeaseStatus]:
+        """Prolong leases, given as (task, token), in one call; the answer has their order."""
+        ...
+
+    async def wakes(self, tasks: Sequence[str]) -> dict[str, int]:
+        """The `wakes` of tasks, cheaply: how a worker sees within a second that there is news for what it runs."""
+        ...
+
+    async def get(self, kind: str, id: str) -> Record | None:
+        """A record other than a task, or None."""
+        ...
+
+    async def get_task(self, id: str) -> Task | None:
+        """A task, or None."""
+        ...
+
+    async def find_tasks(self, query: Query) -> Page[Task]:
+        """Tasks that match, newest first."""
+        ...
+
+    async def journal(self, task: str, after: int = 0) -> list[Event]:
+        """The events of one task after a position, all of them, oldest first."""
+        ...
+
+    async def events(self, query: EventQuery) -> list[Event]:
+        """Events over all tasks; see `EventQuery`."""
+        ...
+
+    def publish(self, deltas: Sequence[TaskDelta]) -> None:
+        """Offer deltas to whoever tails. Best effort: never blocks, never fails, may drop."""
+        ...
+
+    def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
+        """Events as they are committed, after a position (None: from now), and deltas between them; endless."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was accepted, give up leases and locks, close. Idempotent."""
+        ...

@@ -1,0 +1,66 @@
+"""What a tool is, and what it learns about the call it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Effect = Literal["read", "idempotent", "once"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """Given to a tool that asks for it (a parameter annotated `ToolContext`).
+
+    `idempotency_key` is the same for every try of this one call, over crashes and retries: pass it to services that take one.
+    `deps` is what the run was started with. Ids are None or empty outside a durable run.
+    """
+
+    idempotency_key: str
+    agent: str
+    task: str | None = None
+    session: str | None = None
+    deps: Any = None
+
+
+class Tool(Protocol):
+    """Something an agent can do. `opspawn.tool` makes one from a function.
+
+    Attributes:
+        name: 1 to 64 of letters, digits, "_", "-"; unique within an agent.
+        description: shown to the model.
+        parameters: JSON Schema of the arguments, of type object.
+        effect: what a repeated call does to the world; see the explanation of durability.
+        timeout_s: seconds until a call is stopped and counts as failed; None for no limit.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+    @property
+    def effect(self) -> Effect: ...
+    @property
+    def timeout_s(self) -> float | None: ...
+
+    async def call(self, arguments: dict[str, Any], context: ToolContext) -> Any:
+        """Validate the arguments, do the work, return any JSON.
+
+        Raises:
+            InvalidInput: the arguments do not fit; shown to the model so that it can mend them.
+            ToolError: the work failed; shown to the model. Any other exception counts as one.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The outcome of one call, ready for the model: `content` is text; `value` what the tool returned (None on error)."""
+
+    call_id: str
+    name: str
+    content: str
+    value: Any = None
+    is_error: bool = False

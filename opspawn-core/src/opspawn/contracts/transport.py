@@ -1,0 +1,119 @@
+"""A way in for callers outside the process: REST, gRPC, an MCP server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.store import EventQuery, Page, Query, Task
+
+
+class AgentInfo(Protocol):
+    """What the outside may know of an agent."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def planner(self) -> str: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def tool_names(self) -> Sequence[str]: ...
+
+
+class Host(Protocol):
+    """What a transport may do. The running `opspawn serve` is one; every method raises `OpspawnError`s of its own tree."""
+
+    def agents(self) -> Sequence[AgentInfo]:
+        """The agents of the app, by name."""
+        ...
+
+    def workflows(self) -> Sequence[str]:
+        """The ids of the app's workflows, sorted."""
+        ...
+
+    async def submit(
+        self,
+        handler: str,
+        input: Any,
+        *,
+        agent: str | None = None,
+        session: str | None = None,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        delay_s: float = 0.0,
+        labels: dict[str, str] | None = None,
+    ) -> Task:
+        """Accept a task durably; it runs as soon as a worker takes it.
+
+        Raises:
+            NotFound: no such handler. InvalidInput: the input does not fit it.
+            IdempotencyMismatch: the key came before with another request. The same request gives the same task.
+        """
+        ...
+
+    async def submit_definition(
+        self, definition: dict[str, Any], input: Any, *, agent: str | None = None, idempotency_key: str | None = None
+    ) -> Task:
+        """Accept a run of a workflow that the caller sends along; the definition is pinned to the run."""
+        ...
+
+    async def task(self, id: str) -> Task:
+        """A task. Raises: NotFound."""
+        ...
+
+    async def wait(self, id: str, timeout_s: float) -> Task:
+        """The task once it has ended or halted, or as it stands after `timeout_s` seconds."""
+        ...
+
+    async def tasks(self, query: Query) -> Page[Task]:
+        """Tasks, newest first."""
+        ...
+
+    async def journal(self, id: str, after: int = 0) -> Sequence[Event]:
+        """A task's journal after a position. Raises: NotFound."""
+        ...
+
+    async def events(self, query: EventQuery) -> Sequence[Event]:
+        """Events over all tasks."""
+        ...
+
+    def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
+        """Events as they happen, and deltas between them; ends when the host stops."""
+        ...
+
+    async def cancel(self, id: str) -> Task:
+        """Ask for the end of a task. Raises: NotFound, InvalidTransition (it has ended)."""
+        ...
+
+    async def retry(self, id: str) -> Task:
+        """Start a failed or cancelled task anew, as a new task that keeps what succeeded. Raises: NotFound, InvalidTransition."""
+        ...
+
+    async def resolve(self, id: str, outcome: str, result: Any = None) -> Task:
+        """Decide on a step in doubt: "happened" (with its result), "again" or "fail". Raises: NotFound, InvalidTransition."""
+        ...
+
+    async def ready(self) -> dict[str, Any]:
+        """What `/readyz` tells: `{"ready": bool, ...}` with a line per part."""
+        ...
+
+
+class Transport(Protocol):
+    """One open way in."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as a user would type it, e.g. "http://127.0.0.1:8000"."""
+        ...
+
+    async def start(self) -> None:
+        """Bind and begin to serve. Raises: ConfigError when the address is taken or not to be had."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests in flight finish within a few seconds, end streams. Idempotent."""
+        ...

@@ -1,0 +1,242 @@
+"""Every error that Opspawn raises, as one tree.
+
+    OpspawnError
+    ├── ConfigError            the configuration, the command line or the app file is wrong; nothing was started
+    │   ├── PluginError        a plugin cannot be loaded, is unknown, or clashes with another
+    │   └── AppError           the app file is missing, broken or holds no app
+    ├── NotFound               no such agent, tool, workflow or task
+    ├── InvalidInput           the caller's input does not fit; carries every fault with its place
+    ├── StoreError             the store cannot do its work
+    │   ├── Conflict           an expectation of a batch failed; nothing of it was applied
+    │   └── StoreUnusable      locked, read-only, from a newer version, or not a database at all
+    ├── IdempotencyMismatch    the same idempotency key came with another request
+    ├── InvalidTransition      the task's state does not allow what was asked
+    ├── StepError              something went wrong inside a run; `error_type` says which class of retry applies
+    │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, invalid_output, denied, permanent)
+    │   ├── ToolError          a tool failed for good
+    │   ├── StepTimeout        a step or task ran out of its time
+    │   ├── StepLimit          a planner reached its limit of steps
+    │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
+    ├── RunFailed              a run ended without a result; carries the recorded error
+    └── Halt                   the task must stop here and wait for a human
+        ├── JournalMismatch    the code asks for something else than the journal recorded
+        └── InDoubt            a `once` effect began, and nobody knows whether it happened
+
+`error_type` is the stable word that logs, events, retries and filters use; `code` the one in HTTP problem documents.
+A message is one sentence that names the cause; `remedy`, if any, says what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class OpspawnError(Exception):
+    """The root of the tree; `str()` gives the message and the remedy on one line."""
+
+    code: ClassVar[str] = "error"
+    error_type: str = "error"
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}" if self.remedy else self.message
+
+
+class ConfigError(OpspawnError):
+    """The configuration is wrong: the message names file (or variable, or option) and key. Nothing was started."""
+
+    code = "config"
+    error_type = "config"
+
+
+class PluginError(ConfigError):
+    """A plugin is missing, broken, blocked, clashing or made for another core."""
+
+    code = "plugin"
+
+
+class AppError(ConfigError):
+    """The app file is missing, cannot be imported, or holds no `App`."""
+
+    code = "app"
+
+
+class NotFound(OpspawnError):
+    """No such thing; `what` is its sort ("agent", "task", ...), `name` what was asked for."""
+
+    code = "not-found"
+    error_type = "not_found"
+
+    def __init__(self, what: str, name: str, *, known: Sequence[str] = (), remedy: str | None = None) -> None:
+        if known and remedy is None:
+            remedy = f"Known: {', '.join(sorted(known))}."
+        super().__init__(f"There is no {what} {name!r}.", remedy=remedy)
+        self.what = what
+        self.name = name
+        self.known = tuple(known)
+
+
+class InvalidInput(OpspawnError):
+    """The input does not fit; `faults` has one line per fault, each naming its place ("inputs.depth: ...")."""
+
+    code = "invalid-input"
+    error_type = "invalid_input"
+
+    def __init__(self, message: str, *, faults: Sequence[str] = (), remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.faults = tuple(faults)
+
+
+class StoreError(OpspawnError):
+    """The store could not do its work; nothing of the failed call was applied unless the text says otherwise."""
+
+    code = "store"
+    error_type = "store"
+
+
+class Conflict(StoreError):
+    """An expectation of a batch failed (version, fence, or existence); nothing of the batch was applied."""
+
+    code = "conflict"
+    error_type = "conflict"
+
+
+class StoreUnusable(StoreError):
+    """The store cannot be opened: locked, read-only, from a newer version, corrupt, or not a database."""
+
+    code = "store-unusable"
+
+
+class IdempotencyMismatch(OpspawnError):
+    """The same idempotency key was used before with another request."""
+
+    code = "idempotency-mismatch"
+    error_type = "invalid_input"
+
+
+class InvalidTransition(OpspawnError):
+    """The task's state does not allow what was asked, e.g. to retry a task that still runs."""
+
+    code = "invalid-transition"
+    error_type = "invalid_transition"
+
+
+class StepError(OpspawnError):
+    """A failure inside a run. `error_type` selects the retry policy; `key` is the journal key of the failed step."""
+
+    code = "step"
+    error_type = "error"
+    key: str | None = None
+
+
+class ModelError(StepError):
+    """A model provider failed.
+
+    Args:
+        error_type: `transient` (connection, 5xx, broken stream), `rate_limited`, `timeout`, `invalid_output`,
+            `denied` (no or wrong key), or `permanent` (the request itself is refused).
+        retry_after_s: what the provider asked for, in seconds.
+        status: the HTTP status, where there was one.
+        request_id: the provider's id of the request, for its support.
+    """
+
+    code = "model"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_type: str = "permanent",
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.error_type = error_type
+        self.retry_after_s = retry_after_s
+        self.status = status
+        self.request_id = request_id
+
+
+class ToolError(StepError):
+    """A tool failed and says so itself; the message is shown to the model."""
+
+    code = "tool"
+    error_type = "tool_error"
+
+
+class StepTimeout(StepError):
+    """A step, tool or task ran longer than its `timeout_s`."""
+
+    code = "timeout"
+    error_type = "timeout"
+
+
+class StepLimit(StepError):
+    """A planner reached its limit of steps without a final answer."""
+
+    code = "step-limit"
+    error_type = "budget"
+
+
+class StepFailed(StepError):
+    """A recorded failure, read back from the journal; message and `error_type` are those of the first time."""
+
+    def __init__(self, message: str, *, error_type: str = "error") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class RunFailed(OpspawnError):
+    """A run ended without a result. `error` is what the task recorded: `{"type", "message", ...}`."""
+
+    code = "run-failed"
+
+    def __init__(self, message: str, *, error: dict[str, Any] | None = None, task: str | None = None) -> None:
+        super().__init__(message)
+        self.error = error or {}
+        self.task = task
+        self.error_type = str(self.error.get("type", "error"))
+
+
+class Halt(OpspawnError):
+    """The task stops and waits for a human. Not a failure: it must not be caught by planners and tools."""
+
+    code = "halt"
+    error_type = "halt"
+
+
+class JournalMismatch(Halt):
+    """On resuming, the code asked at `key` for something else than the journal recorded there."""
+
+    code = "journal-mismatch"
+    error_type = "journal_mismatch"
+
+    def __init__(self, key: str, then: str, now: str) -> None:
+        super().__init__(
+            f"Step {key!r} was recorded as {then}, and the code now asks for {now}.",
+            remedy="Restore the code that began this run, or start the run anew with 'opspawn tasks retry'.",
+        )
+        self.key = key
+
+
+class InDoubt(Halt):
+    """A `once` effect at `key` began and its outcome was never recorded."""
+
+    code = "in-doubt"
+    error_type = "in_doubt"
+
+    def __init__(self, key: str, name: str, arguments: Any) -> None:
+        super().__init__(
+            f"{name!r} began, the process died, and nothing tells whether it happened.",
+            remedy="See 'opspawn tasks show', then 'opspawn tasks resolve'.",
+        )
+        self.key = key
+        self.name = name
+        self.arguments = arguments
