@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from opspawn.contracts.model import Message, ModelResponse, ToolCall
 from opspawn.contracts.tool import Effect, Tool, ToolResult
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how often a failed step is tried again.
+
+    Attributes:
+        attempts: tries in all, at least 1; 1 means never again.
+        initial_s, max_s: seconds before the second try, and the longest wait between two tries.
+        factor: what each wait is multiplied by for the next; 1 keeps it constant.
+        jitter: wait a random time between 0 and the computed one, so that failed steps do not return in a crowd.
+        when: the `error_type`s that are worth another try; any other failure is final at once.
+    """
+
+    attempts: int = 1
+    initial_s: float = 1.0
+    max_s: float = 60.0
+    factor: float = 2.0
+    jitter: bool = True
+    when: tuple[str, ...] = ("transient", "rate_limited", "timeout", "tool_error")
 
 
 class RunContext(Protocol):
@@ -50,8 +73,26 @@ class RunContext(Protocol):
         """Run branches at once, each in a scope of its own; results in order. The first failure cancels the others."""
         ...
 
-    async def spawn(self, handler: str, input: Any = None, *, key: str | None = None, timeout_s: float | None = None) -> Any:
+    async def join(self, awaitable: Awaitable[T]) -> T:
+        """Wait for another branch of this run, e.g. for the future that it sets, and return its result.
+
+        The branch counts as waiting meanwhile, so that the run can park. Waiting for anything outside the run here would
+        be lost in a restart.
+        """
+        ...
+
+    async def spawn(
+        self,
+        handler: str,
+        input: Any = None,
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> Any:
         """Run a child task ("agent/NAME", "workflow/NAME", "function/NAME") and return its result; holds no slot while waiting.
+
+        `retry` is None for the defaults of the child's handler.
 
         Raises:
             StepFailed: the child failed or was cancelled; carries the child's error.
@@ -82,8 +123,9 @@ class RunContext(Protocol):
         *,
         key: str | None = None,
         timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Any:
-        """Call one tool outside a model's conversation and return its value.
+        """Call one tool outside a model's conversation and return its value; `retry` is None for a single try.
 
         Raises:
             ToolError: the tool failed. InvalidInput: the arguments do not fit. StepTimeout: it ran too long.
