@@ -1,0 +1,46 @@
+"""Us: a Python function whose steps are journaled in the embedded store, submitted and awaited as a client would."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+from _common import Settings, expect, measure_steps, report
+
+from opspawn import App
+from opspawn.contracts.run import RunContext
+from opspawn.host import Host
+
+
+async def work(number: int) -> dict[str, int]:
+    return {"number": number}
+
+
+async def chain(ctx: RunContext) -> int:
+    steps: int = ctx.input["steps"]
+    for number in range(steps):
+        await ctx.step("work", work, number)
+    return steps
+
+
+async def main() -> None:
+    settings = Settings()
+    app = App(functions={"chain": chain})
+    async with Host.open(app, data=settings.folder) as host:
+        tasks: list[str] = []
+
+        async def run(name: str) -> None:
+            task = await host.submit("function/chain", {"name": name, "steps": settings.steps})
+            ended = await host.wait(task.id, timeout_s=60)
+            expect(ended.state == "succeeded", f"task {task.id} is {ended.state}: {ended.error}")
+            expect(ended.result == settings.steps, f"{name} made {ended.result} steps")
+            tasks.append(task.id)
+
+        summary, figures = await measure_steps(settings, run)
+        for id in tasks:
+            done = sum(event.type == "step.done" for event in await host.journal(id))
+            expect(done == settings.steps, f"the journal of {id} holds {done} results")
+    report(summary, figures, ("opspawn-core",), {"SQLite": sqlite3.sqlite_version})
+
+
+asyncio.run(main())
