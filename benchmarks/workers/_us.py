@@ -41,4 +41,11 @@ def agent(script: Script) -> Agent:
         """
         return script.result(number)
 
-    return Agent("bench", model=FakeModel(script), planner=ReactPlanner(), tools=[look_up], instructions="")
+    return Agent(
+        "bench",
+        model=FakeModel(script),
+        planner=ReactPlanner(),
+        tools=[look_up],
+        instructions="",
+        max_steps=script.steps + 1,
+    )
