@@ -18,7 +18,8 @@
     │   ├── StepLimit          a planner reached its limit of steps
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
     ├── RunFailed              a run ended without a result; carries the recorded error
-    └── Halt                   the task must stop here and wait for a human
+    └── Halt                   the run must stop here; not a failure of its own
+        ├── Interrupted        this process may not go on with the run (lease lost, store failed); another will
         ├── JournalMismatch    the code asks for something else than the journal recorded
         └── InDoubt            a `once` effect began, and nobody knows whether it happened
 
@@ -206,10 +207,17 @@ class RunFailed(OpspawnError):
 
 
 class Halt(OpspawnError):
-    """The task stops and waits for a human. Not a failure: it must not be caught by planners and tools."""
+    """The run stops here, which is no failure of its own: planners and tools must let it through."""
 
     code = "halt"
     error_type = "halt"
+
+
+class Interrupted(Halt):
+    """This process may not go on with the run: its lease is lost, the run was closed, or the store failed."""
+
+    code = "interrupted"
+    error_type = "interrupted"
 
 
 class JournalMismatch(Halt):
@@ -232,7 +240,7 @@ class InDoubt(Halt):
     code = "in-doubt"
     error_type = "in_doubt"
 
-    def __init__(self, key: str, name: str, arguments: Any) -> None:
+    def __init__(self, key: str, name: str, arguments: Any, *, kind: str = "step") -> None:
         super().__init__(
             f"{name!r} began, the process died, and nothing tells whether it happened.",
             remedy="See 'opspawn tasks show', then 'opspawn tasks resolve'.",
@@ -240,3 +248,4 @@ class InDoubt(Halt):
         self.key = key
         self.name = name
         self.arguments = arguments
+        self.kind = kind

@@ -57,6 +57,7 @@ class Task:
         handler: what runs, as "agent/NAME", "workflow/NAME" or "function/NAME". Queue and handler are its lane.
         input, result: any JSON. error: `{"type", "message", ...}` of a task that failed, is paused or in doubt.
         priority: a head start in a claim's order of 60 s per unit; negative to stand back.
+        retry: the fields of a `RetryPolicy` for the whole task; None for the default of its handler.
         attempt: failures of the task so far. deliveries: consecutive claims that were lost without a finished step.
         due: when it may be claimed; None is never. Queued: when it may start; running: when its lease ends.
     """
@@ -74,7 +75,7 @@ class Task:
     result: Any = None
     error: dict[str, Any] | None = None
     attempt: int = 0
-    max_attempts: int = 3
+    retry: Mapping[str, Any] | None = None
     timeout_s: float | None = None
     deliveries: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,113 @@
+"""Which branches of a run are at work and which only wait: how a durable run knows that it may park.
+
+A run starts as one branch; `gather` replaces the branch that called it by one per coroutine until they have ended. A
+branch is *waiting* while it awaits a child, a timer or another branch. The run is *idle* when every branch waits, no
+step is in flight, and at least one wait is for something outside the process. Raw asyncio tasks that act through the context
+are not counted as branches, but their steps are, so parking never cuts off a step.
+
+The run is told to park, or may go on all the same when it waits for a moment only. Idleness is judged a few turns of the event loop late: a branch that was just released by another one must get its turn first.
+Judging too early would only cost a needless park, because a parked run loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_TURNS = 4
+
+
+class Branches:
+    """The tally of one run. `on_idle` is called, in the event loop, whenever the run has become idle."""
+
+    __slots__ = ("_checking", "_drained", "_draining", "_live", "on_idle", "_outside", "_steps", "_untils", "_waiting")
+
+    def __init__(self, on_idle: Callable[[], None] | None = None) -> None:
+        self.on_idle = on_idle
+        self._live = 1
+        self._waiting = 0
+        self._outside = 0
+        self._steps = 0
+        self._untils: list[float] = []
+        self._draining = False
+        self._drained: asyncio.Future[None] | None = None
+        self._checking = False
+
+    @property
+    def soonest(self) -> float | None:
+        """When the first timer that a branch waits for ends, in epoch seconds; None without timers."""
+        return min(self._untils, default=None)
+
+    @property
+    def only_timers(self) -> bool:
+        """Whether every wait for something outside is for a timer."""
+        return self._outside == len(self._untils)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """A step is in flight within."""
+        self._steps += 1
+        try:
+            yield
+        finally:
+            self._steps -= 1
+            if self._waiting:
+                self._look()
+
+    @contextmanager
+    def waiting(self, *, outside: bool, until: float | None = None) -> Iterator[None]:
+        """The branch waits within: `outside` for children and timers (which end at `until`), else for another branch."""
+        self._waiting += 1
+        self._outside += outside
+        if until is not None:
+            self._untils.append(until)
+        self._look()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self._outside -= outside
+            if until is not None:
+                self._untils.remove(until)
+
+    def fork(self, count: int) -> None:
+        """The calling branch becomes `count` branches."""
+        self._live += count - 1
+
+    def ended(self) -> None:
+        """One branch of several is done; the last one hands its place back to the caller of `gather` and is not reported."""
+        self._live -= 1
+        self._look()
+
+    def drain(self) -> None:
+        """From now on no step begins: `gate` holds every branch, so that the run soon is idle and can be given back."""
+        self._draining = True
+        self._look()
+
+    async def gate(self) -> None:
+        """Pass, or stand still for good while draining."""
+        if not self._draining:
+            return
+        if self._drained is None:
+            self._drained = asyncio.get_running_loop().create_future()
+        with self.waiting(outside=True):
+            await asyncio.shield(self._drained)
+
+    def _look(self) -> None:
+        if self.on_idle is not None and not self._checking and self._is_idle():
+            self._checking = True
+            asyncio.get_running_loop().call_soon(self._settle, _TURNS)
+
+    def _settle(self, turns: int) -> None:
+        if not self._is_idle():
+            self._checking = False
+        elif turns:
+            asyncio.get_running_loop().call_soon(self._settle, turns - 1)
+        else:
+            self._checking = False
+            if self.on_idle is not None:
+                self.on_idle()
+
+    def _is_idle(self) -> bool:
+        return self._outside > 0 and self._steps == 0 and self._waiting >= self._live

@@ -1,0 +1,171 @@
+"""What a run context writes to: nothing but listeners (here, in memory), or a task's journal (in `opspawn.ops`)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+from opspawn.contracts.events import NewEvent
+from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.run import RetryPolicy
+from opspawn.errors import ConfigError
+
+RunEvent = NewEvent | ModelDelta
+OnEvent = Callable[[RunEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """How a step ended, as the journal has it: exactly one of `result` (if `ok`) and `error` counts."""
+
+    digest: str
+    name: str
+    ok: bool
+    result: Any = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What identifies a step: its key, what sort of step it is, its name, and the digest of what was asked."""
+
+    key: str
+    kind: str
+    name: str
+    digest: str
+
+
+class StepLog(Protocol):
+    """The one thing that a run context knows of durability.
+
+    `durable` says whether keys and digests matter. `identity` is the stable stem of idempotency keys: the same for every try,
+    attempt and generation of the run.
+    """
+
+    @property
+    def durable(self) -> bool: ...
+    @property
+    def identity(self) -> str: ...
+
+    def recall(self, asked: Asked) -> Recorded | None:
+        """The recorded end of a step, or None. Raises: JournalMismatch, and InDoubt for a `once` effect without an end."""
+        ...
+
+    def tries(self, key: str) -> list[float]:
+        """Until when each recorded failed try of a step waits, epoch seconds, in order."""
+        ...
+
+    def check(self) -> None:
+        """Called before each effect. Raises: Halt when this process no longer holds the run."""
+        ...
+
+    async def begin(self, asked: Asked, arguments: Any) -> None:
+        """Record the intent of a `once` effect, durably, before it starts."""
+        ...
+
+    async def done(self, asked: Asked, result: Any, duration_s: float) -> None:
+        """Record a result, durably."""
+        ...
+
+    async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> None:
+        """Record a final failure, durably."""
+        ...
+
+    async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
+        """Record a failed try that will be repeated; the answer is when, in epoch seconds."""
+        ...
+
+    async def timer(self, asked: Asked, seconds: float) -> float:
+        """Record the begin of a sleep, once; the answer is its end, in epoch seconds."""
+        ...
+
+    async def spawn(
+        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
+    ) -> Recorded | Awaitable[Recorded]:
+        """Make a child task, once; its end, or what to await for it."""
+        ...
+
+    async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
+        """Record an event of the user's own, once."""
+        ...
+
+    def delta(self, delta: ModelDelta) -> None:
+        """Pass on a piece of a stream."""
+        ...
+
+
+class MemoryLog:
+    """Records nothing; tells `on_event` what happens. A run on it cannot be resumed."""
+
+    durable = False
+
+    def __init__(self, on_event: OnEvent | None = None) -> None:
+        self._on_event = on_event
+        self.identity = uuid4().hex
+
+    def recall(self, asked: Asked) -> Recorded | None:
+        return None
+
+    def tries(self, key: str) -> list[float]:
+        return []
+
+    def check(self) -> None:
+        return None
+
+    async def begin(self, asked: Asked, arguments: Any) -> None:
+        self._tell("step.started", asked, arguments=arguments)
+
+    async def done(self, asked: Asked, result: Any, duration_s: float) -> None:
+        if self._on_event is not None:
+            self._tell("step.done", asked, result=result, duration_s=duration_s)
+
+    async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> None:
+        self._tell("step.failed", asked, error=error, duration_s=duration_s)
+
+    async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
+        until = time.time() + delay_s
+        self._tell("step.retry", asked, error=error, until=until, **{"try": tries})
+        return until
+
+    async def timer(self, asked: Asked, seconds: float) -> float:
+        return time.time() + seconds
+
+    async def spawn(
+        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
+    ) -> Recorded | Awaitable[Recorded]:
+        raise ConfigError(
+            f"{asked.name!r} needs child tasks, and this run is in memory.",
+            remedy="Run it with 'opspawn run' or 'opspawn serve'.",
+        )
+
+    async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
+        if self._on_event is not None:
+            self._on_event(NewEvent(asked.name, {"key": asked.key, **data}))
+
+    def delta(self, delta: ModelDelta) -> None:
+        if self._on_event is not None:
+            self._on_event(delta)
+
+    def _tell(self, type: str, asked: Asked, **data: Any) -> None:
+        if self._on_event is None:
+            return
+        level = "warning" if "error" in data else "info"
+        error_type = data["error"]["type"] if "error" in data else None
+        body = {"key": asked.key, "kind": asked.kind, "name": asked.name, **data}
+        self._on_event(NewEvent(type, body, level=level, error_type=error_type))  # type: ignore[arg-type]
+
+
+def backoff_s(policy: RetryPolicy, tries: int) -> float:
+    """Seconds to wait after `tries` failed tries (1 or more): exponential, capped, with full jitter if the policy says so."""
+    wait = min(policy.max_s, policy.initial_s * policy.factor ** (tries - 1))
+    return random.uniform(0.0, wait) if policy.jitter else wait
+
+
+async def sleep_until(until: float) -> None:
+    """Sleep until a time in epoch seconds."""
+    await asyncio.sleep(max(0.0, until - time.time()))

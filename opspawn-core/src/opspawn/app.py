@@ -1,0 +1,142 @@
+"""What a user's file declares: agents, tools, workflows and functions; and how such a file is found and read."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from opspawn.agentkit.agent import Agent
+from opspawn.agentkit.tool import as_tool
+from opspawn.contracts.run import RunContext
+from opspawn.contracts.tool import Tool
+from opspawn.errors import AppError
+
+Function = Callable[[RunContext], Awaitable[Any]]
+
+
+class App:
+    """Everything that one `opspawn serve`, `run` or `worker` knows how to run.
+
+    Args:
+        agents: their names must differ.
+        tools: tools that workflows use; the tools of agents need not be repeated.
+        workflows: files (YAML or JSON), relative to the file that makes the app.
+        functions: plain async functions of a run context, by name; a task of one is "function/NAME".
+
+    Raises:
+        AppError: two things of one kind share a name.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Sequence[Agent] = (),
+        tools: Sequence[Tool | Callable[..., Any]] = (),
+        workflows: Sequence[str | Path] = (),
+        functions: Mapping[str, Function] | None = None,
+    ) -> None:
+        caller = sys._getframe(1).f_globals.get("__file__")
+        self.root = Path(caller).resolve().parent if caller else Path.cwd()
+        self.agents = {agent.name: agent for agent in agents}
+        self.workflows = tuple(self.root / path for path in workflows)
+        self.functions = dict(functions or {})
+        made = [as_tool(item) for item in tools]
+        self.tools: dict[str, Tool] = {item.name: item for item in made}
+        _refuse_doubles("agents", [agent.name for agent in agents])
+        _refuse_doubles("tools", [item.name for item in made])
+
+    def __repr__(self) -> str:
+        return f"<App agents={list(self.agents)} workflows={[path.stem for path in self.workflows]}>"
+
+
+def load_app(spec: str, folder: Path) -> App:
+    """Import the app that `spec` names: "module:attribute", "file.py:attribute", or either without the attribute.
+
+    Args:
+        folder: where files and modules are looked for; it comes first on `sys.path`.
+
+    Raises:
+        AppError: one line with the file, its line where there is one, and the remedy.
+    """
+    target, _, attribute = spec.partition(":")
+    if not target:
+        raise AppError(f"{spec!r} names no app.", remedy="Write it as module:attribute, e.g. app:app.")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    module = _import(target, folder)
+    if attribute:
+        found = getattr(module, attribute, None)
+        if found is None:
+            raise AppError(f"{_where(module)} has no {attribute!r}.", remedy=_what_there_is(module))
+        if not isinstance(found, App):
+            raise AppError(f"{attribute!r} in {_where(module)} is a {type(found).__name__}, not an App.")
+        return found
+    apps = {name: value for name, value in vars(module).items() if isinstance(value, App)}
+    if len({id(app) for app in apps.values()}) != 1:
+        raise AppError(f"{_where(module)} holds {len(apps) or 'no'} App{'s' if len(apps) > 1 else ''}.", remedy=_what_there_is(module))
+    return next(iter(apps.values()))
+
+
+def _import(target: str, folder: Path) -> ModuleType:
+    path = Path(target)
+    try:
+        if path.suffix == ".py":
+            return _import_file(folder / path)
+        if not (folder / f"{target.replace('.', '/')}.py").is_file() and importlib.util.find_spec(target) is None:
+            raise AppError(
+                f"There is no module {target!r} in {folder}.",
+                remedy="Name the app as module:attribute or file.py, or make one with 'opspawn init'.",
+            )
+        return importlib.import_module(target)
+    except AppError:
+        raise
+    except SyntaxError as error:
+        raise AppError(f"{error.filename}:{error.lineno}: {error.msg}.", remedy="Mend the syntax of the app file.") from error
+    except Exception as error:
+        raise AppError(f"{_place(error, folder)}: {type(error).__name__}: {_one_line(error)}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise AppError(f"There is no file {path}.", remedy="Name an existing app file, or make one with 'opspawn init'.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise AppError(f"{path} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _place(error: Exception, folder: Path) -> str:
+    """The innermost line of the user's own files in a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else str(folder)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or "no message"
+
+
+def _where(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or module.__name__
+
+
+def _what_there_is(module: ModuleType) -> str:
+    names = [name for name, value in vars(module).items() if isinstance(value, App)]
+    if names:
+        return f"Choose one of: {', '.join(f'{module.__name__}:{name}' for name in names)}."
+    return "Make one, e.g. app = App(agents=[...])."
+
+
+def _refuse_doubles(what: str, names: Sequence[str]) -> None:
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise AppError(f"Two {what} of the app are named {doubles[0]!r}.", remedy="Give one another name.")

@@ -1,0 +1,152 @@
+"""What an app can run, by handler: which input each takes, and the code behind it.
+
+A run of a workflow pins the definition that it began with: the normalised definition is kept under its digest, and the task's
+input is `{"definition": digest, "inputs": {...}}`. So an edited file affects new runs only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from opspawn.agentkit.agent import Agent
+from opspawn.agentkit.context import Context
+from opspawn.agentkit.kit import Kit
+from opspawn.app import App
+from opspawn.contracts.run import Handler, RunContext
+from opspawn.contracts.store import Batch, Put, Record, Store
+from opspawn.contracts.tool import Tool
+from opspawn.errors import AppError, Conflict, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from opspawn.ops.workflows import Workflow
+
+#: The handler of runs whose definition came along with the request.
+INLINE = "workflow/inline"
+PINNED = "workflow"
+
+
+class Catalog:
+    """The handlers of an app. `runs` says whether this process runs them, and so needs their models and planners."""
+
+    def __init__(self, app: App, kit: Kit, *, runs: bool) -> None:
+        """Check the app whole. Raises: ConfigError, InvalidInput: something that it names is missing or wrong."""
+        self.store: Store | None = None
+        self._app = app
+        self._tools = _all_tools(app, kit)
+        self._known: dict[str, Workflow] = {}
+        self.workflows: dict[str, Workflow] = {}
+        for workflow in self._load_workflows():
+            self.workflows[workflow.name] = workflow
+        self.handlers: dict[str, Handler] = {}
+        if runs:
+            self.handlers |= {f"agent/{name}": agent.handler(kit) for name, agent in app.agents.items()}
+            self.handlers |= {f"function/{name}": function for name, function in app.functions.items()}
+            self.handlers |= {f"workflow/{name}": self._run_workflow for name in self.workflows}
+            self.handlers[INLINE] = self._run_workflow
+
+    def accept(self, handler: str, input: Any) -> Any:
+        """The input to record for a handler. Raises: NotFound, InvalidInput."""
+        kind, _, name = handler.partition("/")
+        if handler == INLINE:
+            return {"definition": input["definition"], "inputs": self._known[input["definition"]].bind_inputs(input["inputs"])}
+        if kind == "agent":
+            if name not in self._app.agents:
+                raise NotFound("agent", name, known=list(self._app.agents))
+            if input is None or input == "":
+                raise InvalidInput(f"The agent {name!r} needs an input.", remedy="Give it a text, or any JSON.")
+            return input
+        if kind == "workflow":
+            workflow = self._workflow(name)
+            return {"definition": workflow.digest, "inputs": workflow.bind_inputs(input)}
+        if kind == "function" and name in self._app.functions:
+            return input
+        known = self._app.functions if kind == "function" else ("agent/…", "workflow/…", "function/…")
+        raise NotFound(kind if kind == "function" else "handler", name or handler, known=list(known))
+
+    async def pin(self, handler: str) -> None:
+        """Keep the definition of a workflow before a run of it is accepted; nothing to do for other handlers."""
+        kind, _, name = handler.partition("/")
+        if kind == "workflow" and handler != INLINE:
+            await self._keep(self._workflow(name))
+
+    async def pin_definition(self, definition: dict[str, Any]) -> str:
+        """Check and keep a definition that came along; returns its digest. Raises: InvalidInput, with every fault."""
+        from opspawn.ops.workflows import load_workflow
+
+        workflow = load_workflow(definition, source="workflowDefinition")
+        self._check_parts(workflow)
+        await self._keep(workflow)
+        return workflow.digest
+
+    async def _keep(self, workflow: Workflow) -> None:
+        store = cast(Store, self.store)
+        self._known[workflow.digest] = workflow
+        if await store.get(PINNED, workflow.digest) is None:
+            try:
+                await store.commit(Batch([Put(Record(PINNED, workflow.digest, workflow.definition), expect=0)]))
+            except Conflict:
+                return  # somebody else kept the same definition just now
+
+    async def _run_workflow(self, context: RunContext) -> Any:
+        from opspawn.ops.workflows import run_workflow
+
+        asked = cast(Mapping[str, Any], context.input)
+        workflow = await self._pinned(str(asked["definition"]))
+        inner = cast(Context, context)
+        inner.input = asked["inputs"]
+        inner.agent = workflow.name
+        return await run_workflow(workflow, inner, self._tools)
+
+    async def _pinned(self, digest: str) -> Workflow:
+        from opspawn.ops.workflows import load_workflow
+
+        if digest not in self._known:
+            record = await cast(Store, self.store).get(PINNED, digest)
+            if record is None:
+                raise NotFound("workflow definition", digest)
+            self._known[digest] = load_workflow(dict(record.data), source=f"definition {digest[:12]}")
+        return self._known[digest]
+
+    def _workflow(self, name: str) -> Workflow:
+        if name not in self.workflows:
+            raise NotFound("workflow", name, known=list(self.workflows))
+        return self.workflows[name]
+
+    def _load_workflows(self) -> list[Workflow]:
+        if not self._app.workflows:
+            return []
+        from opspawn.ops.workflows import load_workflow
+
+        loaded = []
+        for path in self._app.workflows:
+            if not path.is_file():
+                raise AppError(f"There is no workflow file {path}.", remedy="Mend workflows=[...] of the app.")
+            workflow = load_workflow(path, source=path.name)
+            self._check_parts(workflow)
+            loaded.append(workflow)
+        return loaded
+
+    def _check_parts(self, workflow: Workflow) -> None:
+        faults = [f"{workflow.source}: there is no tool {name!r}." for name in sorted(set(workflow.tools) - set(self._tools))]
+        faults += [
+            f"{workflow.source}: there is no agent {name!r}." for name in sorted(set(workflow.agents) - set(self._app.agents))
+        ]
+        if faults:
+            raise InvalidInput(
+                f"The workflow {workflow.name!r} uses what the app does not have.",
+                faults=faults,
+                remedy=f"Tools: {', '.join(sorted(self._tools)) or 'none'}. Agents: {', '.join(sorted(self._app.agents)) or 'none'}.",
+            )
+
+
+def _all_tools(app: App, kit: Kit) -> dict[str, Tool]:
+    """The app's tools and those of its agents, by name; the app's own win."""
+    found: dict[str, Tool] = {}
+    for agent in app.agents.values():
+        found |= {tool.name: tool for tool in _tools_of(agent, kit)}
+    return found | app.tools
+
+
+def _tools_of(agent: Agent, kit: Kit) -> list[Tool]:
+    return [kit.tool(tool) if isinstance(tool, str) else tool for tool in agent.tools]

@@ -1,0 +1,267 @@
+"""A running Opspawn: an app, a store, a waker, plugins and, as configured, a worker and transports, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from opspawn.agentkit.kit import Kit
+from opspawn.app import App
+from opspawn.catalog import INLINE, Catalog
+from opspawn.config import Loaded, load_settings
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.plugins import StorePlugin, TransportPlugin, WakerPlugin
+from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.store import EventQuery, Page, Query, Store, Task
+from opspawn.contracts.transport import AgentInfo, Transport
+from opspawn.contracts.waker import Waker
+from opspawn.errors import NotFound, PluginError, StoreError
+from opspawn.ops.engine import Engine
+from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.plugins import Plugins
+
+
+class Host:
+    """What transports, the CLI and tests talk to. See `opspawn.contracts.transport.Host` for what the methods promise."""
+
+    def __init__(self, app: App, loaded: Loaded, plugins: Plugins, store: Store, waker: Waker, catalog: Catalog) -> None:
+        self.app = app
+        self.loaded = loaded
+        self.plugins = plugins
+        self.store = store
+        self.transports: list[Transport] = []
+        self.worker: Worker | None = None
+        self._waker = waker
+        self._catalog = catalog
+        self._engine = Engine(store, waker, catalog.accept)
+        self._working: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        app: App,
+        *,
+        loaded: Loaded | None = None,
+        data: str | Path | None = None,
+        model: str | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
+        worker: bool = True,
+        queues: Sequence[str] | None = None,
+        transports: bool = False,
+        options: WorkerOptions | None = None,
+    ) -> AsyncIterator[Host]:
+        """Open everything, run the worker and the transports while the block lasts, then stop gracefully.
+
+        Args:
+            loaded: the configuration; by default that of the current folder and the environment.
+            data, model, sections: override its `data`, its `model` and its `[plugins.NAME]` tables.
+            worker: whether this process runs tasks. queues: which; by default those of the configuration.
+            transports: whether to open the configured ways in.
+            options: the worker's options instead of the configuration's.
+
+        Raises:
+            ConfigError: something in the configuration or the app is wrong; everything opened so far is closed again.
+            StoreUnusable: the store cannot be opened.
+        """
+        loaded = _overridden(loaded or load_settings(), data, model, sections)
+        settings = loaded.settings
+        plugins = load_plugins(loaded)
+        async with AsyncExitStack() as stack:
+            kit = Kit(plugins, model=settings.model, sections=loaded.sections, root=loaded.folder)
+            stack.push_async_callback(kit.aclose)
+            catalog = Catalog(app, kit, runs=worker)
+            wanted = [cast(TransportPlugin, plugins.get("transport", name)) for name in settings.transports] if transports else []
+            waker = await _open_waker(plugins, loaded)
+            stack.push_async_callback(waker.aclose)
+            store = await _open_store(plugins, loaded)
+            stack.push_async_callback(store.aclose)
+            catalog.store = store
+            host = cls(app, loaded, plugins, store, waker, catalog)
+            stack.push_async_callback(host._stop)
+            for record in wanted:
+                transport = record.open(host, plugins.section(record, loaded.sections))
+                await transport.start()
+                host.transports.append(transport)
+            if worker:
+                host._work(options or _worker_options(loaded, queues))
+            yield host
+
+    # -- what the outside sees -----------------------------------------------------------------------------------------
+
+    def agents(self) -> Sequence[AgentInfo]:
+        return [self.app.agents[name] for name in sorted(self.app.agents)]
+
+    def workflows(self) -> Sequence[str]:
+        return sorted(self._catalog.workflows)
+
+    async def submit(
+        self,
+        handler: str,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        agent: str | None = None,
+        session: str | None = None,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        delay_s: float = 0.0,
+        timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
+        labels: dict[str, str] | None = None,
+    ) -> Task:
+        if agent is not None and agent not in self.app.agents:
+            raise NotFound("agent", agent, known=list(self.app.agents))
+        await self._catalog.pin(handler)
+        return await self._engine.submit(
+            handler,
+            input,
+            id=id,
+            queue=queue,
+            agent=agent,
+            session=session,
+            idempotency_key=idempotency_key,
+            priority=priority,
+            delay_s=delay_s,
+            timeout_s=timeout_s,
+            retry=retry,
+            labels=labels,
+        )
+
+    async def submit_definition(
+        self, definition: dict[str, Any], input: Any, *, agent: str | None = None, idempotency_key: str | None = None
+    ) -> Task:
+        pinned = await self._catalog.pin_definition(definition)
+        asked = {"definition": pinned, "inputs": input}
+        return await self.submit(INLINE, asked, agent=agent, idempotency_key=idempotency_key)
+
+    async def task(self, id: str) -> Task:
+        return await self._engine.task(id)
+
+    async def wait(self, id: str, timeout_s: float) -> Task:
+        return await self._engine.wait(id, timeout_s)
+
+    async def tasks(self, query: Query) -> Page[Task]:
+        return await self._engine.tasks(query)
+
+    async def journal(self, id: str, after: int = 0) -> Sequence[Event]:
+        return await self._engine.journal(id, after)
+
+    async def events(self, query: EventQuery) -> Sequence[Event]:
+        return await self.store.events(query)
+
+    async def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
+        source = self.store.tail(after)
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            while True:
+                item = asyncio.ensure_future(anext(source))
+                await asyncio.wait({item, closing}, return_when=asyncio.FIRST_COMPLETED)
+                if closing.done():
+                    item.cancel()
+                    await asyncio.gather(item, return_exceptions=True)
+                    return
+                yield item.result()
+        finally:
+            closing.cancel()
+
+    async def cancel(self, id: str) -> Task:
+        return await self._engine.cancel(id)
+
+    async def retry(self, id: str) -> Task:
+        return await self._engine.retry(id)
+
+    async def resolve(self, id: str, outcome: str, result: Any = None) -> Task:
+        return await self._engine.resolve(id, outcome, result)
+
+    async def ready(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"store": "ok", "worker": "none"}
+        try:
+            await self.store.find_tasks(Query(limit=1))
+        except StoreError as error:
+            parts["store"] = error.message
+        if self._working is not None:
+            parts["worker"] = "ok" if not self._working.done() else "stopped"
+        failed = [status.name for status in self.plugins.report() if status.status == "failed"]
+        good = parts["store"] == "ok" and parts["worker"] != "stopped" and not self._closing.is_set()
+        return {"ready": good, "draining": self._closing.is_set(), **parts, "failedPlugins": failed}
+
+    # -- the inside ----------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Begin to stop: no new claims, streams end; a second call gives tasks back at once."""
+        self._closing.set()
+        if self.worker is not None:
+            self.worker.stop()
+
+    async def working(self) -> None:
+        """Return when the worker has ended, which it does only after `stop` or by a fault, which is then raised."""
+        if self._working is not None:
+            await asyncio.shield(self._working)
+
+    def _work(self, options: WorkerOptions) -> None:
+        self.worker = Worker(self.store, self._waker, self._catalog.handlers, options)
+        self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
+
+    async def _stop(self) -> None:
+        self._closing.set()
+        if self.worker is not None and self._working is not None:
+            self.worker.stop()
+            await asyncio.gather(self._working, return_exceptions=True)
+        await asyncio.gather(*(transport.stop() for transport in self.transports), return_exceptions=True)
+        await self._engine.aclose()
+
+
+def load_plugins(loaded: Loaded) -> Plugins:
+    """Find the plugins that the configuration allows."""
+    return Plugins.load(allow=loaded.settings.plugins_allow, block=loaded.settings.plugins_block)
+
+
+async def open_store(loaded: Loaded, plugins: Plugins | None = None) -> Store:
+    """Open the configured store alone: for commands that only read or decide."""
+    return await _open_store(plugins or load_plugins(loaded), loaded)
+
+
+async def _open_store(plugins: Plugins, loaded: Loaded) -> Store:
+    record = cast(StorePlugin, plugins.get("store", loaded.settings.store))
+    section = plugins.section(record, loaded.sections)
+    try:
+        return await record.open(section, loaded.settings.data)
+    except (StoreError, PluginError):
+        raise
+    except Exception as error:
+        raise PluginError(f"The store {record.name!r} cannot be opened: {type(error).__name__}: {error}") from error
+
+
+async def _open_waker(plugins: Plugins, loaded: Loaded) -> Waker:
+    record = cast(WakerPlugin, plugins.get("waker", loaded.settings.waker))
+    return await record.open(plugins.section(record, loaded.sections))
+
+
+def _worker_options(loaded: Loaded, queues: Sequence[str] | None) -> WorkerOptions:
+    worker = loaded.settings.worker
+    return WorkerOptions(
+        queues=tuple(queues or worker.queues),
+        slots=worker.slots,
+        lease_s=worker.lease_s,
+        poll_s=worker.poll_s,
+        drain_s=worker.drain_s,
+    )
+
+
+def _overridden(
+    loaded: Loaded, data: str | Path | None, model: str | None, sections: Mapping[str, Mapping[str, Any]] | None
+) -> Loaded:
+    changes: dict[str, Any] = {}
+    if data is not None:
+        changes["data"] = str(data)
+    if model is not None:
+        changes["model"] = model
+    merged = {**loaded.sections, **{name: {**loaded.sections.get(name, {}), **own} for name, own in (sections or {}).items()}}
+    return replace(loaded, settings=loaded.settings.model_copy(update=changes), sections=merged)

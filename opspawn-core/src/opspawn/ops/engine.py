@@ -1,0 +1,286 @@
+"""What callers do with durable work: accept it, wait for it, cancel, retry, resolve, read. The running of it is the `Worker`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+from uuid import uuid4
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from opspawn.agentkit.codec import result_to_json
+from opspawn.agentkit.digests import digest
+from opspawn.contracts.events import Event, NewEvent
+from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task, TaskState, Wake
+from opspawn.contracts.tool import ToolResult
+from opspawn.contracts.waker import Waker
+from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound
+from opspawn.ops import transitions
+
+#: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
+SETTLED = frozenset(
+    {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT}
+)
+_TELLING = {f"task.{state}" for state in SETTLED}
+_RACES = 10
+#: A caller that waits is told by the tail of events; it looks for itself this often too, in seconds.
+LOOK_AGAIN_S = 1.0
+
+
+class Accepts(Protocol):
+    """Says what a handler takes. Raises: NotFound, InvalidInput."""
+
+    def __call__(self, handler: str, input: Any) -> Any:
+        """Return the input to record, e.g. with defaults filled in."""
+        ...
+
+
+class Engine:
+    """Durable work on a store. `accepts` checks handler and input before anything is recorded."""
+
+    def __init__(self, store: Store, waker: Waker, accepts: Accepts) -> None:
+        self._store = store
+        self._waker = waker
+        self._accepts = accepts
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._watcher: asyncio.Task[None] | None = None
+
+    # -- accepting -----------------------------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        handler: str,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        agent: str | None = None,
+        session: str | None = None,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        delay_s: float = 0.0,
+        timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+        extra: Sequence[Operation] = (),
+    ) -> Task:
+        """Accept a task durably and return it. The same key with the same request gives the task of the first time.
+
+        Args:
+            handler: "agent/NAME", "workflow/NAME" or "function/NAME".
+            input: any JSON that the handler takes.
+            priority: a head start of 60 s per unit. delay_s: earliest start, in seconds from now.
+            timeout_s: for one attempt of the whole task. retry: for the whole task; None tries once, beside the retries of its steps.
+            extra: operations to commit along, e.g. the definition that the task pins.
+
+        Raises:
+            NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used otherwise.
+        """
+        try:
+            plain = to_jsonable_python(input)
+        except (PydanticSerializationError, ValueError) as error:
+            raise InvalidInput(f"The input of {handler!r} is not JSON: {error}.") from error
+        checked = self._accepts(handler, plain)
+        task = Task(
+            id=id or f"t-{uuid4().hex[:24]}",
+            handler=handler,
+            root="",
+            queue=queue,
+            priority=priority,
+            agent=agent or (handler.removeprefix("agent/") if handler.startswith("agent/") else None),
+            session=session,
+            input=checked,
+            timeout_s=timeout_s,
+            retry=asdict(retry) if retry is not None else None,
+            labels=dict(labels or {}),
+        )
+        task = replace(task, root=task.id)
+        operations = [*extra, *transitions.accept(task, delay_s)]
+        if idempotency_key is not None:
+            asked = digest([handler, plain, agent, session, priority, queue])
+            return await self._accept_once(task, operations, idempotency_key, asked)
+        await self._commit(operations, queue)
+        return await self.task(task.id)
+
+    async def _accept_once(self, task: Task, operations: Sequence[Operation], key: str, asked: str) -> Task:
+        mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}), expect=0)
+        try:
+            await self._commit([mark, *operations], task.queue)
+            return await self.task(task.id)
+        except Conflict:
+            known = await self._store.get("idempotency", key)
+            if known is None:
+                raise
+        if known.data["digest"] != asked:
+            raise IdempotencyMismatch(
+                f"The idempotency key {key!r} was used before with another request.",
+                remedy="Send the same request again, or choose a new key.",
+            )
+        return await self.task(known.data["task"])
+
+    # -- deciding ------------------------------------------------------------------------------------------------------
+
+    async def cancel(self, id: str) -> Task:
+        """Ask for the end of a task; one that never started ends at once, any other is unwound, children first.
+
+        Raises:
+            NotFound: no such task. InvalidTransition: it has ended already.
+        """
+
+        def decide(task: Task) -> Sequence[Operation]:
+            if task.state.terminal:
+                raise InvalidTransition(f"Task {id} has already {_ended(task)}.", remedy="There is nothing to cancel.")
+            if task.state is TaskState.QUEUED and task.version == 1 and task.owner is None:
+                return transitions.cancelled(task)
+            if task.state in (TaskState.RUNNING, TaskState.WAITING):
+                return transitions.request_cancel(id)
+            return [*transitions.request_cancel(id), Put(replace(task, state=TaskState.QUEUED), expect=task.version)]
+
+        return await self._decide(id, decide)
+
+    async def resolve(self, id: str, outcome: str, result: Any = None) -> Task:
+        """Decide on a step in doubt: "happened" (with its result), "again" (do it again) or "fail" (the step failed).
+
+        Raises:
+            NotFound: no such task. InvalidTransition: it is not in doubt. InvalidInput: no such outcome.
+        """
+        if outcome not in ("happened", "again", "fail"):
+            raise InvalidInput(f"There is no outcome {outcome!r}.", remedy="Choose happened, again or fail.")
+
+        def decide(task: Task) -> Sequence[Operation]:
+            if task.state is not TaskState.IN_DOUBT or task.error is None:
+                raise InvalidTransition(f"Task {id} is {task.state}, not in doubt; there is nothing to resolve.")
+            data: dict[str, Any] = {"key": task.error["key"], "outcome": outcome}
+            if outcome == "happened":
+                data["result"] = _as_recorded(task.error, result)
+            if outcome == "fail":
+                words = f"An operator decided that {task.error['name']!r} failed."
+                data["error"] = {"type": "tool_error", "class": "ToolError", "message": words}
+            back = replace(task, state=TaskState.QUEUED, error=None)
+            return [Append(id, NewEvent("task.resolved", data)), Put(back, expect=task.version)]
+
+        return await self._decide(id, decide)
+
+    async def retry(self, id: str) -> Task:
+        """Run an ended task again: a paused one goes on as it is; a failed or cancelled one gets a new generation.
+
+        The new generation is a new task, `retry_of` the old one, which keeps the steps that succeeded and the idempotency keys.
+
+        Raises:
+            NotFound: no such task. InvalidTransition: it runs, it succeeded, or it is somebody's child.
+        """
+        task = await self.task(id)
+        if task.state is TaskState.PAUSED:
+            return await self._decide(id, _resume)
+        if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
+            raise InvalidTransition(f"Task {id} is {task.state}; only a failed, cancelled or paused task can be retried.")
+        if task.parent is not None:
+            raise InvalidTransition(f"Task {id} belongs to {task.root}.", remedy=f"Retry the whole: {task.root}.")
+        fresh = Task(
+            id=f"t-{uuid4().hex[:24]}",
+            handler=task.handler,
+            root="",
+            queue=task.queue,
+            priority=task.priority,
+            agent=task.agent,
+            session=task.session,
+            input=task.input,
+            retry=task.retry,
+            timeout_s=task.timeout_s,
+            labels=task.labels,
+            retry_of=id,
+        )
+        fresh = replace(fresh, root=fresh.id)
+        await self._commit(transitions.accept(fresh), fresh.queue)
+        return await self.task(fresh.id)
+
+    async def _decide(self, id: str, decide: Callable[[Task], Sequence[Operation]]) -> Task:
+        """Read, decide, commit; again when somebody else was faster."""
+        for _ in range(_RACES):
+            task = await self.task(id)
+            operations = decide(task)
+            try:
+                await self._commit(operations, task.queue)
+            except Conflict:
+                continue
+            return await self.task(id)
+        raise InvalidTransition(f"Task {id} changes too fast to decide on.", remedy="Try again.")
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def task(self, id: str) -> Task:
+        """A task. Raises: NotFound."""
+        task = await self._store.get_task(id)
+        if task is None:
+            raise NotFound("task", id, remedy="See 'opspawn tasks list'.")
+        return task
+
+    async def tasks(self, query: Query) -> Page[Task]:
+        """Tasks that match, newest first."""
+        return await self._store.find_tasks(query)
+
+    async def journal(self, id: str, after: int = 0) -> list[Event]:
+        """A task's journal after a position. Raises: NotFound."""
+        await self.task(id)
+        return await self._store.journal(id, after)
+
+    async def wait(self, id: str, timeout_s: float) -> Task:
+        """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds. Raises: NotFound."""
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
+        settled = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(id, set()).add(settled)
+        try:
+            deadline = time.monotonic() + timeout_s
+            while True:
+                task = await self.task(id)
+                left = deadline - time.monotonic()
+                if task.state in SETTLED or left <= 0:
+                    return task
+                await asyncio.wait({settled}, timeout=min(left, LOOK_AGAIN_S))
+        finally:
+            waiting = self._waiters[id]
+            waiting.discard(settled)
+            if not waiting:
+                del self._waiters[id]
+
+    async def aclose(self) -> None:
+        """Stop watching. Idempotent; the store stays open."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+
+    async def _watch(self) -> None:
+        async for event in self._store.tail():
+            if isinstance(event, Event) and event.type in _TELLING:
+                for waiter in self._waiters.get(event.task, ()):
+                    if not waiter.done():
+                        waiter.set_result(None)
+
+    async def _commit(self, operations: Sequence[Operation], queue: str) -> None:
+        await self._store.commit(Batch(operations))
+        self._waker.ring(queue)
+
+
+def _resume(task: Task) -> Sequence[Operation]:
+    if task.state is not TaskState.PAUSED:
+        raise InvalidTransition(f"Task {task.id} is {task.state}, no longer paused.")
+    return [Put(replace(task, state=TaskState.QUEUED, error=None), expect=task.version), Wake(task.id)]
+
+
+def _as_recorded(doubt: Mapping[str, Any], result: Any) -> Any:
+    """The result in the form in which the step would have recorded it: a tool call of an agent records a `ToolResult`."""
+    if doubt.get("kind") != "act":
+        return result
+    content = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+    return result_to_json(ToolResult("", doubt["name"], content, result))
+
+
+def _ended(task: Task) -> str:
+    return {"succeeded": "succeeded", "failed": "failed", "cancelled": "been cancelled"}[str(task.state)]

@@ -1,0 +1,89 @@
+"""Keeps the leases of a worker alive, from a thread of its own, and fences the worker when it cannot.
+
+The thread has its own event loop, so a tool that blocks the worker's loop does not cost the leases. The worker fences itself:
+once 80 % of a lease has passed since the *start* of the last successful renewal, on a clock that counts suspension too, no
+effect may begin and the runs are cancelled, before the store gives them to somebody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from loguru import logger
+
+from opspawn.contracts.store import LeaseStatus, Store
+from opspawn.errors import Interrupted, StoreError
+
+FENCE_AT = 0.8
+RENEWALS_PER_LEASE = 4
+
+
+def boot_time() -> float:
+    """Seconds on a clock that never steps and counts suspension."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
+class Heart:
+    """One per worker. `held` gives (task, token) pairs, from any thread; `tell` gets the statuses, in the heart's thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        lease_s: float,
+        held: Callable[[], Sequence[tuple[str, int]]],
+        tell: Callable[[Sequence[LeaseStatus]], None],
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._lease_s = lease_s
+        self._held = held
+        self._tell = tell
+        self._stop = threading.Event()
+        self._renewed = boot_time()
+        self._thread = threading.Thread(target=self._beat, name=f"opspawn-heart-{worker}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing, and wait for a renewal in flight."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=self._lease_s)
+
+    def leased(self) -> None:
+        """Nothing was held so far, and a claim begins: leases count from now."""
+        self._renewed = boot_time()
+
+    @property
+    def fenced(self) -> bool:
+        """Whether leases may be about to end."""
+        return boot_time() - self._renewed > FENCE_AT * self._lease_s
+
+    def check(self) -> None:
+        """Raise Interrupted when fenced: no effect may begin."""
+        if self.fenced:
+            raise Interrupted("The leases of this worker could not be renewed in time; its tasks go on elsewhere.")
+
+    def _beat(self) -> None:
+        pause = self._lease_s / RENEWALS_PER_LEASE
+        while not self._stop.wait(pause * random.uniform(0.8, 1.2)):
+            leases = self._held()
+            began = boot_time()
+            if not leases:
+                self._renewed = began
+                continue
+            try:
+                statuses = asyncio.run(self._store.renew(self._worker, leases, self._lease_s))
+            except StoreError as error:
+                logger.bind(error_type=error.error_type).warning("Leases could not be renewed: {}", error)
+                continue
+            self._renewed = began
+            self._tell(statuses)

@@ -1,0 +1,118 @@
+"""The moves of a task's state machine, each as the batch that makes it.
+
+    queued → running → succeeded | failed | cancelled        running → waiting → queued
+    running → in_doubt → queued                              running → paused → queued
+
+A worker makes a move by a fenced `Put` of the task together with the event that tells of it; the parent of a task that ended gets an
+inbox event and a wake in the same commit. Whoever is not the claimer never writes a started task: it sends an inbox event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from opspawn.contracts.events import NewEvent
+from opspawn.contracts.store import Append, Operation, Put, Task, TaskState, Wake
+
+#: Children that one commit can tell of a cancel, two operations each, with room for the rest.
+CHILDREN_PER_BATCH = 200
+
+
+def accept(task: Task, delay_s: float = 0.0) -> list[Operation]:
+    """A new task, due after `delay_s` seconds."""
+    body: dict[str, Any] = {"handler": task.handler, "input": task.input}
+    if task.retry_of is not None:
+        body["retry_of"] = task.retry_of
+    return [Put(task, expect=0, due_in_s=delay_s), Append(task.id, NewEvent("task.accepted", body))]
+
+
+def succeed(task: Task, result: Any) -> list[Operation]:
+    """The run returned."""
+    done = replace(task, state=TaskState.SUCCEEDED, result=result, error=None)
+    return [*_end(done, NewEvent("task.succeeded"))]
+
+
+def fail(task: Task, error: dict[str, Any]) -> list[Operation]:
+    """The run failed, and no attempt is left."""
+    dead = replace(task, state=TaskState.FAILED, error=error, attempt=task.attempt + 1)
+    data = {"error": error, "attempt": dead.attempt}
+    return [*_end(dead, NewEvent("task.failed", data, level="error", error_type=error["type"]))]
+
+
+def cancelled(task: Task) -> list[Operation]:
+    """The run was unwound on request."""
+    return [*_end(replace(task, state=TaskState.CANCELLED), NewEvent("task.cancelled", level="warning"))]
+
+
+def retry_later(task: Task, error: dict[str, Any], delay_s: float, key: str | None) -> list[Operation]:
+    """An attempt failed; another follows after `delay_s` seconds. `key` is the step whose failure ended it."""
+    again = replace(_given_back(task), attempt=task.attempt + 1, error=error)
+    data = {"error": error, "attempt": again.attempt, "delay_s": delay_s, "key": key}
+    event = NewEvent("task.retry", data, level="warning", error_type=error["type"])
+    return [Append(task.id, event, task.token), Put(again, expect=task.version, token=task.token, due_in_s=delay_s)]
+
+
+def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str) -> list[Operation]:
+    """The run waits for its next wake or for `due_in_s` seconds, and holds no slot."""
+    asleep = replace(_given_back(task), state=TaskState.WAITING)
+    put = Put(
+        asleep,
+        expect=task.version,
+        token=task.token,
+        due_in_s=due_in_s,
+        wake_at=wakes_seen + 1,
+        wakes_seen=wakes_seen,
+    )
+    return [Append(task.id, NewEvent("task.waiting", {"for": what}, level="debug"), task.token), put]
+
+
+def release(task: Task) -> list[Operation]:
+    """A worker that stops gives the task back; costs no attempt."""
+    back = _given_back(task)
+    return [
+        Append(task.id, NewEvent("task.released"), task.token),
+        Put(back, expect=task.version, token=task.token),
+    ]
+
+
+def halt(task: Task, state: TaskState, error: dict[str, Any], detail: dict[str, Any]) -> list[Operation]:
+    """The task goes to `paused` or `in_doubt` and waits for a human."""
+    stopped = replace(task, state=state, error={**error, **detail}, deliveries=0)
+    event = NewEvent(f"task.{state}", {"error": error, **detail}, level="warning", error_type=error["type"])
+    return [
+        Append(task.id, event, task.token),
+        Put(stopped, expect=task.version, token=task.token, due_in_s=None),
+    ]
+
+
+def request_cancel(task: str) -> list[Operation]:
+    """Ask the claimer of a task to unwind it; does nothing to a task that has ended."""
+    return [Append(task, NewEvent("cancel.requested", level="warning")), Wake(task, urgent=True)]
+
+
+def request_cancels(tasks: Sequence[str]) -> list[list[Operation]]:
+    """Ask for several, in batches that a store takes."""
+    chunks = [tasks[i : i + CHILDREN_PER_BATCH] for i in range(0, len(tasks), CHILDREN_PER_BATCH)]
+    return [[operation for task in chunk for operation in request_cancel(task)] for chunk in chunks]
+
+
+def _given_back(task: Task) -> Task:
+    return replace(task, state=TaskState.QUEUED, deliveries=0)
+
+
+def _end(task: Task, event: NewEvent) -> list[Operation]:
+    """A terminal move: the event first, since a terminal task takes no more, and the news for the parent."""
+    fence = task.token if task.owner is not None else None
+    operations: list[Operation] = [
+        Append(task.id, event, fence),
+        Put(task, expect=task.version, token=fence, due_in_s=None),
+    ]
+    if task.parent is not None:
+        told = {"child": task.id, "state": str(task.state), "result": task.result, "error": task.error}
+        operations += [
+            Append(task.parent, NewEvent("child.ended", told, level="debug")),
+            Wake(task.parent, urgent=task.state is not TaskState.SUCCEEDED),
+        ]
+    return operations
