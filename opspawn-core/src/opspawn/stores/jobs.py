@@ -1,0 +1,62 @@
+"""Handing work from event loops to threads, and the outcomes back."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from opspawn.errors import OpspawnError, StoreError
+
+
+class Job:
+    """A piece of work for a thread: `run(subject, arguments)`; the subject is a transaction or a connection."""
+
+    __slots__ = ("arguments", "error", "future", "loop", "result", "run")
+
+    def __init__(self, run: Callable[[Any, Any], Any], arguments: Any) -> None:
+        self.run = run
+        self.arguments = arguments
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+def deliver(jobs: Iterable[Job]) -> None:
+    """Give each job's outcome to its future: one call into each event loop, however many jobs it has there."""
+    loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in jobs:
+        loops.setdefault(job.loop, []).append(job)
+    for loop, settled in loops.items():
+        try:
+            loop.call_soon_threadsafe(_settle, settled)
+        except RuntimeError:
+            continue  # the loop was closed: nobody waits there any more
+
+
+def _settle(jobs: list[Job]) -> None:
+    for job in jobs:
+        if job.future.done():  # whoever asked was cancelled
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)
+
+
+def as_store_error(error: Exception) -> Exception:
+    """What callers get to see: our own errors as they are, everything else as a `StoreError` that names the cause."""
+    if isinstance(error, OpspawnError):
+        return error
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    remedy = {
+        sqlite3.SQLITE_FULL: "Free space on the disk.",
+        sqlite3.SQLITE_BUSY: "Another program holds the lock; close it, or raise busy_timeout_s in [plugins.sqlite].",
+        sqlite3.SQLITE_CORRUPT: "Restore the database from a backup.",
+        sqlite3.SQLITE_READONLY: "Check the permissions of the database and its folder.",
+    }.get(code)
+    store_error = StoreError(f"The database failed: {error}.", remedy=remedy)
+    store_error.__cause__ = error
+    return store_error

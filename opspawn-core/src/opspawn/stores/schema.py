@@ -1,0 +1,231 @@
+"""The layout of the database, and how it is opened: every reason not to open it is one line with a remedy.
+
+Times are integers, microseconds since 1970, so that they come back exactly. `tasks.seq` is the order of creation and
+stands for the task in `events`. Small and often changed columns come first: what is large lies behind them. A position
+is one more than the highest so far, given under the write lock: so positions grow in commit order.
+
+A task is *ready* once its `due` has passed and a claim (or the write that made it due) has noticed: then it stands in
+`tasks_ready`, by rank within its lane. Before, it stands in `tasks_due`. Ended tasks stand in neither, and the tasks of
+other lanes lie elsewhere in the index: so a claim costs the same however many there are.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Literal
+
+from opspawn.errors import StoreUnusable
+from opspawn.stores.leftovers import Leftovers
+
+MEMORY = ":memory:"
+APPLICATION_ID = 0x4F505350  # "OPSP": tells our files from those of other programs
+LAYOUT = 1
+RETRY_S = 0.001  # SQLite's own backoff sleeps up to 100 ms, far longer than a commit takes
+_OLDEST_SQLITE = (3, 37, 0)  # STRICT tables; RETURNING came with 3.35
+_MAGIC = b"SQLite format 3\x00"
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+_TABLES = (
+    """
+    CREATE TABLE tasks (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL,
+        version INTEGER NOT NULL, token INTEGER NOT NULL,
+        wakes INTEGER NOT NULL, urgent_at INTEGER NOT NULL, wake_at INTEGER,
+        ready INTEGER NOT NULL, due INTEGER, rank INTEGER, priority INTEGER NOT NULL, owner TEXT,
+        queue TEXT NOT NULL, handler TEXT NOT NULL, agent TEXT, session TEXT, root TEXT NOT NULL, parent TEXT,
+        attempt INTEGER NOT NULL, deliveries INTEGER NOT NULL, timeout_s REAL, retry TEXT, retry_of TEXT,
+        created INTEGER NOT NULL, updated INTEGER NOT NULL, ended INTEGER,
+        labels TEXT NOT NULL, error TEXT, input TEXT NOT NULL, result TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX tasks_ready ON tasks (queue, handler, rank) WHERE ready = 1",
+    "CREATE INDEX tasks_due ON tasks (queue, handler, due) WHERE ready = 0 AND due IS NOT NULL",
+    "CREATE INDEX tasks_owner ON tasks (owner) WHERE owner IS NOT NULL",
+    # Most tasks of an old store succeeded; whoever asks for those finds them by walking back from the newest.
+    "CREATE INDEX tasks_state ON tasks (state) WHERE state <> 'succeeded'",
+    "CREATE INDEX tasks_root ON tasks (root)",
+    "CREATE INDEX tasks_parent ON tasks (parent) WHERE parent IS NOT NULL",
+    "CREATE INDEX tasks_agent ON tasks (agent) WHERE agent IS NOT NULL",
+    "CREATE INDEX tasks_session ON tasks (session) WHERE session IS NOT NULL",
+    """
+    CREATE TABLE events (
+        position INTEGER PRIMARY KEY, task INTEGER NOT NULL, time INTEGER NOT NULL, type TEXT NOT NULL,
+        level TEXT NOT NULL, error_type TEXT, agent TEXT, session TEXT, data TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX events_task ON events (task)",
+    "CREATE INDEX events_agent ON events (agent) WHERE agent IS NOT NULL",
+    "CREATE INDEX events_session ON events (session) WHERE session IS NOT NULL",
+    "CREATE INDEX events_error ON events (error_type) WHERE error_type IS NOT NULL",
+    "CREATE INDEX events_level ON events (level) WHERE level <> 'info'",
+    """
+    CREATE TABLE records (
+        kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (kind, id)
+    ) STRICT""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {LAYOUT}",
+)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection holds the lock, so that trying again makes sense."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
+
+
+def begin(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Start a writing transaction; while another process writes, try again every millisecond.
+
+    Raises: sqlite3.OperationalError: still busy after `busy_timeout_s` seconds.
+    """
+    give_up = None
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            now = time.monotonic()
+            give_up = give_up or now + busy_timeout_s
+            if not is_busy(error) or now >= give_up:
+                raise
+            time.sleep(RETRY_S)
+
+
+def connect(path: str, busy_timeout_s: float, synchronous: str = "full", read_only: bool = False) -> sqlite3.Connection:
+    """A connection with our settings, to be used by one thread at a time; it looks into nothing yet."""
+    # A reader may have to wait while the file is being recovered; the writer waits in `begin`.
+    timeout = busy_timeout_s if read_only else 0.0
+    connection = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False, cached_statements=256)
+    try:
+        connection.execute("PRAGMA cache_size = -32768")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def open_writer(path: str, busy_timeout_s: float, synchronous: Literal["full", "normal"]) -> sqlite3.Connection:
+    """Open the database for writing and make it, with its folder, when it is not there yet.
+
+    Raises: StoreUnusable: see the module. Nothing is left behind then that was not there before.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StoreUnusable(
+            f"This Python brings SQLite {sqlite3.sqlite_version}, and the store needs 3.37 or newer.",
+            remedy="Use a newer Python, or another store.",
+        )
+    if path == MEMORY:
+        connection = connect(MEMORY, busy_timeout_s, synchronous)
+        _lay_out(connection, path, busy_timeout_s)
+        return connection
+    leftovers = Leftovers(Path(path))
+    try:
+        _check_file(Path(path))
+        return _open_file(path, busy_timeout_s, synchronous)
+    except sqlite3.Error as error:
+        leftovers.remove()
+        raise _unusable(path, error, busy_timeout_s) from error
+    except OSError as error:
+        leftovers.remove()
+        raise StoreUnusable(
+            f"The database {path} cannot be opened: {error.strerror or error}.",
+            remedy="Choose a path in a folder that this user may write to.",
+        ) from error
+    except StoreUnusable:
+        leftovers.remove()
+        raise
+
+
+def _check_file(path: Path) -> None:
+    """Make the folder; refuse what SQLite would report less clearly."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise StoreUnusable(f"The database {path} is a folder.", remedy="Give the path of a file.")
+    if path.exists():
+        with path.open("rb") as file:
+            head = file.read(len(_MAGIC))
+        if head and head != _MAGIC:
+            raise _not_a_database(str(path))
+
+
+def _open_file(path: str, busy_timeout_s: float, synchronous: str) -> sqlite3.Connection:
+    connection = connect(path, busy_timeout_s, synchronous)
+    try:
+        _check_owner(connection, path)
+        _set_wal(connection, busy_timeout_s)
+        _lay_out(connection, path, busy_timeout_s)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_owner(connection: sqlite3.Connection, path: str) -> None:
+    """Refuse files of other programs and of newer versions of this one, before anything is written."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    if not ours and not (empty and version == 0):
+        raise StoreUnusable(f"The database {path} belongs to another program.", remedy="Choose another path.")
+    if version > LAYOUT:
+        raise StoreUnusable(
+            f"The database {path} was made by a newer Opspawn (layout {version}; this one knows {LAYOUT}).",
+            remedy="Upgrade opspawn-core, or choose another path.",
+        )
+
+
+def _set_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    give_up = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= give_up:
+                raise
+            time.sleep(RETRY_S)
+
+
+def _lay_out(connection: sqlite3.Connection, path: str, busy_timeout_s: float) -> None:
+    """Create what is missing. Taking the write lock also shows at once whether the file can be written."""
+    begin(connection, busy_timeout_s)
+    try:
+        _check_owner(connection, path)  # again: another process may have been faster
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in _TABLES:
+                connection.execute(statement)
+        connection.execute("SELECT max(position) FROM events").fetchone()
+        connection.execute("SELECT max(seq) FROM tasks").fetchone()
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _not_a_database(path: str) -> StoreUnusable:
+    return StoreUnusable(f"The file {path} is not a database.", remedy="Choose another path, or move the file away.")
+
+
+def _unusable(path: str, error: sqlite3.Error, busy_timeout_s: float) -> StoreUnusable:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _BUSY:
+        return StoreUnusable(
+            f"The database {path} has been locked by another program for {busy_timeout_s:g} s.",
+            remedy="Close that program, or raise busy_timeout_s in [plugins.sqlite].",
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return StoreUnusable(
+            f"The database {path} or its folder is read-only for this user.",
+            remedy="Change the permissions, or choose another path.",
+        )
+    if code == sqlite3.SQLITE_NOTADB:
+        return _not_a_database(path)
+    if code == sqlite3.SQLITE_CORRUPT or "no such" in str(error):
+        return StoreUnusable(f"The database {path} is damaged ({error}).", remedy="Restore it from a backup.")
+    return StoreUnusable(
+        f"The database {path} cannot be opened ({error}).", remedy="Check the disk, or choose another path."
+    )

@@ -1,0 +1,166 @@
+"""The embedded store: one SQLite file (or memory), durable at every commit, shared by several processes of one machine.
+
+    store = await open_sqlite("opspawn.db")
+
+How it works: `writer` commits in groups, `readers` look at what is committed, `tails` follow it live, `locks` tell who
+is alive. What is written and read lies in `operations`, `claims` and `queries`, the layout in `schema`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal
+
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.store import Batch, Claim, EventQuery, Lease, LeaseStatus, Page, Query, Receipt, Record, Task
+from opspawn.stores import claims, operations, queries, schema
+from opspawn.stores.jobs import as_store_error
+from opspawn.stores.locks import WorkerLocks
+from opspawn.stores.readers import Readers, Source
+from opspawn.stores.tails import Follower, Hub
+from opspawn.stores.transaction import Transaction
+from opspawn.stores.writer import Writer
+
+_READERS = 2
+
+
+async def open_sqlite(
+    path: str = schema.MEMORY, *, synchronous: Literal["full", "normal"] = "full", busy_timeout_s: float = 30.0
+) -> SqliteStore:
+    """Open a store, making the file and its folder if they are missing.
+
+    Args:
+        path: a file, or ":memory:" for a store that ends with the object and is not shared.
+        synchronous: "full" keeps every commit through a power failure; "normal" may lose the last ones then.
+        busy_timeout_s: how long to wait, in seconds, while another process writes.
+
+    Raises: StoreUnusable: the file cannot be used; the text says why and what to do. Nothing new is left behind.
+    """
+    return await asyncio.to_thread(_open, path, synchronous, busy_timeout_s)
+
+
+def _open(path: str, synchronous: Literal["full", "normal"], busy_timeout_s: float) -> SqliteStore:
+    connection = schema.open_writer(path, busy_timeout_s, synchronous)
+    lock = threading.Lock()
+    if path == schema.MEMORY:
+        shared = Source(connection, lock, shared=True)
+        return SqliteStore(connection, lock, [shared] * (_READERS + 1), None, busy_timeout_s)
+    sources = [
+        Source(schema.connect(path, busy_timeout_s, read_only=True), threading.Lock(), shared=False)
+        for _ in range(_READERS + 1)
+    ]
+    return SqliteStore(connection, lock, sources, WorkerLocks(path), busy_timeout_s)
+
+
+class SqliteStore:
+    """See `opspawn.contracts.store.Store` for what each method promises. Made by `open_sqlite`."""
+
+    name = "sqlite"
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        lock: threading.Lock,
+        sources: list[Source],
+        locks: WorkerLocks | None,
+        busy_timeout_s: float,
+    ) -> None:
+        self._locks = locks
+        self._hub = Hub(sources[0])
+        self._readers = Readers(sources[1:])
+        self._writer = Writer(
+            connection, lock, busy_timeout_s, self._hub.committed, lambda: locks is not None and locks.peers
+        )
+        self._closing: asyncio.Future[None] | None = None
+
+    async def commit(self, batch: Batch) -> Receipt:
+        """Apply a batch, all or nothing. Raises: Conflict; StoreError."""
+        receipt: Receipt = await self._writer.run(operations.apply, operations.prepare(batch))
+        return receipt
+
+    async def claim(self, claim: Claim) -> list[Lease]:
+        """Lease due tasks, lowest rank first."""
+        if self._locks is not None and not self._locks.holds(claim.worker):
+            try:
+                await asyncio.to_thread(self._locks.hold, claim.worker)
+            except OSError as error:
+                raise as_store_error(error) from error
+        leases: list[Lease] = await self._writer.run(self._claim, claim)
+        return leases
+
+    def _claim(self, tx: Transaction, claim: Claim) -> list[Lease]:
+        return claims.claim(tx, claim, self._locks)
+
+    async def renew(self, worker: str, leases: Sequence[tuple[str, int]], lease_s: float) -> list[LeaseStatus]:
+        """Prolong leases; the answer has their order."""
+        statuses: list[LeaseStatus] = await self._writer.run(claims.renew, (worker, list(leases), lease_s))
+        return statuses
+
+    async def wakes(self, tasks: Sequence[str]) -> dict[str, int]:
+        """The `wakes` of those tasks that exist."""
+        found: dict[str, int] = await self._readers.run(queries.wakes, tasks)
+        return found
+
+    async def get(self, kind: str, id: str) -> Record | None:
+        """A record other than a task, or None."""
+        record: Record | None = await self._readers.run(queries.record, (kind, id))
+        return record
+
+    async def get_task(self, id: str) -> Task | None:
+        """A task, or None."""
+        task: Task | None = await self._readers.run(queries.task, id)
+        return task
+
+    async def find_tasks(self, query: Query) -> Page[Task]:
+        """Tasks that match, newest first. Raises: InvalidInput: unknown field, limit out of range, foreign cursor."""
+        page: Page[Task] = await self._readers.run(queries.find_tasks, query)
+        return page
+
+    async def journal(self, task: str, after: int = 0) -> list[Event]:
+        """The events of one task after a position, oldest first."""
+        events: list[Event] = await self._readers.run(queries.journal, (task, after))
+        return events
+
+    async def events(self, query: EventQuery) -> list[Event]:
+        """Events over all tasks. Raises: InvalidInput: the limit is out of range."""
+        events: list[Event] = await self._readers.run(queries.events, query)
+        return events
+
+    def publish(self, deltas: Sequence[TaskDelta]) -> None:
+        """Offer deltas to whoever tails in this process; one that is slow does not get them."""
+        self._hub.publish(deltas)
+
+    def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
+        """Events of all processes as they are committed, and deltas of this one. Ends when the store is closed."""
+        return Follower(self._hub, self._read_after, self._hub.position() if after is None else after)
+
+    async def _read_after(self, position: int, limit: int) -> list[Event]:
+        events: list[Event] = await self._readers.run(queries.events_after, (position, limit))
+        return events
+
+    async def aclose(self) -> None:
+        """Finish what was accepted, end our leases, let go of locks and files. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self._writer.run(self._give_up, None, last=True)
+        finally:
+            await asyncio.to_thread(self._close_threads)
+
+    def _give_up(self, tx: Transaction, _: None) -> None:
+        if self._locks is not None:
+            claims.end_leases(tx, self._locks.workers)
+
+    def _close_threads(self) -> None:
+        """The writer closes last: the last connection tidies up the files, and must be able to write."""
+        self._hub.close()
+        self._readers.close()
+        self._writer.join()
+        if self._locks is not None:
+            self._locks.close()

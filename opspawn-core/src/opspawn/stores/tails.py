@@ -1,0 +1,199 @@
+"""Following the journal live.
+
+One thread, alive only while somebody tails, reads what was committed, by this process or another, and offers it to
+every follower. It is told of our own commits, and looks for those of others every 100 ms
+(`PRAGMA data_version`, a few microseconds).
+
+A follower keeps at most 1,000 items. One that falls behind drops them, reads the database at its own pace, and joins
+the others again once it has read everything. All its state is touched in its own event loop only, so there is no race
+between "read everything" and "an offer came": an offer that came while reading means reading once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.stores import queries
+from opspawn.stores.readers import Source
+
+_LOOK_EVERY_S = 0.1
+_PAGE = 500
+_KEPT = 1000
+
+Read = Callable[[int, int], Awaitable[list[Event]]]  # (after this position, at most so many)
+
+
+class Follower(AsyncIterator["Event | TaskDelta"]):
+    """What `tail` returns. Ends when the store is closed."""
+
+    def __init__(self, hub: Hub, read: Read, position: int) -> None:
+        self._hub = hub
+        self._read = read
+        self._position = position
+        self._items: deque[Event | TaskDelta] = deque()
+        self._behind = True
+        self._missed = False
+        self._ended = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()
+
+    def __aiter__(self) -> Follower:
+        return self
+
+    async def __anext__(self) -> Event | TaskDelta:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            if not self._hub.join(self):
+                self._end()
+        while not self._items:
+            if self._ended:
+                raise StopAsyncIteration
+            if self._behind:
+                await self._catch_up()
+            else:
+                self._news.clear()
+                await self._news.wait()
+        item = self._items.popleft()
+        if isinstance(item, Event):
+            self._position = item.position
+        return item
+
+    async def aclose(self) -> None:
+        """Stop following; what was not fetched is dropped."""
+        self._hub.leave(self)
+        self._end()
+
+    async def _catch_up(self) -> None:
+        self._missed = False
+        page = await self._read(self._position, _PAGE)
+        self._items.extend(page)
+        if not page and not self._missed:
+            self._behind = False
+
+    def post(self, items: Sequence[Event | TaskDelta]) -> None:
+        """Offer items from any thread."""
+        self._call(self._offer, items)
+
+    def end(self) -> None:
+        """Let the iteration stop, from any thread."""
+        self._call(self._end)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        if self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the follower's loop was closed under it
+            self._hub.leave(self)
+
+    def _offer(self, items: Sequence[Event | TaskDelta]) -> None:
+        if self._behind or len(self._items) + len(items) > _KEPT:
+            if any(isinstance(item, Event) for item in items):
+                self._missed = True
+                if not self._behind:
+                    self._behind = True
+                    self._items.clear()
+        else:
+            last = self._position
+            self._items.extend(item for item in items if isinstance(item, TaskDelta) or item.position > last)
+        self._news.set()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._items.clear()
+        self._news.set()
+
+
+class Hub:
+    """Offers commits and deltas to all followers. Its source belongs to its thread, and to `position`."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()  # whoever just forgets its follower leaves, too
+        self._guard = threading.Lock()
+        self._look = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def position(self) -> int:
+        """The newest position. Takes microseconds, so that `tail()` knows at once what "from now" means."""
+        with self._source.lock:
+            return queries.last_position(self._source.connection)
+
+    def join(self, follower: Follower) -> bool:
+        """Offer to this follower from now on; False when the store is closed."""
+        with self._guard:
+            if self._closed:
+                return False
+            self._followers.add(follower)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, args=(self.position(),), name="opspawn-sqlite-tail", daemon=True
+                )
+                self._thread.start()
+            return True
+
+    def leave(self, follower: Follower) -> None:
+        """Offer nothing more to this follower."""
+        with self._guard:
+            self._followers.discard(follower)
+
+    def committed(self) -> None:
+        """Say that this process committed. Called by the writer, very often."""
+        if self._followers:
+            self._look.set()
+
+    def publish(self, deltas: Sequence[TaskDelta]) -> None:
+        """Offer deltas; a follower that is behind does not get them."""
+        if self._followers:
+            with self._guard:
+                followers = list(self._followers)
+            for follower in followers:
+                follower.post(deltas)
+
+    def close(self) -> None:
+        """End all followers and the thread; blocks. Idempotent."""
+        with self._guard:
+            self._closed = True
+            followers = list(self._followers)
+            self._followers.clear()
+            thread = self._thread
+        for follower in followers:
+            follower.end()
+        self._look.set()
+        if thread is not None:
+            thread.join()
+        self._source.close()
+
+    def _work(self, position: int) -> None:
+        version = None
+        while True:
+            self._look.wait(_LOOK_EVERY_S)
+            self._look.clear()
+            with self._guard:
+                followers = list(self._followers)
+                if not followers:
+                    self._thread = None
+                    return
+            try:
+                with self._source.lock:
+                    connection = self._source.connection
+                    seen = None if self._source.shared else connection.execute("PRAGMA data_version").fetchone()[0]
+                    changed = seen is None or seen != version
+                    events = queries.events_after(connection, (position, _PAGE)) if changed else []
+            except sqlite3.Error:
+                continue  # a disk that fails will tell the writer and the readers, who have somebody to tell
+            version = seen
+            if events:
+                position = events[-1].position
+                for follower in followers:
+                    follower.post(events)
+            if len(events) == _PAGE:
+                version = None
+                self._look.set()

@@ -1,0 +1,30 @@
+"""What all work inside one transaction shares."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from opspawn.stores import rows
+
+
+class Transaction:
+    """One open transaction of the writer.
+
+    Attributes:
+        execute: runs a statement on the one cursor of the transaction, and returns that cursor.
+        now: the store's clock, microseconds since 1970; the same for everything in the transaction.
+        time: the same moment, aware UTC.
+        finally_: called with True after the commit, with False when the transaction failed.
+    """
+
+    __slots__ = ("cursor", "execute", "finally_", "now", "time")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.cursor = connection.cursor()
+        self.execute = self.cursor.execute
+        self.now = time.time_ns() // 1000
+        self.time: datetime = rows.moment(self.now)
+        self.finally_: list[Callable[[bool], None]] = []

@@ -1,0 +1,142 @@
+"""Group commit: the one thread that writes.
+
+While a transaction is being made durable, the callers of the next one gather in the queue; the thread then takes
+them all, gives each a savepoint inside one transaction, and pays for one fsync. So the rate grows with the number of callers,
+and a caller alone waits for nobody. A job that fails is rolled back to its savepoint and hurts no other; when the
+transaction itself fails, all its jobs fail, and none of them had an effect.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from opspawn.errors import StoreError
+from opspawn.stores import schema
+from opspawn.stores.jobs import Job, as_store_error, deliver
+from opspawn.stores.transaction import Transaction
+
+_GROUP = 500  # jobs in one transaction at most, so that nobody waits long for the group before
+_BUSY_S, _PAUSE_S = 0.020, 0.002  # after so long without a rest, rest so long, where other processes wait for the lock
+
+
+class Writer:
+    """Runs jobs in transactions, in the order in which they came.
+
+    Args:
+        connection: a connection for writing; the writer closes it.
+        lock: held while a transaction is open; guards a connection that readers share.
+        committed: called after every transaction, in the writer's thread.
+        peers: whether other processes are at work, which then get their turn.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        lock: threading.Lock,
+        busy_timeout_s: float,
+        committed: Callable[[], None],
+        peers: Callable[[], bool],
+    ) -> None:
+        self._connection = connection
+        self._lock = lock
+        self._busy_timeout_s = busy_timeout_s
+        self._committed = committed
+        self._peers = peers
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="opspawn-sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, run: Callable[[Transaction, Any], Any], arguments: Any, *, last: bool = False) -> Any:
+        """Run `run(transaction, arguments)` and return its result once it is durable; with `last`, accept nothing more.
+
+        Raises: StoreError: the work or the commit failed, or the store is closed; nothing was applied.
+        """
+        job = Job(run, arguments)
+        with self._closing:  # nothing may come behind the None that ends the thread
+            if self._closed:
+                raise StoreError("The store is closed.")
+            self._queue.put(job)
+            if last:
+                self._closed = True
+                self._queue.put(None)
+        return await job.future
+
+    def join(self) -> None:
+        """Wait until everything accepted is done and the connection is closed; blocks. After a `run` with `last`."""
+        self._thread.join()
+
+    def _work(self) -> None:
+        began = time.monotonic()
+        going = True
+        while going:
+            before = time.monotonic()
+            jobs, going = self._next_group()
+            now = time.monotonic()
+            if now - before > _PAUSE_S:
+                began = now
+            elif now - began > _BUSY_S and self._peers():
+                time.sleep(_PAUSE_S)
+                began = time.monotonic()
+            if jobs:
+                self._commit(jobs)
+                deliver(jobs)
+        self._connection.close()
+
+    def _next_group(self) -> tuple[list[Job], bool]:
+        """Wait for a job, take what else is there; False once the end was reached."""
+        jobs: list[Job] = []
+        job = self._queue.get()
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == _GROUP:
+                return jobs, True
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return jobs, True
+        return jobs, False
+
+    def _commit(self, jobs: list[Job]) -> None:
+        transaction = None
+        try:
+            with self._lock:
+                schema.begin(self._connection, self._busy_timeout_s)
+                transaction = Transaction(self._connection)
+                for job in jobs:
+                    self._run(job, transaction)
+                transaction.execute("COMMIT")
+        except Exception as error:  # whatever it is, the thread must live and every caller must hear of it
+            self._roll_back()
+            for job in jobs:
+                job.error = as_store_error(error)
+            self._finish(transaction, committed=False)
+            return
+        self._finish(transaction, committed=True)
+        self._committed()
+
+    def _run(self, job: Job, transaction: Transaction) -> None:
+        """Run one job in a savepoint. Raises: sqlite3.Error: the transaction is lost, with all its jobs."""
+        transaction.execute("SAVEPOINT job")
+        try:
+            job.result = job.run(transaction, job.arguments)
+        except Exception as error:  # the job's own failure, whatever it is, must not hurt its neighbours
+            if not self._connection.in_transaction:  # a full disk or a failing one ends the transaction by itself
+                raise
+            transaction.execute("ROLLBACK TO job")
+            job.error = as_store_error(error)
+        transaction.execute("RELEASE job")
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _finish(self, transaction: Transaction | None, committed: bool) -> None:
+        for callback in transaction.finally_ if transaction else ():
+            callback(committed)
