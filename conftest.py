@@ -1,0 +1,48 @@
+"""What holds for every test: its level follows from its folder, and it leaves the process as it found it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+LEVELS = ("unit", "integration", "acceptance")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its level: that of its own mark, else of the nearest folder with such a name, else unit."""
+    for item in items:
+        if not any(item.get_closest_marker(level) for level in LEVELS):
+            named = [part for part in reversed(item.path.parts) if part in LEVELS]
+            item.add_marker(named[0] if named else "unit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_environment() -> Iterator[None]:
+    """No setting or key of whoever runs the tests reaches one; a test that wants a variable sets it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("OPSPAWN_", "OPENAI_")):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(plain_environment: None) -> Iterator[None]:
+    """A test that changes the environment or the working folder for the next one fails."""
+    environment, folder = variables(), os.getcwd()
+    yield
+    now, here = variables(), os.getcwd()
+    os.chdir(folder)
+    changed = sorted(name for name in environment.keys() | now.keys() if environment.get(name) != now.get(name))
+    for name in changed:
+        os.environ.pop(name, None)
+    os.environ.update({name: environment[name] for name in changed if name in environment})
+    assert not changed, f"the test left these variables changed: {', '.join(changed)}; use monkeypatch"
+    assert here == folder, f"the test left {here} as the working folder; use monkeypatch.chdir"
+
+
+def variables() -> dict[str, str]:
+    """The environment, without what pytest itself writes there."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
