@@ -1,1 +1,23 @@
-""""""
+"""For tests of agents, planners, tools and backends: fakes, and the contract suites that prove a backend.
+
+Each name is imported when it is first used, since the suites need pytest and the fakes do not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opspawn.testing.scripted import ScriptedModel, ScriptEnded
+    from opspawn.testing.store_contract import StoreContract
+
+__all__ = ["ScriptEnded", "ScriptedModel", "StoreContract"]
+
+_HOMES = {"ScriptEnded": "scripted", "ScriptedModel": "scripted", "StoreContract": "store_contract"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,240 @@
+"""`Agent`: a name, a model, a planner, tools and instructions; and the ways to run it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from opspawn.agentkit.context import AgentRun, BoundModel, Context
+from opspawn.agentkit.kit import Kit
+from opspawn.agentkit.log import MemoryLog, OnEvent, RunEvent
+from opspawn.agentkit.tool import as_tool
+from opspawn.contracts.model import ModelProvider, Usage
+from opspawn.contracts.planner import Planner, PlannerResult
+from opspawn.contracts.run import Handler, RunContext
+from opspawn.contracts.tool import Tool
+from opspawn.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run in memory ended: the planner's output and reason, and the tokens of all its model calls."""
+
+    output: Any
+    reason: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """An agent's words, resolved to objects."""
+
+    model: BoundModel
+    planner: Planner
+    tools: tuple[Tool, ...]
+
+
+class Agent:
+    """An agent. Immutable, cheap to make; names are resolved to plugins when it first runs.
+
+    Attributes:
+        name: 1 to 64 of letters, digits, "_", "-".
+        description: what it is for, in words for other people and programs.
+        instructions: the model's system message.
+        max_steps: how many model calls one run may make, at least 1.
+        settings: passed to the model provider with every call, e.g. `{"temperature": 0}`.
+        tools: tools as objects, those of plugins as their names.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: str | BoundModel | ModelProvider | None = None,
+        planner: str | Planner = "react",
+        tools: Sequence[Tool | Callable[..., Any] | str] = (),
+        instructions: str = "",
+        description: str = "",
+        max_steps: int = 32,
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Describe an agent.
+
+        Args:
+            model: "PROVIDER:MODEL", or an open provider, or None for the configured model.
+            planner: the name of a planner plugin, or a planner.
+            tools: functions, tools, or names of tool plugins. A plain function counts as a tool with the effect "once".
+
+        Raises:
+            ConfigError: the name, a tool or a number does not fit; names the agent.
+        """
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is not an agent's name: 1 to 64 of letters, digits, '_' and '-'.")
+        if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+            raise ConfigError(f"The agent {name!r} has max_steps={max_steps!r}; a whole number from 1 is meant.")
+        if isinstance(tools, str) or not isinstance(tools, Sequence):
+            raise ConfigError(f"The agent {name!r} has tools={tools!r}; a list is meant.")
+        self._name = name
+        self._model = model
+        self._planner = planner
+        self._tools: tuple[Tool | str, ...] = tuple(one if isinstance(one, str) else as_tool(one) for one in tools)
+        self._instructions = instructions
+        self._description = description
+        self._max_steps = max_steps
+        self._settings = MappingProxyType(dict(settings))
+        self._kits: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Kit, Any]] = WeakKeyDictionary()
+        for tool in self.tool_names:
+            if self.tool_names.count(tool) > 1:
+                raise ConfigError(
+                    f"The agent {name!r} has two tools named {tool!r}.", remedy="Rename one: @tool(name=...)."
+                )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def description(self) -> str:
+        return self._description
+
+    @property
+    def instructions(self) -> str:
+        return self._instructions
+
+    @property
+    def max_steps(self) -> int:
+        return self._max_steps
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self._settings
+
+    @property
+    def tools(self) -> tuple[Tool | str, ...]:
+        return self._tools
+
+    @property
+    def model(self) -> str | None:
+        """The model as "PROVIDER:MODEL", or None for the configured one; of an object its class."""
+        return self._model if self._model is None or isinstance(self._model, str) else type(self._model).__name__
+
+    @property
+    def planner(self) -> str:
+        """The planner's name; of an object its class."""
+        return self._planner if isinstance(self._planner, str) else type(self._planner).__name__
+
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        return tuple(tool if isinstance(tool, str) else tool.name for tool in self._tools)
+
+    def __repr__(self) -> str:
+        return f"Agent({self._name!r}, model={self.model!r}, planner={self.planner!r}, tools={list(self.tool_names)})"
+
+    async def run(
+        self, input: Any, *, deps: Any = None, kit: Kit | None = None, on_event: OnEvent | None = None
+    ) -> RunResult:
+        """Run in memory, with no server and no journal, and return how it ended.
+
+        Args:
+            input: any JSON; a text is the usual thing.
+            deps: what tools find in `ToolContext.deps`.
+            kit: where models, planners and tools named by text come from; by default `Kit.load()`, kept for later runs
+                in the
+                same event loop and closed when that loop ends.
+            on_event: called with each event and each piece of a streamed answer, in order, from the event loop.
+
+        Raises:
+            ConfigError: something that the agent names is not set or not installed. StepLimit: `max_steps` did not
+                suffice.
+            ModelError: the model refused or kept failing. And what the planner raises besides.
+        """
+        parts = self._resolve(kit or await self._own_kit())
+        context = self._context(Context(MemoryLog(on_event=on_event), name=self._name, input=input, deps=deps), parts)
+        result = await parts.planner.run(context)
+        return RunResult(result.output, result.reason, context.usage)
+
+    async def stream(
+        self, input: Any, *, deps: Any = None, kit: Kit | None = None
+    ) -> AsyncGenerator[RunEvent | RunResult, None]:
+        """Run in memory and yield events and pieces of the answer as they come, the `RunResult` last.
+
+        Closing the generator cancels the run. Raises: as `run`, after all that happened before was yielded.
+        """
+        queue: asyncio.Queue[RunEvent | None] = asyncio.Queue()
+        run = asyncio.create_task(self.run(input, deps=deps, kit=kit, on_event=queue.put_nowait))
+        run.add_done_callback(lambda _: queue.put_nowait(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            yield run.result()
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+
+    def handler(self, kit: Kit) -> Handler:
+        """What the engine calls for each durable run of this agent.
+
+        Names are resolved now, so that no run finds anything missing.
+
+        Raises: ConfigError: something that the agent names is not set or not installed.
+        """
+        parts = self._resolve(kit)
+
+        async def handle(context: RunContext) -> Any:
+            result: PlannerResult = await parts.planner.run(self._context(cast(Context, context), parts))
+            return result.output
+
+        return handle
+
+    def _context(self, base: Context, parts: _Parts) -> AgentRun:
+        return base.for_agent(
+            name=self._name,
+            instructions=self._instructions,
+            model=parts.model,
+            tools=parts.tools,
+            max_steps=self._max_steps,
+        )
+
+    def _resolve(self, kit: Kit | None) -> _Parts:
+        """Objects for names; `kit` may be None only where `_needs_kit` says that nothing is a name."""
+        model = self._model
+        if model is None or isinstance(model, str):
+            bound = cast(Kit, kit).model(model, agent=self._name, settings=self._settings)
+        elif isinstance(model, BoundModel):
+            bound = BoundModel(model.provider, model.name, {**model.settings, **self._settings})
+        else:
+            bound = BoundModel(model, getattr(model, "name", ""), dict(self._settings))
+        planner = cast(Kit, kit).planner(self._planner) if isinstance(self._planner, str) else self._planner
+        tools = tuple(cast(Kit, kit).tool(tool) if isinstance(tool, str) else tool for tool in self._tools)
+        return _Parts(bound, planner, tools)
+
+    def _needs_kit(self) -> bool:
+        named = (self._planner, *self._tools)
+        return self._model is None or isinstance(self._model, str) or any(isinstance(part, str) for part in named)
+
+    async def _own_kit(self) -> Kit | None:
+        """One kit per event loop, since providers keep connections that belong to it."""
+        if not self._needs_kit():
+            return None
+        loop = asyncio.get_running_loop()
+        if loop not in self._kits:
+            kit = Kit.load()
+            keeper = self._keep(loop, kit)
+            await anext(keeper)
+            self._kits[loop] = kit, keeper
+        return self._kits[loop][0]
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop, kit: Kit) -> AsyncGenerator[None, None]:
+        """Close the kit when the loop ends: a loop that shuts down closes every generator which it once began."""
+        try:
+            yield
+        finally:
+            self._kits.pop(loop, None)
+            await kit.aclose()

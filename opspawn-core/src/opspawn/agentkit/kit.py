@@ -1,0 +1,133 @@
+"""`Kit`: what agents need from outside them (models, planners, tools by name), found in plugins and opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
+
+from opspawn.agentkit.context import BoundModel
+from opspawn.contracts.model import ModelProvider
+from opspawn.contracts.planner import Planner
+from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, ToolPlugin
+from opspawn.contracts.tool import Tool
+from opspawn.errors import ConfigError, PluginError
+
+if TYPE_CHECKING:
+    from opspawn.plugins import Plugins
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class ChecksModels(Protocol):
+    """A model provider that can tell before the first call that it has no such model: a file is missing, say."""
+
+    def check(self, model: str) -> None:
+        """Return when `model` can be asked. Raises: ConfigError."""
+        ...
+
+
+class Kit:
+    """Plugins and settings, resolved: each provider, planner and tool is opened when first asked for, and once.
+
+    Belongs to one event loop, since providers keep connections. Does not check whether a vendor knows a model: only a
+    call does.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        *,
+        model: str | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
+        root: Path | None = None,
+    ) -> None:
+        """Take what `load` would find.
+
+        Args:
+            model: the model of agents that name none, as "PROVIDER:MODEL".
+            sections: the `[plugins.NAME]` tables of the configuration.
+            root: the folder of opspawn.toml; the current one by default. A plugin whose section has a field `root` gets
+                it.
+        """
+        self._plugins = plugins
+        self._model = model
+        self._sections = sections or {}
+        self._root = root or Path.cwd()
+        self._providers: dict[str, ModelProvider] = {}
+        self._planners: dict[str, Planner] = {}
+        self._tools: dict[str, Tool] = {}
+
+    @classmethod
+    def load(cls) -> Kit:
+        """A kit from the current folder's opspawn.toml, the environment and the installed plugins.
+
+        Raises: ConfigError: the configuration is wrong, or a plugin that it names cannot be loaded.
+        """
+        from opspawn.config import load_settings
+        from opspawn.plugins import Plugins
+
+        loaded = load_settings()
+        settings = loaded.settings
+        plugins = Plugins.load(allow=settings.plugins_allow, block=settings.plugins_block)
+        return cls(plugins, model=settings.model, sections=loaded.sections)
+
+    def model(self, spec: str | None, *, agent: str = "", settings: Mapping[str, Any] | None = None) -> BoundModel:
+        """The model for "PROVIDER:MODEL", or for None the configured one; `agent` is whom an error names.
+
+        Raises: ConfigError: no model is set, the provider is not installed, or it cannot be opened.
+        """
+        chosen = spec or self._model
+        if not chosen:
+            raise ConfigError(
+                f"No model is set for the agent {agent!r}." if agent else "No model is set.",
+                remedy='Give it model="openai:gpt-5", or set OPSPAWN_MODEL, or model in opspawn.toml.',
+            )
+        prefix, colon, name = chosen.partition(":")
+        if not (colon and prefix and name):
+            raise ConfigError(
+                f"The model {chosen!r} names no provider.",
+                remedy=f"Write PROVIDER:MODEL, e.g. openai:{name or prefix}.",
+            )
+        if prefix not in self._providers:
+            record = cast(ModelPlugin, self._plugins.get("model", prefix))
+            self._providers[prefix] = self._open(record)
+        provider = self._providers[prefix]
+        if isinstance(provider, ChecksModels):
+            provider.check(name)
+        return BoundModel(provider, name, dict(settings or {}))
+
+    def planner(self, name: str) -> Planner:
+        """The planner of that name. Raises: ConfigError when it is not installed or cannot be opened."""
+        if name not in self._planners:
+            self._planners[name] = self._open(cast(PlannerPlugin, self._plugins.get("planner", name)))
+        return self._planners[name]
+
+    def tool(self, name: str) -> Tool:
+        """The tool of that name. Raises: ConfigError when it is not installed or cannot be opened."""
+        if name not in self._tools:
+            tool = self._open(cast(ToolPlugin, self._plugins.get("tool", name)))
+            if tool.name != name:
+                raise PluginError(f"The plugin of the tool {name!r} opened one that is called {tool.name!r}.")
+            self._tools[name] = tool
+        return self._tools[name]
+
+    async def aclose(self) -> None:
+        """Close the model providers. Idempotent; the kit opens them anew when it is asked again."""
+        while self._providers:
+            _, provider = self._providers.popitem()
+            await provider.aclose()
+
+    def _open(self, record: Any) -> Any:
+        section = self._plugins.section(record, self._sections)
+        if "root" in type(section).model_fields and "root" not in section.model_fields_set:
+            section = section.model_copy(update={"root": self._root})
+        try:
+            return record.open(section)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"The plugin {record.name!r} cannot be opened: {type(error).__name__}: {error}"
+            ) from error

@@ -1,0 +1,35 @@
+"""The ReAct planner for Opspawn: `planner="react"`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from opspawn.contracts.planner import Planner
+from opspawn.contracts.plugins import PlannerPlugin, PluginConfig
+from opspawn.hookspecs import hookimpl
+
+OPSPAWN_PLUGIN_API = ">=1,<2"
+
+
+class ReactConfig(PluginConfig):
+    """The section `[plugins.react]`."""
+
+    max_repeats: int = Field(
+        default=3,
+        ge=2,
+        description="How many times in a row a model may ask for the same calls; the last of them is not carried out.",
+    )
+
+
+def _open(section: ReactConfig) -> Planner:
+    from opspawn_planner_react.planner import ReactPlanner
+
+    return ReactPlanner(max_repeats=section.max_repeats)
+
+
+@hookimpl
+def opspawn_planners() -> Iterable[PlannerPlugin]:
+    """Offer `react`."""
+    return [PlannerPlugin("react", _open, ReactConfig, "think, act, look, until there is an answer (ReAct)")]
