@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -31,6 +32,9 @@ WORKER_TIMEOUT_S = 300.0
 
 #: No peer may phone home while it is measured, or find a key to do so.
 QUIET = {"AGNO_TELEMETRY": "false", "DO_NOT_TRACK": "1", "LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false"}
+
+#: Keys, and settings of the caller's shell that would change what is measured.
+UNWANTED = re.compile(r".*_API_KEY|PYTHON.*|OPSPAWN_.*|DBOS_.*|LANGSMITH_.*")
 
 Reply = dict[str, Any]
 
@@ -126,8 +130,7 @@ def run_rounds(
 def _run(peer: Peer, python: Path, settings: Mapping[str, Any]) -> Reply:
     """Run one worker and return the JSON object on its last line."""
     command = [str(python), str(WORKERS / peer.worker), json.dumps(settings)]
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
-    environment.pop("PYTHONPATH", None)
+    environment = {key: value for key, value in os.environ.items() if not UNWANTED.match(key)}
     try:
         done = subprocess.run(
             command,

@@ -6,7 +6,7 @@ from _common import Script
 
 from opspawn import Agent, tool
 from opspawn.contracts.model import ModelRequest, ModelResponse, OnDelta, ToolCall, Usage
-from opspawn_planner_react import ReactPlanner
+from opspawn_planner_react.planner import ReactPlanner
 
 
 class FakeModel:

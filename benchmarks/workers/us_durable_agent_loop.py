@@ -11,12 +11,15 @@ from _us import agent
 from opspawn import App
 from opspawn.host import Host
 
+#: Said, though it is the default: the figure must not depend on it.
+FULL = {"sqlite": {"synchronous": "full"}}
+
 
 async def main() -> None:
     settings = Settings()
     script = Script(settings.steps)
     app = App(agents=[agent(script)])
-    async with Host.open(app, data=settings.folder) as host:
+    async with Host.open(app, data=settings.folder, sections=FULL) as host:
 
         async def run() -> object:
             task = await host.submit("agent/bench", "go")

@@ -11,6 +11,9 @@ from opspawn import App
 from opspawn.contracts.run import RunContext
 from opspawn.host import Host
 
+#: Said, though it is the default: the figure must not depend on it.
+FULL = {"sqlite": {"synchronous": "full"}}
+
 
 async def work(number: int) -> dict[str, int]:
     return {"number": number}
@@ -26,7 +29,7 @@ async def chain(ctx: RunContext) -> int:
 async def main() -> None:
     settings = Settings()
     app = App(functions={"chain": chain})
-    async with Host.open(app, data=settings.folder) as host:
+    async with Host.open(app, data=settings.folder, sections=FULL) as host:
         tasks: list[str] = []
 
         async def run(name: str) -> None:
