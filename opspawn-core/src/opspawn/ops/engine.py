@@ -86,20 +86,20 @@ class Engine:
         except (PydanticSerializationError, ValueError) as error:
             raise InvalidInput(f"The input of {handler!r} is not JSON: {error}.") from error
         checked = self._accepts(handler, plain)
+        id = id or f"t-{uuid4().hex[:24]}"
         task = Task(
-            id=id or f"t-{uuid4().hex[:24]}",
+            id=id,
             handler=handler,
-            root="",
+            root=id,
             queue=queue,
             priority=priority,
             agent=agent or (handler.removeprefix("agent/") if handler.startswith("agent/") else None),
-            session=session,
+            session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
             retry=asdict(retry) if retry is not None else None,
             labels=dict(labels or {}),
         )
-        task = replace(task, root=task.id)
         operations = [*extra, *transitions.accept(task, delay_s)]
         if idempotency_key is not None:
             asked = digest([handler, plain, agent, session, priority, queue])

@@ -56,6 +56,8 @@ class _Held:
     branches: Branches
     verdict: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     body: asyncio.Task[Any] | None = None
+    soonest: float | None = None
+    waits_for: str = "children"
 
     def decide(self, verdict: str) -> None:
         if not self.verdict.done():
@@ -279,11 +281,12 @@ class Worker:
     async def _verdict(self, held: _Held) -> str:
         while True:
             verdict = await held.verdict
-            soonest = held.branches.soonest
-            if verdict == "idle" and not self._stopping and held.branches.only_timers:
-                if soonest is not None and soonest - time.time() < RESIDENT_S:
-                    held.verdict = asyncio.get_running_loop().create_future()
-                    continue
+            held.soonest = held.branches.soonest
+            held.waits_for = "time" if held.branches.only_timers else "children"
+            short = held.soonest is not None and held.soonest - time.time() < RESIDENT_S
+            if verdict == "idle" and short and held.branches.only_timers and not self._stopping:
+                held.verdict = asyncio.get_running_loop().create_future()
+                continue
             return verdict
 
     async def _sentence(self, held: _Held, verdict: str) -> Sequence[Operation]:
@@ -300,9 +303,8 @@ class Worker:
             error = StepTimeout(f"The task did not end within {task.timeout_s:g} s.")
             return await self._failed(held, error)
         if verdict == "idle" and not self._stopping:
-            soonest = held.branches.soonest
-            delay = None if soonest is None else max(0.0, soonest - time.time())
-            return transitions.park(task, delay, held.journal.wakes, "time" if held.branches.only_timers else "children")
+            delay = None if held.soonest is None else max(0.0, held.soonest - time.time())
+            return transitions.park(task, delay, held.journal.wakes, held.waits_for)
         return transitions.release(task)
 
     async def _ended(self, held: _Held, body: asyncio.Task[Any]) -> Sequence[Operation]:

@@ -1,1 +1,1 @@
-""""""
+"""The REST transport. Nothing here is imported before the configuration asks for it, `plugin` excepted."""

@@ -1,0 +1,47 @@
+"""agentkit over HTTP: which agents there are, and running them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from opspawn.errors import NotFound
+from opspawn.rest.deps import HostDep, IdempotencyKey
+from opspawn.rest.schemas import Agents, AgentView, RunRequest, TaskView
+
+router = APIRouter(prefix="/v1/agents", tags=["agents"])
+
+
+@router.get("", operation_id="listAgents")
+async def list_agents(host: HostDep) -> Agents:
+    """All agents of the app."""
+    return Agents(agents=[AgentView.of(agent) for agent in host.agents()])
+
+
+@router.get("/{id}", operation_id="getAgent")
+async def get_agent(id: str, host: HostDep) -> AgentView:
+    """One agent."""
+    for agent in host.agents():
+        if agent.name == id:
+            return AgentView.of(agent)
+    raise NotFound("agent", id, known=[agent.name for agent in host.agents()])
+
+
+@router.post("/{id}/run", operation_id="runAgent", status_code=202)
+async def run_agent(
+    id: str, request: RunRequest, host: HostDep, response: Response, idempotency_key: IdempotencyKey = None
+) -> TaskView:
+    """Start a durable run. Answers 202 with the task, or 200 if it ended within `waitS`."""
+    task = await host.submit(
+        f"agent/{id}",
+        request.input,
+        session=request.session_id,
+        idempotency_key=idempotency_key,
+        priority=request.priority,
+        delay_s=request.delay_s,
+        labels=request.labels,
+    )
+    if request.wait_s:
+        task = await host.wait(task.id, request.wait_s)
+        response.status_code = 200 if task.state.terminal else 202
+    response.headers["Location"] = f"/v1/opscore/tasks/{task.id}"
+    return TaskView.of(task)

@@ -1,0 +1,100 @@
+"""ops-core over HTTP: workflows and tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from opspawn.contracts import store
+from opspawn.contracts.store import TaskState
+from opspawn.rest.deps import HostDep, IdempotencyKey
+from opspawn.rest.schemas import (
+    Events,
+    EventView,
+    ResolveRequest,
+    Tasks,
+    TaskView,
+    WorkflowRequest,
+    Workflows,
+    WorkflowStarted,
+)
+
+router = APIRouter(prefix="/v1/opscore", tags=["opscore"])
+
+
+@router.get("/workflows", operation_id="listWorkflows")
+async def list_workflows(host: HostDep) -> Workflows:
+    """The workflows of the app."""
+    return Workflows(workflows=list(host.workflows()))
+
+
+@router.post("/agent/{agentId}/workflow", operation_id="triggerWorkflow", status_code=202)
+async def trigger_workflow(
+    agentId: str,  # noqa: N803 - the name in the path is the contract's
+    request: WorkflowRequest,
+    host: HostDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> WorkflowStarted:
+    """Start a workflow on behalf of an agent."""
+    inputs = request.initial_payload or {}
+    if request.workflow_definition is not None:
+        task = await host.submit_definition(
+            request.workflow_definition, inputs, agent=agentId, idempotency_key=idempotency_key
+        )
+        name = str(request.workflow_definition.get("name") or request.workflow_definition.get("id"))
+    else:
+        name = str(request.workflow_definition_id)
+        task = await host.submit(f"workflow/{name}", inputs, agent=agentId, idempotency_key=idempotency_key)
+    response.headers["Location"] = f"/v1/opscore/tasks/{task.id}"
+    return WorkflowStarted(session_id=task.session or "", workflow_id=name, task_id=task.id)
+
+
+@router.get("/tasks", operation_id="listTasks")
+async def list_tasks(
+    host: HostDep,
+    state: TaskState | None = None,
+    agent: str | None = None,
+    handler: str | None = None,
+    session: str | None = None,
+    parent: str | None = None,
+    root: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: str | None = None,
+) -> Tasks:
+    """Tasks, newest first."""
+    asked = {"state": state, "agent": agent, "handler": handler, "session": session, "parent": parent, "root": root}
+    where = {field: str(value) for field, value in asked.items() if value is not None}
+    page = await host.tasks(store.Query(where=where, limit=limit, cursor=cursor))
+    return Tasks(tasks=[TaskView.of(task) for task in page.items], cursor=page.cursor)
+
+
+@router.get("/tasks/{id}", operation_id="getTask")
+async def get_task(id: str, host: HostDep) -> TaskView:
+    """One task."""
+    return TaskView.of(await host.task(id))
+
+
+@router.get("/tasks/{id}/journal", operation_id="getJournal")
+async def get_journal(id: str, host: HostDep, after: Annotated[int, Query(ge=0)] = 0) -> Events:
+    """A task's journal after a position, oldest first."""
+    return Events(events=[EventView.of(event) for event in await host.journal(id, after)])
+
+
+@router.post("/tasks/{id}/cancel", operation_id="cancelTask", status_code=202)
+async def cancel_task(id: str, host: HostDep) -> TaskView:
+    """Ask for the end of a task, its children first."""
+    return TaskView.of(await host.cancel(id))
+
+
+@router.post("/tasks/{id}/retry", operation_id="retryTask", status_code=202)
+async def retry_task(id: str, host: HostDep) -> TaskView:
+    """Run a failed or cancelled task again, as a new task that keeps what succeeded; let a paused one go on."""
+    return TaskView.of(await host.retry(id))
+
+
+@router.post("/tasks/{id}/resolve", operation_id="resolveTask", status_code=202)
+async def resolve_task(id: str, request: ResolveRequest, host: HostDep) -> TaskView:
+    """Decide whether a step in doubt happened."""
+    return TaskView.of(await host.resolve(id, request.outcome, request.result))

@@ -1,0 +1,195 @@
+"""Requests and answers of the API: camelCase on the wire, unknown members refused, values never converted."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from opspawn.contracts.events import Event
+from opspawn.contracts.store import Task
+from opspawn.contracts.transport import AgentInfo
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class _Request(_Wire):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
+
+
+class RunRequest(_Request):
+    """Start a run of an agent."""
+
+    input: Any = Field(description="What the agent gets: a text, or any JSON.")
+    session_id: str | None = Field(None, max_length=200, description="The session that the run belongs to; a new one by default.")
+    priority: int = Field(0, ge=-1000, le=1000, description="A head start of 60 seconds per unit.")
+    delay_s: float = Field(0.0, ge=0, le=366 * 86400, description="Earliest start, in seconds from now.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Your own marks, kept with the task.")
+    wait_s: float = Field(0.0, ge=0, le=60, description="Wait up to this many seconds for the end and answer with it.")
+
+
+class WorkflowRequest(_Request):
+    """Start a workflow: one of the app's by its id, or one whose definition comes along."""
+
+    workflow_definition_id: str | None = Field(None, max_length=200)
+    workflow_definition: dict[str, Any] | None = None
+    initial_payload: dict[str, Any] | None = Field(None, description="The inputs of the workflow.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> WorkflowRequest:
+        if (self.workflow_definition_id is None) == (self.workflow_definition is None):
+            raise ValueError("give exactly one of workflowDefinitionId and workflowDefinition")
+        return self
+
+
+class ResolveRequest(_Request):
+    """Decide on a step in doubt."""
+
+    outcome: str = Field(description='"happened", "again" or "fail".', pattern="^(happened|again|fail)$")
+    result: Any = Field(None, description="What the step returned, if it happened.")
+
+
+class WorkflowStarted(_Wire):
+    """A workflow was accepted."""
+
+    session_id: str
+    workflow_id: str
+    task_id: str
+    message: str = "Workflow triggered successfully"
+
+
+class AgentView(_Wire):
+    """An agent."""
+
+    id: str
+    description: str
+    planner: str
+    model: str | None
+    tools: list[str]
+
+    @classmethod
+    def of(cls, agent: AgentInfo) -> AgentView:
+        return cls(
+            id=agent.name,
+            description=agent.description,
+            planner=agent.planner,
+            model=agent.model,
+            tools=list(agent.tool_names),
+        )
+
+
+class TaskView(_Wire):
+    """A task."""
+
+    id: str
+    handler: str
+    state: str
+    agent: str | None
+    session_id: str | None
+    parent: str | None
+    root: str
+    queue: str
+    priority: int
+    attempt: int
+    input: Any
+    result: Any
+    error: dict[str, Any] | None
+    labels: dict[str, str]
+    retry_of: str | None
+    due: datetime | None
+    created: datetime | None
+    updated: datetime | None
+    ended: datetime | None
+
+    @classmethod
+    def of(cls, task: Task) -> TaskView:
+        return cls(
+            id=task.id,
+            handler=task.handler,
+            state=str(task.state),
+            agent=task.agent,
+            session_id=task.session,
+            parent=task.parent,
+            root=task.root,
+            queue=task.queue,
+            priority=task.priority,
+            attempt=task.attempt,
+            input=task.input,
+            result=task.result,
+            error=task.error,
+            labels=dict(task.labels),
+            retry_of=task.retry_of,
+            due=task.due,
+            created=task.created,
+            updated=task.updated,
+            ended=task.ended,
+        )
+
+
+class EventView(_Wire):
+    """One line of a journal."""
+
+    position: int
+    task: str
+    time: datetime
+    type: str
+    level: str
+    agent: str | None
+    session_id: str | None
+    error_type: str | None
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> EventView:
+        return cls(
+            position=event.position,
+            task=event.task,
+            time=event.time,
+            type=event.type,
+            level=event.level,
+            agent=event.agent,
+            session_id=event.session,
+            error_type=event.error_type,
+            data=event.data,
+        )
+
+
+class Agents(_Wire):
+    """All agents."""
+
+    agents: list[AgentView]
+
+
+class Workflows(_Wire):
+    """The ids of all workflows."""
+
+    workflows: list[str]
+
+
+class Tasks(_Wire):
+    """A page of tasks, newest first."""
+
+    tasks: list[TaskView]
+    cursor: str | None = Field(description="Give it as ?cursor= for the next page; null at the end.")
+
+
+class Events(_Wire):
+    """Events, oldest first."""
+
+    events: list[EventView]
+
+
+class ProblemView(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    instance: str
+    remedy: str | None = None

@@ -1,0 +1,108 @@
+"""Events over HTTP: as server-sent events that resume with `Last-Event-ID`, or as one JSON page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.store import EventQuery
+from opspawn.contracts.transport import Host
+from opspawn.rest.deps import HostDep
+from opspawn.rest.problems import Problem
+from opspawn.rest.schemas import Events, EventView
+
+router = APIRouter(prefix="/v1/opscore", tags=["events"])
+
+KEEP_ALIVE_S = 15.0
+
+
+@router.get(
+    "/events",
+    operation_id="streamEvents",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}, "application/json": {}}, "model": Events}},
+)
+async def stream_events(
+    request: Request,
+    host: HostDep,
+    task: str | None = None,
+    agent: str | None = None,
+    session: str | None = None,
+    error_type: Annotated[str | None, Query(alias="errorType")] = None,
+    level: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: Annotated[int | None, Query(ge=0, description="Start after this position; 0 is the beginning.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Of a JSON page.")] = 200,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Live events; with `Accept: application/json` one page of past ones. `since` and `until` bound the page's time."""
+    query = EventQuery(
+        task=task,
+        agent=agent,
+        session=session,
+        error_type=error_type,
+        level=level,
+        position=after or 0,
+        after=since,
+        before=until,
+        limit=limit,
+    )
+    if request.headers.get("accept", "").startswith("application/json"):
+        found = await host.events(query)
+        page = Events(events=[EventView.of(event) for event in found])
+        return JSONResponse(page.model_dump(mode="json", by_alias=True))
+    return StreamingResponse(
+        _lines(host, _start(last_event_id, after), _filter(query)),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+def _start(last_event_id: str | None, after: int | None) -> int | None:
+    if last_event_id is None:
+        return after
+    if not last_event_id.isdigit():
+        raise Problem(400, "last-event-id", f"Last-Event-ID must be the id of an event, not {last_event_id!r}.")
+    return int(last_event_id)
+
+
+def _filter(query: EventQuery) -> Callable[[Event], bool]:
+    asked = {name: getattr(query, name) for name in ("task", "agent", "session", "error_type", "level")}
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    return lambda event: all(getattr(event, name) == value for name, value in wanted.items())
+
+
+async def _lines(host: Host, after: int | None, wanted: Callable[[Event], bool]) -> AsyncIterator[str]:
+    """Server-sent events; a delta has no id, since it cannot be resumed. Deltas follow tasks that passed the filter."""
+    passed: set[str] = set()
+    source = host.tail(after)
+    pending = asyncio.ensure_future(anext(source))
+    yield ": connected\n\n"
+    try:
+        while True:
+            done, _ = await asyncio.wait({pending}, timeout=KEEP_ALIVE_S)
+            if not done:
+                yield ": still here\n\n"
+                continue
+            try:
+                item = pending.result()
+            except StopAsyncIteration:
+                return
+            pending = asyncio.ensure_future(anext(source))
+            if isinstance(item, TaskDelta):
+                if item.task in passed:
+                    yield f"event: delta\ndata: {json.dumps({'task': item.task, **item.data})}\n\n"
+            elif wanted(item):
+                passed.add(item.task)
+                body = EventView.of(item).model_dump_json(by_alias=True)
+                yield f"id: {item.position}\nevent: {item.type}\ndata: {body}\n\n"
+    finally:
+        pending.cancel()

@@ -1,0 +1,110 @@
+"""The HTTP server around the API: binds before it serves, so that a taken port is an error and not a log line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from opspawn.contracts.transport import Host
+from opspawn.errors import ConfigError
+from opspawn.rest.api import build_api
+from opspawn.rest.plugin import RestConfig
+
+KEEP_ALIVE_S = 75
+#: Requests in flight get this long at a stop, in seconds; open event streams end at once.
+GRACE_S = 3
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the process belongs to the CLI."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class RestTransport:
+    """See `opspawn.contracts.transport.Transport`."""
+
+    def __init__(self, host: Host, config: RestConfig) -> None:
+        self._host = host
+        self._config = config
+        self._socket: socket.socket | None = None
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        port = self._socket.getsockname()[1] if self._socket is not None else self._config.port
+        name = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        return f"http://{name}:{port}"
+
+    async def start(self) -> None:
+        if not is_loopback(self._config.host) and not self._config.allow_public:
+            raise ConfigError(
+                f"plugins.rest.host: {self._config.host} is not a loopback address, and this server has no authentication.",
+                remedy="Use 127.0.0.1, or set plugins.rest.allow_public = true behind a proxy that checks who calls.",
+            )
+        self._socket = _bind(self._config.host, self._config.port)
+        self._server = _Server(
+            uvicorn.Config(
+                build_api(self._host, self._config),
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=GRACE_S,
+                server_header=False,
+            )
+        )
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="opspawn-rest")
+        while not self._server.started:
+            await asyncio.sleep(0.005)
+            if self._serving.done():
+                self._serving.result()
+
+    async def stop(self) -> None:
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.gather(self._serving, return_exceptions=True)
+        if self._socket is not None:
+            self._socket.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"plugins.rest.host: {host!r} is no address of this machine.", remedy="Use 127.0.0.1.") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            message, remedy = f"Port {port} on {host} is in use.", "Stop what uses it, or choose another: --port 0 takes a free one."
+        elif error.errno == errno.EACCES:
+            message, remedy = f"Port {port} needs privileges that this user lacks.", "Choose a port from 1024."
+        else:
+            message, remedy = f"Cannot listen on {host}:{port}: {error.strerror}.", "Use an address of this machine."
+        raise ConfigError(message, remedy=remedy) from error
+    return listener
