@@ -6,7 +6,7 @@ import inspect
 import re
 
 _SECTION = re.compile(
-    r"^(Args|Arguments|Parameters|Returns?|Raises|Yields?|Attributes|Examples?|Notes?|Warnings?|See Also|References):\s*$"
+    r"^(Args|Arguments|Parameters|Returns?|Raises|Yields?|Attributes|Examples?|Notes?|Warnings?|References):\s*$"
 )
 _ARGUMENTS = {"Args", "Arguments", "Parameters"}
 _ARGUMENT = re.compile(

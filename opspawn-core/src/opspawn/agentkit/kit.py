@@ -71,7 +71,7 @@ class Kit:
         loaded = load_settings()
         settings = loaded.settings
         plugins = Plugins.load(allow=settings.plugins_allow, block=settings.plugins_block)
-        return cls(plugins, model=settings.model, sections=loaded.sections)
+        return cls(plugins, model=settings.model, sections=loaded.sections, root=loaded.folder)
 
     def model(self, spec: str | None, *, agent: str = "", settings: Mapping[str, Any] | None = None) -> BoundModel:
         """The model for "PROVIDER:MODEL", or for None the configured one; `agent` is whom an error names.

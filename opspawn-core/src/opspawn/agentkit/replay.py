@@ -2,7 +2,7 @@
 
 Users write `model = "replay:FILE.jsonl"`; each line of the file is `{"digest", "asked", "response"}`. A call is looked
 up by the digest of its messages alone; which model once answered, and how tools were described, does not matter. So the
-same question always gets the same answer, in any order, any number of times. `export_recording` makes one from journals.
+same question always gets the same answer, in any order and however often. `export_recording` makes one from journals.
 """
 
 from __future__ import annotations

@@ -44,8 +44,7 @@ class Signature:
         Types are strict in the way of JSON: a date is a string, but "5" is not a number. Raises: InvalidInput.
         """
         try:
-            # By way of JSON text, since only there strict mode takes a string for a date or an enum, and a list for a
-            # tuple.
+            # By way of JSON text: only there strict mode takes a string for a date or an enum, and a list for a tuple.
             return self._validator.validate_json(to_json(arguments), strict=True)  # type: ignore[no-any-return]
         except ValidationError as error:
             faults = [

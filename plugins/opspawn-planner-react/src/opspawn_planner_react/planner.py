@@ -30,7 +30,7 @@ class ReactPlanner:
     def __init__(self, *, max_repeats: int = 3) -> None:
         """Take `max_repeats`, 2 or more: how often in a row a model may ask for the same calls with the same arguments.
 
-        The last of these is not carried out; the model is told instead. If it asks once more, the run ends: `StepLimit`.
+        The last of these is not carried out; the model is told instead. If it asks again, the run ends: `StepLimit`.
         """
         self._max_repeats = max_repeats
 
