@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ CONSTRAINTS_HEAD = """\
 # The versions that the tests run with, for every Python and platform that we support. Names no index and holds no
 # hashes (editable installs cannot have them). Made by `python3 dev run -- nox -s constraints`; not edited by hand.
 """
+NOT_FROM_HERE = "import opspawn, sys; assert not opspawn.__file__.startswith(sys.argv[1]), opspawn.__file__"
 
 
 def packages() -> dict[Path, dict[str, Any]]:
@@ -62,14 +64,13 @@ def wheels(session: nox.Session) -> None:
         wanted.append(f"{project['name']}{extra} @ {wheel_of(project).as_uri()}")
     session.install("--constraint", str(CONSTRAINTS), *wanted)
 
-    place = Path(session.create_tmp()) / "quickstart"
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(ROOT / "examples" / "quickstart", place, ignore=shutil.ignore_patterns(".opspawn", "__pycache__"))
-    session.chdir(place)
-    session.run(
-        "python", "-c", f"import opspawn; assert not opspawn.__file__.startswith({str(ROOT / 'opspawn-core')!r})"
-    )
-    session.run("opspawn", "plugins", "list")
+    with tempfile.TemporaryDirectory(prefix="opspawn-wheels-") as away:
+        place = Path(away) / "quickstart"
+        shutil.copytree(ROOT / "examples" / "quickstart", place, ignore=shutil.ignore_patterns(".opspawn", "reports"))
+        with session.chdir(place):
+            session.run("python", "-c", NOT_FROM_HERE, str(ROOT / "opspawn-core"))
+            session.run("opspawn", "plugins", "list")
+            session.run("opspawn", "run", "app:app", "helper", "How do I reset a token?")
 
 
 @nox.session(venv_backend="none")
