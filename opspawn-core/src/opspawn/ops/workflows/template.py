@@ -1,0 +1,182 @@
+"""The shape of a definition: what may stand where. The same models give the published JSON Schema.
+
+Strict: a number is not text, and nothing is converted. What goes over several places (needs, cycles, references) is
+checked by `build`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from opspawn.ops.workflows.durations import DURATION_PATTERN, parse_duration
+from opspawn.ops.workflows.inputs import InputSpec
+
+LANGUAGE = "1"
+MAX_STEPS = 500
+ID = r"^[a-z0-9_-]{1,64}$"
+USES = r"^(tool|agent)/[A-Za-z0-9_.-]{1,64}$"
+
+#: Parts of the language that a later version runs; refused by name, so that nobody takes them for misspelt.
+LATER_TOP = frozenset({"triggers", "budget", "on_failure", "queue", "priority", "concurrency", "labels"})
+LATER_STEP = frozenset(
+    [
+        "if",
+        "foreach",
+        "as",
+        "max_parallel",
+        "fallback",
+        "on_error",
+        "effect",
+        "in_doubt",
+        "undo",
+        "queue",
+        "priority",
+        "concurrency",
+        "rate",
+        "cache",
+        "output",
+        "labels",
+        "sandbox",
+        "wait",
+        "set",
+        "steps",
+        "budget",
+    ]
+)
+LATER_USES = frozenset({"workflow", "python"})
+
+ErrorClass = Literal["transient", "rate_limited", "timeout", "invalid_output", "tool_error", "denied", "budget"]
+
+
+def _refuse(message: str) -> PydanticCustomError:
+    return PydanticCustomError("opspawn", "{message}", {"message": message})
+
+
+def _text(what: str) -> Callable[[Any], Any]:
+    """A number where text belongs has lost what the author wrote (1.10 is 1.1), so it is not converted."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            raise _refuse(f'The {what} is a number here. Put it in quotes: "{value}".')
+        return value
+
+    return check
+
+
+def _language(value: Any) -> Any:
+    _text("version of the language")(value)
+    if value != LANGUAGE:
+        raise _refuse(f'This Opspawn reads the workflow language "{LANGUAGE}", not {value!r}.')
+    return value
+
+
+def _id(value: Any) -> Any:
+    _text("name")(value)
+    if isinstance(value, str) and not re.fullmatch(ID, value):
+        raise _refuse(f"{value[:80]!r} is not a name. Use 1 to 64 of the characters a-z 0-9 - _.")
+    return value
+
+
+def _uses(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise _refuse("Write 'tool/NAME' or 'agent/NAME'.")
+    kind = value.partition("/")[0]
+    if kind in LATER_USES:
+        raise _refuse(f"'uses: {kind}/...' is part of the workflow language but not of this version.")
+    if not re.fullmatch(USES, value):
+        raise _refuse(f"{value[:80]!r} names no tool and no agent. Write 'tool/NAME' or 'agent/NAME'.")
+    return value
+
+
+def _duration(value: Any) -> Any:
+    try:
+        parse_duration(value)
+    except ValueError as error:
+        raise _refuse(str(error)) from None
+    return value
+
+
+def _list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Duration = Annotated[str, BeforeValidator(_duration), Field(json_schema_extra={"pattern": DURATION_PATTERN})]
+
+
+class Model(BaseModel):
+    """Strict, closed and immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class Retry(Model):
+    """When and how often a step that failed is tried again."""
+
+    attempts: int | None = Field(None, ge=1, le=100, description="Tries in all, the first included.")
+    backoff: Literal["exponential", "constant"] | None = Field(
+        None, description="How the wait grows; exponential unless said."
+    )
+    initial: Duration | None = Field(None, description="The wait before the second try; 1s unless said.")
+    max: Duration | None = Field(None, description="The longest wait; 60s unless said.")
+    jitter: Literal["full", "none"] | None = Field(
+        None,
+        description="full: a random part of the wait, the default of exponential; none: the whole, that of constant.",
+    )
+    when: list[ErrorClass] | None = Field(
+        None, min_length=1, description="The classes of errors that are worth another try."
+    )
+
+
+class Defaults(Model):
+    """What holds for every step that says nothing else; `retry` is merged key by key."""
+
+    retry: Retry | None = None
+    timeout: Duration | None = None
+
+
+class Step(Model):
+    """One action; it starts when all its needs are done."""
+
+    uses: Annotated[str, BeforeValidator(_uses), Field(pattern=USES, description="tool/NAME or agent/NAME.")]
+    with_: dict[str, Any] | None = Field(
+        None,
+        alias="with",
+        description="Arguments of the tool, or input of the agent; {input: X} gives the agent X itself.",
+    )
+    needs: Annotated[
+        list[str],
+        BeforeValidator(_list),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "uniqueItems": True}]}
+        ),
+    ] = Field(default_factory=list, description="Steps that must be done before; none starts at once.")
+    retry: Retry | None = None
+    timeout: Duration | None = Field(None, description="How long one try may take.")
+
+
+class Template(Model):
+    """A workflow: a graph of steps that call tools and agents."""
+
+    opspawn: Annotated[Literal["1"], BeforeValidator(_language)] = Field(
+        description='The version of this language: "1".'
+    )
+    name: Annotated[str, BeforeValidator(_id), Field(pattern=ID)]
+    version: Annotated[str, BeforeValidator(_text("version"))] | None = Field(None, max_length=64)
+    description: str | None = Field(None, max_length=10_000)
+    inputs: dict[str, InputSpec] = Field(default_factory=dict, description="What a run is started with, by name.")
+    defaults: Defaults | None = None
+    steps: dict[str, Step] = Field(
+        min_length=1, max_length=MAX_STEPS, json_schema_extra={"propertyNames": {"pattern": ID}}, description="By id."
+    )
+    output: Any = Field(None, description="The result; without it, the outputs of all steps by id.")
+
+
+def workflow_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a definition, for editors, forms and other checkers."""
+    schema = Template.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Opspawn workflow"}
