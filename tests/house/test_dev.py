@@ -80,6 +80,14 @@ def test_an_unknown_benchmark_is_a_mistake_that_lists_the_known_ones(dev: Module
         dev.bench(space, ["durable"])
 
 
+def test_a_part_of_a_name_is_no_environment_of_the_matrix(dev: ModuleType, root: Path) -> None:
+    """tox would run nothing in it, and call that a success."""
+    space = dev.Workspace(root)
+
+    with pytest.raises(dev.Usage, match=r"there is no environment 'py311-planner'\. Known: all, .*py311-planner-react"):
+        dev.matrix(space, ["py311-planner"])
+
+
 def test_a_finished_environment_is_current(space: Any) -> None:
     assert space.is_current()
 
