@@ -15,11 +15,15 @@ from opspawn.errors import InvalidInput, StoreError
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-#: What `task` reads, in its order.
+#: What `task` reads: the fields of a Task, in their order.
 TASK_COLUMNS = (
     "id, handler, root, queue, state, priority, parent, agent, session, input, result, error, attempt, retry, "
     "timeout_s, deliveries, labels, retry_of, version, token, wakes, owner, due, created, updated, ended"
 )
+_NAMES = TASK_COLUMNS.split(", ")
+_STATE = _NAMES.index("state")
+_JSON = [_NAMES.index(name) for name in ("input", "result", "error", "retry", "labels")]
+_TIMES = [_NAMES.index(name) for name in ("due", "created", "updated", "ended")]
 #: What `event` reads, in its order, from events joined with tasks.
 EVENT_COLUMNS = (
     "events.position, tasks.id, events.time, events.type, events.data, events.level, events.error_type, "
@@ -61,26 +65,17 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def _optional(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else moment(microseconds)
-
-
 def task(row: tuple[Any, ...]) -> Task:
     """A row of `TASK_COLUMNS` as a task."""
-    return Task(
-        *row[:4],
-        TaskState(row[4]),
-        *row[5:9],
-        load(row[9]),
-        load(row[10]),
-        None if row[11] is None else load(row[11]),
-        row[12],
-        None if row[13] is None else load(row[13]),
-        *row[14:16],
-        load(row[16]),
-        *row[17:22],
-        *map(_optional, row[22:26]),
-    )
+    values = list(row)
+    values[_STATE] = TaskState(row[_STATE])
+    for place in _JSON:
+        if row[place] is not None:
+            values[place] = load(row[place])
+    for place in _TIMES:
+        if row[place] is not None:
+            values[place] = moment(row[place])
+    return Task(*values)
 
 
 def event(row: tuple[Any, ...]) -> Event:

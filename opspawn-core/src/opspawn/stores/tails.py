@@ -122,9 +122,9 @@ class Hub:
         self._closed = False
 
     def position(self) -> int:
-        """The newest position. Takes microseconds, so that `tail()` knows at once what "from now" means."""
+        """The newest position, or 0 when closed. Takes microseconds, so that `tail()` knows at once where "now" is."""
         with self._source.lock:
-            return queries.last_position(self._source.connection)
+            return 0 if self._closed else queries.last_position(self._source.connection)
 
     def join(self, follower: Follower) -> bool:
         """Offer to this follower from now on; False when the store is closed."""

@@ -1,7 +1,7 @@
 """Group commit: the one thread that writes.
 
-While a transaction is being made durable, the callers of the next one gather in the queue; the thread then takes
-them all, gives each a savepoint inside one transaction, and pays for one fsync. So the rate grows with the number of callers,
+While a transaction is being made durable, the callers of the next one gather in the queue; the thread then takes all
+of them, gives each a savepoint inside one transaction, and pays for one fsync. So the rate grows with the number of callers,
 and a caller alone waits for nobody. A job that fails is rolled back to its savepoint and hurts no other; when the
 transaction itself fails, all its jobs fail, and none of them had an effect.
 """
@@ -28,7 +28,7 @@ class Writer:
     """Runs jobs in transactions, in the order in which they came.
 
     Args:
-        connection: a connection for writing; the writer closes it.
+        connection: a connection for writing; `join` closes it, and not before: readers may share it.
         lock: held while a transaction is open; guards a connection that readers share.
         committed: called after every transaction, in the writer's thread.
         peers: whether other processes are at work, which then get their turn.
@@ -69,8 +69,10 @@ class Writer:
         return await job.future
 
     def join(self) -> None:
-        """Wait until everything accepted is done and the connection is closed; blocks. After a `run` with `last`."""
+        """Wait until everything accepted is done, and close the connection; blocks. After a `run` with `last`."""
         self._thread.join()
+        with self._lock:
+            self._connection.close()
 
     def _work(self) -> None:
         began = time.monotonic()
@@ -87,7 +89,6 @@ class Writer:
             if jobs:
                 self._commit(jobs)
                 deliver(jobs)
-        self._connection.close()
 
     def _next_group(self) -> tuple[list[Job], bool]:
         """Wait for a job, take what else is there; False once the end was reached."""

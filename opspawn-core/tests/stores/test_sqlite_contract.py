@@ -1,0 +1,27 @@
+"""The SQLite store keeps every promise of a store, in memory and on a file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from opspawn.stores.sqlite import SqliteStore, open_sqlite
+from opspawn.testing.store_contract import StoreContract
+
+
+class TestSqliteInMemory(StoreContract):
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[SqliteStore]:
+        store = await open_sqlite(":memory:")
+        yield store
+        await store.aclose()
+
+
+class TestSqliteOnFile(StoreContract):
+    @pytest.fixture
+    async def store(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+        store = await open_sqlite(str(tmp_path / "opspawn.db"))
+        yield store
+        await store.aclose()
