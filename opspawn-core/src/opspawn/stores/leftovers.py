@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -9,19 +10,19 @@ class Leftovers:
     """Remembers what was missing before a database was opened, so that a failed opening can take it away again."""
 
     def __init__(self, path: Path) -> None:
-        files = [path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")]
-        self._files = [file for file in files if not file.exists()]
-        self._folders = [folder for folder in path.parents if not folder.exists()]  # innermost first
+        # os.path: a path that is no path at all is just missing; the opening itself will say what is wrong with it.
+        self._path = path
+        self._files = [f"{path}{suffix}" for suffix in ("", "-wal", "-shm") if not os.path.exists(f"{path}{suffix}")]
+        self._folders = [folder for folder in path.parents if not os.path.exists(folder)]  # innermost first
 
     def remove(self) -> None:
-        """Remove the new files that hold nothing yet, and the new folders that are empty. Never fails."""
+        """Remove the new files if the new database is empty, and the new folders that are empty. Never fails."""
         try:
-            # Another process may have opened the same new file meanwhile: then it is no longer ours to remove.
-            if all(not file.exists() or file.stat().st_size == 0 for file in self._files[:1]):
-                for file in self._files:
-                    file.unlink(missing_ok=True)
-            for folder in self._folders:
-                if folder.exists():
-                    folder.rmdir()
+            # One that is not empty was made by another process meanwhile, and is not ours to remove.
+            if not os.path.exists(self._path) or os.path.getsize(self._path) == 0:
+                for file in filter(os.path.exists, self._files):
+                    os.unlink(file)
+            for folder in filter(os.path.exists, self._folders):
+                os.rmdir(folder)
         except OSError:
             return

@@ -128,10 +128,10 @@ def open_writer(path: str, busy_timeout_s: float, synchronous: Literal["full", "
     except sqlite3.Error as error:
         leftovers.remove()
         raise _unusable(path, error, busy_timeout_s) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         leftovers.remove()
         raise StoreUnusable(
-            f"The database {path} cannot be opened: {error.strerror or error}.",
+            f"The database {path!r} cannot be opened: {getattr(error, 'strerror', None) or error}.",
             remedy="Choose a path in a folder that this user may write to.",
         ) from error
     except StoreUnusable:

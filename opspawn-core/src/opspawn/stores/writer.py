@@ -1,9 +1,9 @@
 """Group commit: the one thread that writes.
 
-While a transaction is being made durable, the callers of the next one gather in the queue; the thread then takes all
-of them, gives each a savepoint inside one transaction, and pays for one fsync. So the rate grows with the number of callers,
-and a caller alone waits for nobody. A job that fails is rolled back to its savepoint and hurts no other; when the
-transaction itself fails, all its jobs fail, and none of them had an effect.
+While a transaction is being made durable, the callers of the next one gather in the queue; the thread then takes
+all of them, gives each a savepoint inside one transaction, and pays for one fsync. So the rate grows with the number
+of callers, and a caller alone waits for nobody. A job that fails is rolled back to its savepoint and hurts no other;
+when the transaction itself fails, all its jobs fail, and none of them had an effect.
 """
 
 from __future__ import annotations

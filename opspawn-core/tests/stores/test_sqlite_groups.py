@@ -1,0 +1,140 @@
+"""Group commit: what travels together is durable together, and fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opspawn.contracts.store import Put, Task
+from opspawn.errors import Conflict, StoreError
+from opspawn.stores.sqlite import SqliteStore, open_sqlite
+from opspawn.stores.transaction import Transaction
+from opspawn.testing.store_promises import a_task, claim, commit, create, step, the_task
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "x.db")
+
+
+@pytest.fixture
+async def store(path: str) -> AsyncIterator[SqliteStore]:
+    store = await open_sqlite(path)
+    yield store
+    await store.aclose()
+
+
+async def test_commits_that_wait_share_a_transaction(store: SqliteStore) -> None:
+    """All that came while the writer was busy have one time, since they were made durable by one fsync."""
+    await create(store, due_in_s=None)
+    with store._writer._lock:  # the writer cannot begin before all of them wait
+        waiting = [asyncio.ensure_future(commit(store, step({"n": n}))) for n in range(20)]
+        await asyncio.sleep(0.05)
+    receipts = await asyncio.gather(*waiting)
+    assert len({receipt.time for receipt in receipts[1:]}) == 1
+
+
+async def test_a_conflict_in_a_group_rolls_back_itself_and_nothing_else(store: SqliteStore) -> None:
+    """The savepoint: what a batch wrote before its conflict is undone, and its neighbours stay."""
+    await create(store, due_in_s=None)
+    with store._writer._lock:
+        waiting = [
+            asyncio.ensure_future(commit(store, step({"n": n}), Put(a_task(f"new{n}" if n % 2 else "t1"), 0)))
+            for n in range(6)
+        ]
+        await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(outcome, Conflict) for outcome in outcomes] == [True, False] * 3
+    assert [event.data["n"] for event in await store.journal("t1")] == [1, 3, 5]
+
+
+async def test_a_transaction_that_is_lost_fails_all_its_commits(store: SqliteStore) -> None:
+    """SQLite ends one by itself when the disk is full: then nobody of the group may be told that it succeeded."""
+    await create(store, due_in_s=None)
+
+    def lose(tx: Transaction, _: Any) -> None:
+        tx.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with store._writer._lock:
+        before = asyncio.ensure_future(commit(store, step({"n": 1})))
+        lost = asyncio.ensure_future(store._writer.run(lose, None))
+        after = asyncio.ensure_future(commit(store, step({"n": 2})))
+        await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(before, lost, after, return_exceptions=True)
+    assert isinstance(outcomes[1], StoreError)
+    told = [n for n, outcome in ((1, outcomes[0]), (2, outcomes[2])) if not isinstance(outcome, Exception)]
+    assert [event.data["n"] for event in await store.journal("t1")] == told
+
+
+async def test_a_full_disk_is_an_error_and_not_a_loss(store: SqliteStore) -> None:
+    """The commit that does not fit fails with a remedy; those before are kept, and smaller ones go on."""
+    await create(store, due_in_s=None)
+    await commit(store, step({"n": 1}))
+    pages = store._writer._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._writer._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(StoreError, match="Free space"):
+        await commit(store, step({"text": "x" * 100_000}))
+    await commit(store, step({"n": 2}))
+    assert [event.data["n"] for event in await store.journal("t1")] == [1, 2]
+
+
+async def test_a_caller_that_gave_up_harms_nobody(store: SqliteStore) -> None:
+    """Its commit may still be made; the others get their answers."""
+    await create(store, due_in_s=None)
+    with store._writer._lock:
+        impatient = asyncio.ensure_future(commit(store, step({"n": 1})))
+        patient = asyncio.ensure_future(commit(store, step({"n": 2})))
+        await asyncio.sleep(0.05)
+        impatient.cancel()
+    await patient
+    assert {event.data["n"] for event in await store.journal("t1")} >= {2}
+
+
+async def test_a_store_serves_several_event_loops(store: SqliteStore) -> None:
+    """Each answer arrives in the loop that asked, from any thread; one that was closed meanwhile is passed over."""
+    await create(store, due_in_s=None)
+
+    def in_a_loop_of_its_own(n: int) -> int:
+        return asyncio.run(commit(store, step({"n": n}))).positions[0]
+
+    positions = await asyncio.gather(*(asyncio.to_thread(in_a_loop_of_its_own, n) for n in range(4)))
+    assert sorted(positions) == [event.position for event in await store.journal("t1")]
+
+
+async def test_every_commit_is_synced_unless_told_otherwise(tmp_path: Path) -> None:
+    """`synchronous` reaches the connection that writes: 2 is FULL, 1 is NORMAL."""
+    for word, number in (("full", 2), ("normal", 1)):
+        store = await open_sqlite(str(tmp_path / word), synchronous=word)  # type: ignore[arg-type]
+        connection = store._writer._connection
+        assert connection.execute("PRAGMA synchronous").fetchone()[0] == number
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        await store.aclose()
+
+
+async def test_a_claim_looks_only_at_what_is_ready_in_its_lanes(store: SqliteStore, path: str) -> None:
+    """Every step of a claim goes through a partial index: ended tasks and other lanes cost nothing."""
+    from opspawn.stores import claims
+
+    await create(store)
+    with closing(sqlite3.connect(path)) as reader:
+        for statement, arguments in ((claims._PROMOTE, ("q", "h", 0)), (claims._NEXT, ("q", "h", 1))):
+            plan = " | ".join(row[3] for row in reader.execute(f"EXPLAIN QUERY PLAN {statement}", arguments))
+            assert "INDEX tasks_ready" in plan or "INDEX tasks_due" in plan
+            assert "SCAN" not in plan
+            assert "TEMP B-TREE" not in plan
+    assert len(await claim(store)) == 1
+
+
+async def test_what_a_task_holds_is_stored_as_readable_text(store: SqliteStore, path: str) -> None:
+    """Whoever opens the file with another tool sees JSON."""
+    await create(store, Task("t1", "function/work", "t1", input={"ü": [1]}))
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT input, state FROM tasks").fetchall() == [('{"ü":[1]}', "queued")]
+    assert (await the_task(store)).input == {"ü": [1]}

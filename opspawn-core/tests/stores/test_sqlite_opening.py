@@ -1,0 +1,189 @@
+"""A database that cannot be used is refused with one line, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from opspawn.contracts.store import Batch, Put, Record
+from opspawn.errors import StoreError, StoreUnusable
+from opspawn.stores.plugin import SqliteConfig, open_store, opspawn_stores
+from opspawn.stores.sqlite import open_sqlite
+
+NOBODY = 65534
+
+
+async def refusal(path: Path, **options: float) -> str:
+    """The one line with which a path is refused."""
+    with pytest.raises(StoreUnusable) as caught:
+        await open_sqlite(str(path), **options)  # type: ignore[arg-type]
+    assert str(path) in str(caught.value) or repr(str(path)) in str(caught.value)
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def a_database(path: Path) -> None:
+    """A database of ours with a record in it, closed."""
+    store = await open_sqlite(str(path))
+    await store.commit(Batch([Put(Record("k", "i", {"n": 1}), 0)]))
+    await store.aclose()
+
+
+@contextmanager
+def as_nobody(*readable: Path) -> Iterator[None]:
+    """Without the rights of root, for whom nothing is read-only; everything above the paths stays reachable."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in readable:
+        for folder in path.parents:
+            if folder.owner() == "root" and folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+                folder.chmod(0o755)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+async def test_file_and_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folders" / "x.db"
+    await a_database(path)
+    assert path.exists()
+
+
+async def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await a_database(path)
+    store = await open_sqlite(str(path))
+    assert await store.get("k", "i") == Record("k", "i", {"n": 1}, 1)
+    await store.aclose()
+
+
+async def test_only_the_database_remains_after_closing(tmp_path: Path) -> None:
+    await a_database(tmp_path / "x.db")
+    assert os.listdir(tmp_path) == ["x.db"]
+
+
+async def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("Dear diary, today I opened the wrong file.")
+    assert "is not a database" in await refusal(path)
+    assert path.read_text().startswith("Dear diary")
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+async def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert "is a folder" in await refusal(tmp_path)
+
+
+async def test_a_file_where_a_folder_should_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "cannot be opened" in await refusal(tmp_path / "file" / "x.db")
+
+
+async def test_a_database_of_another_program_is_refused_and_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("CREATE TABLE precious (x)")
+        theirs.commit()
+    before = path.read_bytes()
+    assert "belongs to another program" in await refusal(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await a_database(path)
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    assert "made by a newer Opspawn (layout 99" in await refusal(path)
+
+
+@pytest.mark.parametrize("start", [100, 4096])
+async def test_a_damaged_database_is_refused(tmp_path: Path, start: int) -> None:
+    path = tmp_path / "x.db"
+    await a_database(path)
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * 3000)
+    assert "damaged" in await refusal(path)
+
+
+async def test_damage_that_is_met_later_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await a_database(path)
+    with closing(sqlite3.connect(path)) as reader:
+        (page,) = reader.execute("SELECT rootpage FROM sqlite_master WHERE name = 'records'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 3000)
+    store = await open_sqlite(str(path))
+    with pytest.raises(StoreError, match="Restore"):
+        await store.get("k", "i")
+    await store.aclose()
+
+
+async def test_a_truncated_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await a_database(path)
+    os.truncate(path, 6000)
+    assert "damaged" in await refusal(path)
+
+
+async def test_a_database_that_stays_locked_is_refused_after_the_busy_time(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await a_database(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert "locked by another program for 0.2 s" in await refusal(path, busy_timeout_s=0.2)
+    await a_record_is_readable(path)
+
+
+async def a_record_is_readable(path: Path) -> None:
+    """The database opens and holds what it held."""
+    store = await open_sqlite(str(path))
+    assert await store.get("k", "i") is not None
+    await store.aclose()
+
+
+async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    await a_database(path)
+    path.chmod(0o444)
+    with as_nobody(path):
+        assert "read-only" in await refusal(path)
+
+
+async def test_a_read_only_folder_is_refused_and_stays_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o555)
+    with as_nobody(folder / "x.db"):
+        await refusal(folder / "x.db")
+        await refusal(folder / "new" / "x.db")
+    assert os.listdir(folder) == []
+
+
+async def test_nothing_is_left_of_a_failed_opening(tmp_path: Path) -> None:
+    """Folders that were made on the way go as well."""
+    path = tmp_path / "made" / "on" / "the" / "way" / ("x" * 300)
+    await refusal(path)
+    assert os.listdir(tmp_path) == []
+    await refusal(tmp_path / ("x" * 300))
+    await refusal(tmp_path / "a\0b")
+    assert os.listdir(tmp_path) == []
+
+
+async def test_the_plugin_opens_in_the_data_folder_or_where_it_is_told(tmp_path: Path) -> None:
+    (record,) = opspawn_stores()
+    assert (record.name, record.config) == ("sqlite", SqliteConfig)
+    for section in (SqliteConfig(), SqliteConfig(path=str(tmp_path / "other.db"), synchronous="normal")):
+        await (await open_store(section, str(tmp_path / "data"))).aclose()
+    assert (tmp_path / "data" / "opspawn.db").exists()
+    assert (tmp_path / "other.db").exists()
