@@ -1,0 +1,89 @@
+"""The plugin's settings, and the hook. The client library is imported only when a provider is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+
+from opspawn.contracts.model import ModelProvider
+from opspawn.contracts.plugins import ModelPlugin, PluginConfig
+from opspawn.errors import PluginError
+from opspawn.hookspecs import hookimpl
+
+_OPENAI = "https://api.openai.com/v1"
+
+
+class OpenAIConfig(PluginConfig):
+    """The section `[plugins.openai]`."""
+
+    base_url: str | None = Field(
+        None,
+        description="Where the models are, e.g. http://127.0.0.1:11434/v1. Default: OPENAI_BASE_URL, else OpenAI.",
+    )
+    api_key: SecretStr | None = Field(
+        None, description="The key. Default: OPENAI_API_KEY. A server of your own at `base_url` needs none."
+    )
+    dialect: Literal["auto", "responses", "chat"] = Field(
+        "auto", description="The protocol: Responses or Chat Completions. auto: Responses at OpenAI, Chat elsewhere."
+    )
+    timeout_s: float = Field(600.0, gt=0, description="Seconds without a byte from the server until a call fails.")
+    connect_timeout_s: float = Field(10.0, gt=0, description="Seconds to reach the server.")
+    organization: str | None = Field(None, description="OpenAI's id of your organisation. Default: OPENAI_ORG_ID.")
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Further HTTP headers of every request.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is not None and not _is_url(value):
+            raise ValueError("must be an address such as http://127.0.0.1:11434/v1")
+        return value
+
+
+def _is_url(value: str) -> bool:
+    parts = urlsplit(value)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _open(section: OpenAIConfig) -> ModelProvider:
+    """Make the provider.
+
+    Raises:
+        PluginError: no key and no server of one's own, or `OPENAI_BASE_URL` is not an address.
+    """
+    base_url = section.base_url or os.environ.get("OPENAI_BASE_URL") or None
+    if base_url is not None and not _is_url(base_url):
+        raise PluginError(
+            f"OPENAI_BASE_URL is {base_url!r}, which is no address.",
+            remedy="Set it to one such as http://127.0.0.1:11434/v1, or unset it.",
+        )
+    key = (section.api_key.get_secret_value() if section.api_key else "") or os.environ.get("OPENAI_API_KEY", "")
+    if not key and base_url is None:
+        raise PluginError(
+            "There is no API key for the model provider 'openai'.",
+            remedy="Set OPENAI_API_KEY, or api_key in [plugins.openai]; for a server of your own, set base_url there.",
+        )
+    host = urlsplit(base_url or _OPENAI).hostname or ""
+    official = host == "api.openai.com" or host.endswith(".api.openai.com")
+    dialect = section.dialect if section.dialect != "auto" else ("responses" if official else "chat")
+    from opspawn_model_openai.provider import OpenAIProvider
+
+    return OpenAIProvider(
+        base_url=base_url or _OPENAI,
+        api_key=key,
+        dialect=dialect,
+        official=official,
+        timeout_s=section.timeout_s,
+        connect_timeout_s=section.connect_timeout_s,
+        organization=section.organization,
+        headers={name: value.get_secret_value() for name, value in section.headers.items()},
+    )
+
+
+@hookimpl
+def opspawn_models() -> Iterable[ModelPlugin]:
+    """Offer the provider `openai`."""
+    yield ModelPlugin("openai", _open, OpenAIConfig, "OpenAI, and every server that speaks one of its protocols.")

@@ -1,0 +1,134 @@
+"""The provider: the official client, without its retries, speaking one of the two dialects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
+import openai
+
+from opspawn.contracts.model import ModelRequest, ModelResponse, OnDelta
+from opspawn_model_openai.chat import ChatDialect
+from opspawn_model_openai.dialect import BrokenAnswer, Dialect, ServerFault
+from opspawn_model_openai.failures import Place, model_error
+from opspawn_model_openai.responses import ResponsesDialect
+
+_Stream = openai.AsyncStream[object]
+
+
+class OpenAIProvider:
+    """Models at OpenAI, or at any server with one of its protocols. Makes no retries.
+
+    Answers are read as plain JSON, not as the client's types: other servers leave out what those take for granted.
+
+    Args:
+        base_url: where the API is, with its path.
+        api_key: the key; "" for a server that wants none.
+        dialect: the protocol to speak.
+        official: whether this is OpenAI itself, whose Chat Completions know newer names of settings.
+        timeout_s: seconds without a byte until a call fails.
+        connect_timeout_s: seconds to reach the server.
+        organization: OpenAI's id of the organisation; None leaves it to OPENAI_ORG_ID.
+        headers: further headers of every request.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        dialect: Literal["responses", "chat"],
+        official: bool = False,
+        timeout_s: float = 600.0,
+        connect_timeout_s: float = 10.0,
+        organization: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._dialect: Dialect = ResponsesDialect() if dialect == "responses" else ChatDialect(official=official)
+        self._base_url, self._secrets = (
+            base_url,
+            (*([api_key] if api_key else ()), *filter(None, (headers or {}).values())),
+        )
+        self._options: dict[str, Any] = {
+            "base_url": base_url,
+            # The client insists on a key; servers that want none ignore it.
+            "api_key": api_key or "no-key",
+            "organization": organization,
+            "default_headers": dict(headers or {}),
+            "timeout": httpx2.Timeout(timeout_s, connect=connect_timeout_s),
+            "max_retries": 0,
+        }
+        self._client: openai.AsyncOpenAI | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def complete(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
+        """Make one model call; see `ModelProvider.complete`. Cancelling it closes its connection."""
+        body = self._dialect.body(request, stream=on_delta is not None)
+        try:
+            if on_delta is None:
+                return await self._whole(request, body)
+            return await self._streamed(request, body, on_delta)
+        except (openai.OpenAIError, ServerFault, BrokenAnswer) as error:
+            # Not "from error": the client's errors quote the server's words, in which a key may stand.
+            raise model_error(error, Place(_shown(self._base_url), request.model, self._secrets)) from None
+
+    async def _whole(self, request: ModelRequest, body: dict[str, Any]) -> ModelResponse:
+        response = await self._opened().post(self._dialect.path, body=body, cast_to=httpx2.Response)
+        try:
+            data = response.json()
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise BrokenAnswer("its answer is not a JSON object", foreign=True)
+        return _with_id(self._dialect.answer(request, data), response)
+
+    async def _streamed(self, request: ModelRequest, body: dict[str, Any], on_delta: OnDelta) -> ModelResponse:
+        reader = self._dialect.reader(request, on_delta)
+        stream = await self._opened().post(
+            self._dialect.path, body=body, cast_to=object, stream=True, stream_cls=_Stream
+        )
+        # Leaving the block closes the response, and with an unfinished stream the connection.
+        async with stream:
+            async with aclosing(_events(stream)) as events:
+                async for event in events:
+                    reader.feed(event)
+            return _with_id(reader.finish(), stream.response)
+
+    def _opened(self) -> openai.AsyncOpenAI:
+        # Connections belong to an event loop; a script that calls asyncio.run() twice must not meet those of the first.
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._client, self._loop = openai.AsyncOpenAI(**self._options), loop
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close the connections. Idempotent; a later call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.close()
+
+
+async def _events(stream: _Stream) -> AsyncGenerator[dict[str, Any], None]:
+    """The events of a stream. Raises: BrokenAnswer, for an event that is not JSON."""
+    try:
+        async for event in stream:
+            if isinstance(event, dict):
+                yield event
+    except ValueError:
+        raise BrokenAnswer("an event of its stream is not JSON") from None
+
+
+def _with_id(response: ModelResponse, http: httpx2.Response) -> ModelResponse:
+    id = http.headers.get("x-request-id")
+    return replace(response, request_id=id) if id else response
+
+
+def _shown(url: str) -> str:
+    """The address without a user name and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
