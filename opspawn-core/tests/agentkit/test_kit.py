@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +18,17 @@ from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, PluginConfig, PluginRecord, ToolPlugin
 from opspawn.contracts.run import AgentContext
 from opspawn.errors import ConfigError, PluginError
+from opspawn.plugins import Plugins
+from opspawn.plugins.kinds import kind_of
+from opspawn.plugins.status import Found
 from opspawn.testing import ScriptedModel
 
 
-class Shelf:
-    """The part of `opspawn.plugins.Plugins` that a kit uses, filled by hand."""
-
-    def __init__(self, *records: PluginRecord) -> None:
-        self._records = records
-
-    def get(self, kind: str, name: str) -> PluginRecord:
-        kinds = {"model": ModelPlugin, "planner": PlannerPlugin, "tool": ToolPlugin}
-        for record in self._records:
-            if isinstance(record, kinds[kind]) and record.name == name:
-                return record
-        raise PluginError(f"No plugin offers the {kind} {name!r}.")
-
-    def section(self, record: PluginRecord, sections: Mapping[str, Mapping[str, Any]]) -> PluginConfig:
-        return record.config(**sections.get(record.name, {}))
-
-
 def kit(*records: PluginRecord, **options: Any) -> Kit:
-    return Kit(Shelf(*records), **options)  # type: ignore[arg-type]
+    """A kit of these records alone, as if one installed distribution gave them."""
+    entry = EntryPoint("given", "given", "opspawn")
+    named = [(kind_of(type(record)), record) for record in records]
+    return Kit(Plugins([Found(entry, "given", "1", records=named)]), **options)
 
 
 class OneThought:
@@ -108,11 +99,13 @@ def test_a_model_without_its_provider_is_refused_with_an_example(spec: str):
 
 
 async def test_what_is_not_installed_is_told_before_the_run():
-    with pytest.raises(PluginError, match="No plugin offers the model 'echo'"):
+    with pytest.raises(PluginError, match="There is no model 'echo'"):
         Agent("helper", model="echo:m-1", planner=OneThought()).handler(kit())
-    with pytest.raises(PluginError, match="No plugin offers the planner 'react'"):
+    with pytest.raises(
+        PluginError, match=r"The planner 'react' is not installed\. Run: pip install opspawn-planner-react"
+    ):
         Agent("helper", model=ScriptedModel([])).handler(kit())
-    with pytest.raises(PluginError, match="No plugin offers the tool 'web'"):
+    with pytest.raises(PluginError, match="There is no tool 'web'"):
         Agent("helper", model=ScriptedModel([]), planner=OneThought(), tools=["web"]).handler(kit())
 
 
@@ -168,20 +161,76 @@ def test_a_root_in_the_section_goes_before_the_folder_of_opspawn_toml(tmp_path: 
     assert own.model("replay:calls.jsonl").name == "calls.jsonl"
 
 
-def test_an_agents_own_kit_is_loaded_once_per_event_loop_and_closed_with_it(monkeypatch: pytest.MonkeyPatch):
-    models: list[ScriptedModel] = []
+ECHO = """
+from opspawn.contracts.model import ModelResponse
+from opspawn.contracts.plugins import ModelPlugin, PluginConfig
+from opspawn.hookspecs import hookimpl
 
-    def open(_: Any) -> ModelProvider:
-        models.append(ScriptedModel(["one", "two"]))
-        return models[-1]
+class Config(PluginConfig):
+    mark: str = ""
 
-    monkeypatch.setattr(Kit, "load", lambda: kit(ModelPlugin("echo", open)))
-    agent = Agent("helper", model="echo:m-1", planner=OneThought())
+class Echo:
+    def __init__(self, mark): self.mark, self.calls, self.closed = mark, 0, False
+    async def complete(self, request, on_delta=None):
+        self.calls += 1
+        return ModelResponse(f"{request.model} {self.mark} {self.calls}")
+    async def aclose(self): self.closed = True
+
+opened = []
+
+def open(section):
+    opened.append(Echo(section.mark))
+    return opened[-1]
+
+@hookimpl
+def opspawn_models():
+    return [ModelPlugin("echo", open, Config)]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder, with a plugin installed that echoes which model was asked, and how often."""
+    site = tmp_path / "site"
+    info = site / "echo_for_tests-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "echo_for_tests.py").write_text(ECHO, "utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: echo-for-tests\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_text("[opspawn]\necho = echo_for_tests\n", "utf-8")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "echo_for_tests", raising=False)
+    monkeypatch.delenv("OPSPAWN_MODEL", raising=False)
+    monkeypatch.delenv("OPSPAWN_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_agents_own_kit_is_loaded_once_per_event_loop_and_closed_with_it(folder: Path):
+    (folder / "opspawn.toml").write_text('model = "echo:m-1"\n\n[plugins.echo]\nmark = "set"\n', "utf-8")
+    agent = Agent("helper", planner=OneThought())
 
     async def twice() -> list[Any]:
         outputs = [(await agent.run("x")).output for _ in range(2)]
-        assert not models[-1].closed
+        assert not sys.modules["echo_for_tests"].opened[-1].closed
         return outputs
 
-    assert [asyncio.run(twice()), asyncio.run(twice())] == [["one", "two"], ["one", "two"]]
-    assert [model.closed for model in models] == [True, True]
+    outputs = [asyncio.run(twice()), asyncio.run(twice())]
+
+    assert outputs == [["m-1 set 1", "m-1 set 2"], ["m-1 set 1", "m-1 set 2"]]
+    assert [model.closed for model in sys.modules["echo_for_tests"].opened] == [True, True]
+
+
+async def test_the_environment_chooses_another_model(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "opspawn.toml").write_text('model = "echo:m-1"\n', "utf-8")
+    monkeypatch.setenv("OPSPAWN_MODEL", "echo:m-2")
+
+    assert Kit.load().model(None).name == "m-2"
+
+
+async def test_where_everything_is_an_object_no_plugin_and_no_file_is_read(folder: Path):
+    (folder / "opspawn.toml").write_text("this is no TOML", "utf-8")
+
+    result = await Agent("helper", model=ScriptedModel(["Done."]), planner=OneThought()).run("x")
+
+    assert result.output == "Done."
+    assert "echo_for_tests" not in sys.modules
