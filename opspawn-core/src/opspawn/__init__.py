@@ -1,1 +1,10 @@
 """Opspawn: LLM agents that survive crashes. The nouns that users hold; everything else lives in the named subpackages."""
+
+from opspawn.agentkit.agent import Agent, RunResult
+from opspawn.agentkit.tool import tool
+from opspawn.app import App
+from opspawn.contracts.run import RetryPolicy, RunContext
+from opspawn.contracts.tool import ToolContext
+from opspawn.errors import OpspawnError, ToolError
+
+__all__ = ["Agent", "App", "OpspawnError", "RetryPolicy", "RunContext", "RunResult", "ToolContext", "ToolError", "tool"]

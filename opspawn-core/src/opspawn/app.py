@@ -79,7 +79,10 @@ def load_app(spec: str, folder: Path) -> App:
         return found
     apps = {name: value for name, value in vars(module).items() if isinstance(value, App)}
     if len({id(app) for app in apps.values()}) != 1:
-        raise AppError(f"{_where(module)} holds {len(apps) or 'no'} App{'s' if len(apps) > 1 else ''}.", remedy=_what_there_is(module))
+        raise AppError(
+            f"{_where(module)} holds {len(apps) or 'no'} App{'s' if len(apps) > 1 else ''}.",
+            remedy=_what_there_is(module),
+        )
     return next(iter(apps.values()))
 
 
@@ -97,14 +100,18 @@ def _import(target: str, folder: Path) -> ModuleType:
     except AppError:
         raise
     except SyntaxError as error:
-        raise AppError(f"{error.filename}:{error.lineno}: {error.msg}.", remedy="Mend the syntax of the app file.") from error
+        raise AppError(
+            f"{error.filename}:{error.lineno}: {error.msg}.", remedy="Mend the syntax of the app file."
+        ) from error
     except Exception as error:
         raise AppError(f"{_place(error, folder)}: {type(error).__name__}: {_one_line(error)}") from error
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise AppError(f"There is no file {path}.", remedy="Name an existing app file, or make one with 'opspawn init'.")
+        raise AppError(
+            f"There is no file {path}.", remedy="Name an existing app file, or make one with 'opspawn init'."
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise AppError(f"{path} cannot be imported.")

@@ -49,7 +49,10 @@ class Catalog:
         """The input to record for a handler. Raises: NotFound, InvalidInput."""
         kind, _, name = handler.partition("/")
         if handler == INLINE:
-            return {"definition": input["definition"], "inputs": self._known[input["definition"]].bind_inputs(input["inputs"])}
+            return {
+                "definition": input["definition"],
+                "inputs": self._known[input["definition"]].bind_inputs(input["inputs"]),
+            }
         if kind == "agent":
             if name not in self._app.agents:
                 raise NotFound("agent", name, known=list(self._app.agents))
@@ -128,9 +131,12 @@ class Catalog:
         return loaded
 
     def _check_parts(self, workflow: Workflow) -> None:
-        faults = [f"{workflow.source}: there is no tool {name!r}." for name in sorted(set(workflow.tools) - set(self._tools))]
+        faults = [
+            f"{workflow.name}: there is no tool {name!r}." for name in sorted(set(workflow.tools) - set(self._tools))
+        ]
         faults += [
-            f"{workflow.source}: there is no agent {name!r}." for name in sorted(set(workflow.agents) - set(self._app.agents))
+            f"{workflow.name}: there is no agent {name!r}."
+            for name in sorted(set(workflow.agents) - set(self._app.agents))
         ]
         if faults:
             raise InvalidInput(

@@ -28,7 +28,9 @@ from opspawn.plugins import Plugins
 class Host:
     """What transports, the CLI and tests talk to. See `opspawn.contracts.transport.Host` for what the methods promise."""
 
-    def __init__(self, app: App, loaded: Loaded, plugins: Plugins, store: Store, waker: Waker, catalog: Catalog) -> None:
+    def __init__(
+        self, app: App, loaded: Loaded, plugins: Plugins, store: Store, waker: Waker, catalog: Catalog
+    ) -> None:
         self.app = app
         self.loaded = loaded
         self.plugins = plugins
@@ -76,8 +78,12 @@ class Host:
             kit = Kit(plugins, model=settings.model, sections=loaded.sections, root=loaded.folder)
             stack.push_async_callback(kit.aclose)
             catalog = Catalog(app, kit, runs=worker)
-            wanted = [cast(TransportPlugin, plugins.get("transport", name)) for name in settings.transports] if transports else []
-            waker = await _open_waker(plugins, loaded)
+            wanted = (
+                [cast(TransportPlugin, plugins.get("transport", name)) for name in settings.transports]
+                if transports
+                else []
+            )
+            waker = await open_waker(plugins, loaded)
             stack.push_async_callback(waker.aclose)
             store = await _open_store(plugins, loaded)
             stack.push_async_callback(store.aclose)
@@ -239,7 +245,8 @@ async def _open_store(plugins: Plugins, loaded: Loaded) -> Store:
         raise PluginError(f"The store {record.name!r} cannot be opened: {type(error).__name__}: {error}") from error
 
 
-async def _open_waker(plugins: Plugins, loaded: Loaded) -> Waker:
+async def open_waker(plugins: Plugins, loaded: Loaded) -> Waker:
+    """Open the configured waker alone: for commands that change something that a worker should look at."""
     record = cast(WakerPlugin, plugins.get("waker", loaded.settings.waker))
     return await record.open(plugins.section(record, loaded.sections))
 
@@ -263,5 +270,8 @@ def _overridden(
         changes["data"] = str(data)
     if model is not None:
         changes["model"] = model
-    merged = {**loaded.sections, **{name: {**loaded.sections.get(name, {}), **own} for name, own in (sections or {}).items()}}
+    merged = {
+        **loaded.sections,
+        **{name: {**loaded.sections.get(name, {}), **own} for name, own in (sections or {}).items()},
+    }
     return replace(loaded, settings=loaded.settings.model_copy(update=changes), sections=merged)

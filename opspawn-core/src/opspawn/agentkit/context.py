@@ -362,7 +362,9 @@ class AgentRun(Context):
             known = ", ".join(self._by_name) or "none"
             return _refusal(call, f"There is no tool {call.name!r}. Tools: {known}.")
         if call.malformed is not None:
-            return _refusal(call, f"The arguments were not a JSON object: {call.malformed[:200]!r}. Send them again as JSON.")
+            return _refusal(
+                call, f"The arguments were not a JSON object: {call.malformed[:200]!r}. Send them again as JSON."
+            )
         what = digest([call.name, call.arguments]) if self._log.durable else ""
 
         async def perform() -> ToolResult:

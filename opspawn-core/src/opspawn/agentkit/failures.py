@@ -23,7 +23,11 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     text = str(error) or type(error).__name__
     if not isinstance(error, OpspawnError):
         kind = "timeout" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else "error"
-        return {"type": kind, "message": f"{type(error).__name__}: {text}" if str(error) else text, "class": type(error).__name__}
+        return {
+            "type": kind,
+            "message": f"{type(error).__name__}: {text}" if str(error) else text,
+            "class": type(error).__name__,
+        }
     data: dict[str, Any] = {"type": error.error_type, "message": text, "class": type(error).__name__}
     if isinstance(error, ModelError):
         data |= {k: v for k in ("status", "request_id") if (v := getattr(error, k)) is not None}

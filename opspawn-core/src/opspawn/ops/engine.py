@@ -23,9 +23,7 @@ from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidT
 from opspawn.ops import transitions
 
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
-SETTLED = frozenset(
-    {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT}
-)
+SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT})
 _TELLING = {f"task.{state}" for state in SETTLED}
 _RACES = 10
 #: A caller that waits is told by the tail of events; it looks for itself this often too, in seconds.
@@ -178,7 +176,9 @@ class Engine:
         if task.state is TaskState.PAUSED:
             return await self._decide(id, _resume)
         if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
-            raise InvalidTransition(f"Task {id} is {task.state}; only a failed, cancelled or paused task can be retried.")
+            raise InvalidTransition(
+                f"Task {id} is {task.state}; only a failed, cancelled or paused task can be retried."
+            )
         if task.parent is not None:
             raise InvalidTransition(f"Task {id} belongs to {task.root}.", remedy=f"Retry the whole: {task.root}.")
         fresh = Task(

@@ -295,7 +295,9 @@ class Worker:
         if body is not None and body.done() and not body.cancelled():
             return await self._ended(held, body)
         if verdict == "lost":
-            logger.bind(task=task.id, agent=task.agent, error_type="interrupted").warning("The lease of the task is lost.")
+            logger.bind(task=task.id, agent=task.agent, error_type="interrupted").warning(
+                "The lease of the task is lost."
+            )
             return []
         if verdict == "cancel":
             return await self._unwind(held)
@@ -370,4 +372,6 @@ async def _close(body: asyncio.Task[Any], task: Task) -> None:
         body.cancel()
         await asyncio.wait({body}, timeout=0.5)
     if not body.done():
-        logger.bind(task=task.id, agent=task.agent).error("The code of the task ignores its cancellation and is left behind.")
+        logger.bind(task=task.id, agent=task.agent).error(
+            "The code of the task ignores its cancellation and is left behind."
+        )

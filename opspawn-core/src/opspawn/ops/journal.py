@@ -123,7 +123,10 @@ class Journal:
 
     def _read_child_ended(self, data: dict[str, Any]) -> None:
         ok = data["state"] == TaskState.SUCCEEDED
-        error = data.get("error") or {"type": str(data["state"]), "message": f"The child {data['child']} was {data['state']}."}
+        error = data.get("error") or {
+            "type": str(data["state"]),
+            "message": f"The child {data['child']} was {data['state']}.",
+        }
         end = Recorded("", "", ok, data.get("result"), None if ok else {**error, "class": "StepFailed"})
         self._child_ends[data["child"]] = end
         waiter = self._waiters.pop(data["child"], None)

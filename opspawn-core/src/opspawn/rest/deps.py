@@ -17,5 +17,7 @@ def _host(request: Request) -> Host:
 HostDep = Annotated[Host, Depends(_host)]
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=200, description="The same key with the same request gives the task of the first time."),
+    Header(
+        min_length=1, max_length=200, description="The same key with the same request gives the task of the first time."
+    ),
 ]

@@ -19,7 +19,8 @@ class RestConfig(PluginConfig):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     allow_public: bool = Field(
-        False, description="Listen on other addresses than loopback. There is no authentication yet: put a proxy in front."
+        False,
+        description="Listen on other addresses than loopback. There is no authentication yet: put a proxy in front.",
     )
     max_body_bytes: int = Field(1024 * 1024, ge=1024, description="Largest request body that is accepted, in bytes.")
     max_depth: int = Field(64, ge=4, description="Deepest nesting of a JSON body that is accepted.")

@@ -25,7 +25,9 @@ class RunRequest(_Request):
     """Start a run of an agent."""
 
     input: Any = Field(description="What the agent gets: a text, or any JSON.")
-    session_id: str | None = Field(None, max_length=200, description="The session that the run belongs to; a new one by default.")
+    session_id: str | None = Field(
+        None, max_length=200, description="The session that the run belongs to; a new one by default."
+    )
     priority: int = Field(0, ge=-1000, le=1000, description="A head start of 60 seconds per unit.")
     delay_s: float = Field(0.0, ge=0, le=366 * 86400, description="Earliest start, in seconds from now.")
     labels: dict[str, str] = Field(default_factory=dict, description="Your own marks, kept with the task.")

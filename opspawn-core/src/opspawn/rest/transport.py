@@ -92,7 +92,9 @@ def _bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(f"plugins.rest.host: {host!r} is no address of this machine.", remedy="Use 127.0.0.1.") from error
+        raise ConfigError(
+            f"plugins.rest.host: {host!r} is no address of this machine.", remedy="Use 127.0.0.1."
+        ) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -101,7 +103,10 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            message, remedy = f"Port {port} on {host} is in use.", "Stop what uses it, or choose another: --port 0 takes a free one."
+            message, remedy = (
+                f"Port {port} on {host} is in use.",
+                "Stop what uses it, or choose another: --port 0 takes a free one.",
+            )
         elif error.errno == errno.EACCES:
             message, remedy = f"Port {port} needs privileges that this user lacks.", "Choose a port from 1024."
         else:

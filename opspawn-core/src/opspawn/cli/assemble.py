@@ -1,0 +1,63 @@
+"""What the commands that run or read an app share: finding the app, opening the host, opening a store that is there already."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from opspawn.app import App, load_app
+from opspawn.config import Loaded
+from opspawn.contracts.store import Store
+from opspawn.errors import ConfigError
+from opspawn.logs import configure
+
+
+def start_logs(loaded: Loaded) -> None:
+    """Open the process's one log."""
+    configure(loaded.settings.logs.level, loaded.settings.logs.format)
+
+
+def find_app(named: str | None, loaded: Loaded) -> App:
+    """The app named on the command line (from the current folder) or in the configuration (from its folder)."""
+    if named:
+        return load_app(named, Path.cwd())
+    if loaded.settings.app is None:
+        raise ConfigError(
+            "No app is named.",
+            remedy="Name one, e.g. app:app; or write app = \"app:app\" into opspawn.toml; or make both with 'opspawn init'.",
+        )
+    return load_app(loaded.settings.app, loaded.folder)
+
+
+@asynccontextmanager
+async def existing_store(loaded: Loaded) -> AsyncIterator[Store]:
+    """The configured store; refuses to make one where nothing has run yet."""
+    from opspawn.host import open_store
+
+    data = Path(loaded.settings.data)
+    if loaded.settings.store == "sqlite" and "path" not in loaded.sections.get("sqlite", {}) and not data.is_dir():
+        raise ConfigError(
+            f"There is no data in {data} yet.",
+            remedy="Start with 'opspawn serve' or 'opspawn run', or go to its folder.",
+        )
+    store = await open_store(loaded)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def run(main: Coroutine[Any, Any, int | None]) -> int:
+    """Run a command to its end; the answer is its exit code."""
+    return asyncio.run(main) or 0
+
+
+def on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` at each SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)

@@ -1,0 +1,103 @@
+"""Follows one run and its children in the terminal: tool calls and retries on stderr, the answer's text on a terminal's stdout."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import click
+
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.store import Task
+from opspawn.host import Host
+from opspawn.ops.engine import SETTLED
+
+_LOOK_S = 0.5
+
+
+class Follower:
+    """`quiet` prints nothing."""
+
+    def __init__(self, host: Host, task: str, *, quiet: bool) -> None:
+        self._host = host
+        self._task = task
+        self._tree = {task}
+        self._quiet = quiet
+        self._stop = asyncio.Event()
+        self._streams = sys.stdout.isatty() and not quiet
+        self._streamed = ""
+
+    def stop(self) -> None:
+        """Return soon, with the task as it stands."""
+        self._stop.set()
+
+    async def follow(self) -> Task:
+        """Print what happens until the task has settled, or `stop`."""
+        showing = asyncio.create_task(self._show())
+        try:
+            while not self._stop.is_set():
+                task = await self._host.wait(self._task, _LOOK_S)
+                if task.state in SETTLED:
+                    await asyncio.wait({showing}, timeout=_LOOK_S)
+                    return task
+            await self._host.working()
+            return await self._host.task(self._task)
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+
+    def printed(self, result: Any) -> bool:
+        """Whether the result stands on the terminal already, because it was streamed."""
+        return isinstance(result, str) and bool(self._streamed) and self._streamed.strip() == result.strip()
+
+    async def _show(self) -> None:
+        async for item in self._host.tail():
+            if item.task not in self._tree:
+                continue
+            if isinstance(item, TaskDelta):
+                self._delta(item)
+                continue
+            self._event(item)
+            if item.task == self._task and item.type.removeprefix("task.") in SETTLED:
+                return
+
+    def _delta(self, delta: TaskDelta) -> None:
+        if self._streams and delta.task == self._task and delta.data.get("kind") == "text":
+            self._streamed += delta.data["text"]
+            click.echo(delta.data["text"], nl=False)
+
+    def _event(self, event: Event) -> None:
+        data = event.data
+        if event.type == "child.spawned":
+            self._tree.add(data["child"])
+        if event.type == "step.done" and data["kind"] == "think" and self._streamed:
+            click.echo()
+            if data["result"].get("tool_calls"):
+                self._streamed = ""
+        line = _line(event)
+        if line and not self._quiet:
+            click.echo(click.style(line, dim=True), err=True)
+
+
+def _line(event: Event) -> str | None:
+    data = event.data
+    if event.type == "step.done" and data["kind"] == "think":
+        calls = data["result"].get("tool_calls", ())
+        return "\n".join(f"→ {call['name']}({_brief(call.get('arguments', {}))})" for call in calls) or None
+    if event.type == "step.done" and data["kind"] in ("act", "tool", "step"):
+        wrong = " failed" if isinstance(data.get("result"), dict) and data["result"].get("is_error") else ""
+        return f"✓ {data['name']}{wrong} ({data['duration_s']:.2f} s)"
+    if event.type == "step.failed":
+        return f"✗ {data['name']}: {data['error']['message']}"
+    if event.type == "step.retry":
+        return f"↻ {data['name']}: {data['error']['message']} Trying again."
+    if event.type == "child.spawned":
+        return f"⤷ {data['name']} as {data['child']}"
+    return None
+
+
+def _brief(arguments: Any) -> str:
+    text = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
+    return text if len(text) <= 100 else f"{text[:97]}..."

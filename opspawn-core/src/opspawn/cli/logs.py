@@ -1,0 +1,114 @@
+"""`opspawn logs`: what happened, filtered, and live."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import click
+
+from opspawn.cli.assemble import existing_store, on_signals, run
+from opspawn.cli.output import configuration, json_option
+from opspawn.config import Loaded
+from opspawn.contracts.events import Event
+from opspawn.contracts.store import EventQuery
+from opspawn.errors import InvalidInput
+from opspawn.logs import event_line, text_line
+from opspawn.logs.writing import json_line
+
+_SPAN = re.compile(r"(\d+)(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@click.command()
+@click.option("--agent", help="Only this agent's events.")
+@click.option("--task", help="Only this task's events.")
+@click.option("--session", help="Only this session's events.")
+@click.option("--error-type", help="Only errors of this type, e.g. rate_limited.")
+@click.option("--level", type=click.Choice(["debug", "info", "warning", "error"]), help="Only this level.")
+@click.option("--since", help="From a time (2026-11-20T12:00) or so long ago (10m, 2h, 1d).")
+@click.option("--until", help="Up to a time, written in the same ways.")
+@click.option(
+    "-n", "limit", type=click.IntRange(1, 1000), default=200, show_default=True, help="How many at most, the newest."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens next, until Ctrl-C.")
+@json_option
+@click.pass_context
+def logs(
+    context: click.Context,
+    agent: str | None,
+    task: str | None,
+    session: str | None,
+    error_type: str | None,
+    level: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Show what happened, oldest first."""
+    query = EventQuery(
+        agent=agent,
+        task=task,
+        session=session,
+        error_type=error_type,
+        level=level,
+        after=_moment(since, "--since"),
+        before=_moment(until, "--until"),
+        limit=limit,
+        newest=True,
+    )
+    context.exit(run(_show(configuration(), query, follow, as_json)))
+
+
+async def _show(loaded: Loaded, query: EventQuery, follow: bool, as_json: bool) -> int:
+    async with existing_store(loaded) as store:
+        live = store.tail() if follow else None
+        shown = await store.events(query)
+        for event in shown:
+            _write(event, as_json)
+        if live is None:
+            return 0
+        last = shown[-1].position if shown else 0
+        current = asyncio.current_task()
+        on_signals(partial(_end, current))
+        try:
+            async for item in live:
+                if isinstance(item, Event) and item.position > last and _matches(item, query):
+                    _write(item, as_json)
+        except asyncio.CancelledError:
+            return 0
+    return 0
+
+
+def _write(event: Event, as_json: bool) -> None:
+    line = event_line(event)
+    click.echo(json_line(line) if as_json else text_line(line, colour=sys.stdout.isatty()))
+
+
+def _end(task: asyncio.Task[int] | None) -> None:
+    if task is not None:
+        task.cancel()
+
+
+def _matches(event: Event, query: EventQuery) -> bool:
+    asked = {name: getattr(query, name) for name in ("task", "agent", "session", "error_type", "level")}
+    return all(value is None or getattr(event, name) == value for name, value in asked.items())
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    if (span := _SPAN.fullmatch(text)) is not None:
+        return datetime.now(UTC) - timedelta(seconds=int(span[1]) * _SECONDS[span[2]])
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{option} {text!r} is no time.", remedy="Write 10m, 2h, 1d, or 2026-11-20T12:00."
+        ) from error
+    return moment if moment.tzinfo else moment.astimezone()

@@ -1,0 +1,168 @@
+"""`opspawn tasks`: look at tasks, and decide about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from opspawn.cli.assemble import existing_store, run
+from opspawn.cli.output import configuration, json_option, print_json, print_table, say
+from opspawn.cli.views import task_json, tell_halt
+from opspawn.contracts.store import Query, Task, TaskState
+from opspawn.errors import InvalidInput
+from opspawn.host import load_plugins, open_waker
+from opspawn.ops.engine import Engine
+
+
+@click.group()
+def tasks() -> None:
+    """List, show, cancel, retry and resolve tasks."""
+
+
+@tasks.command("list")
+@click.option("--state", type=click.Choice([str(state) for state in TaskState]), help="Only tasks in this state.")
+@click.option("--agent", help="Only tasks of this agent.")
+@click.option("--root", help="Only tasks of this tree.")
+@click.option(
+    "--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many at most, newest first."
+)
+@json_option
+@click.pass_context
+def list_tasks(
+    context: click.Context, state: str | None, agent: str | None, root: str | None, limit: int, as_json: bool
+) -> None:
+    """List tasks, newest first."""
+    asked = {"state": state, "agent": agent, "root": root}
+    query = Query(where={field: value for field, value in asked.items() if value}, limit=limit)
+
+    async def act(engine: Engine) -> None:
+        page = await engine.tasks(query)
+        if as_json:
+            print_json([task_json(task) for task in page.items])
+            return
+        rows = [[t.id, t.handler, str(t.state), str(t.attempt), t.created, _brief(t)] for t in page.items]
+        print_table(["id", "handler", "state", "failures", "created", "result"], rows)
+        if not rows:
+            say("No such tasks.")
+
+    _with_engine(context, act)
+
+
+@tasks.command()
+@click.argument("id")
+@json_option
+@click.pass_context
+def show(context: click.Context, id: str, as_json: bool) -> None:
+    """Show one task; of one in doubt, what to decide."""
+
+    async def act(engine: Engine) -> None:
+        task = await engine.task(id)
+        if as_json:
+            print_json(task_json(task))
+            return
+        for name, value in task_json(task).items():
+            if value not in (None, {}, ""):
+                click.echo(f"{name:<10} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+        if task.state in (TaskState.IN_DOUBT, TaskState.PAUSED):
+            click.echo(f"\n{tell_halt(task)}")
+
+    _with_engine(context, act)
+
+
+@tasks.command()
+@click.argument("id")
+@json_option
+@click.pass_context
+def cancel(context: click.Context, id: str, as_json: bool) -> None:
+    """Ask for the end of a task, its children first."""
+
+    async def act(engine: Engine) -> None:
+        task = await engine.cancel(id)
+        done = "is cancelled" if task.state is TaskState.CANCELLED else "is asked to end"
+        _tell(task, f"Task {id} {done}.", as_json)
+
+    _with_engine(context, act)
+
+
+@tasks.command()
+@click.argument("id")
+@json_option
+@click.pass_context
+def retry(context: click.Context, id: str, as_json: bool) -> None:
+    """Run a failed or cancelled task again, as a new task that keeps what succeeded; let a paused one go on."""
+
+    async def act(engine: Engine) -> None:
+        task = await engine.retry(id)
+        _tell(task, f"Task {task.id} is queued.{_how_to_run(task)}", as_json)
+
+    _with_engine(context, act)
+
+
+@tasks.command()
+@click.argument("id")
+@click.option("--happened", metavar="JSON", help="It happened, and returned this.")
+@click.option("--again", is_flag=True, help="Do it again: it did not happen, or may happen twice.")
+@click.option("--fail", is_flag=True, help="Treat the step as failed.")
+@json_option
+@click.pass_context
+def resolve(context: click.Context, id: str, happened: str | None, again: bool, fail: bool, as_json: bool) -> None:
+    """Decide about a task in doubt: exactly one of --happened, --again, --fail."""
+    outcomes = [name for name, given in (("happened", happened is not None), ("again", again), ("fail", fail)) if given]
+    if len(outcomes) != 1:
+        raise InvalidInput(
+            "Give exactly one of --happened, --again and --fail.", remedy=f"See 'opspawn tasks show {id}'."
+        )
+    try:
+        result = json.loads(happened) if happened is not None else None
+    except ValueError as error:
+        raise InvalidInput(
+            f"--happened is not JSON: {error}.", remedy="""A text needs quotes of its own: '"done"'."""
+        ) from error
+
+    async def act(engine: Engine) -> None:
+        task = await engine.resolve(id, outcomes[0], result)
+        _tell(task, f"Task {id} goes on.{_how_to_run(task)}", as_json)
+
+    _with_engine(context, act)
+
+
+def _with_engine(context: click.Context, act: Callable[[Engine], Awaitable[None]]) -> None:
+    loaded = configuration()
+
+    async def main() -> int:
+        async with existing_store(loaded) as store:
+            waker = await open_waker(load_plugins(loaded), loaded)
+            engine = Engine(store, waker, _accept_nothing)
+            try:
+                await act(engine)
+            finally:
+                await engine.aclose()
+                await waker.aclose()
+        return 0
+
+    context.exit(run(main()))
+
+
+def _accept_nothing(handler: str, input: Any) -> Any:
+    raise InvalidInput("This command accepts no new tasks.", remedy="Use 'opspawn run'.")
+
+
+def _tell(task: Task, words: str, as_json: bool) -> None:
+    if as_json:
+        print_json(task_json(task))
+    else:
+        say(words)
+
+
+def _how_to_run(task: Task) -> str:
+    return f" Run it with: opspawn run --resume {task.id}" if task.queue.startswith("run-") else ""
+
+
+def _brief(task: Task) -> str:
+    value = (task.error or {}).get("message") if task.error else task.result
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value is not None else ""
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
