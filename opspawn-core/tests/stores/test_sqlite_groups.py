@@ -69,6 +69,7 @@ async def test_a_transaction_that_is_lost_fails_all_its_commits(store: SqliteSto
         await asyncio.sleep(0.05)
     outcomes = await asyncio.gather(before, lost, after, return_exceptions=True)
     assert isinstance(outcomes[1], StoreError)
+    assert "disk is full" in str(outcomes[1])
     told = [n for n, outcome in ((1, outcomes[0]), (2, outcomes[2])) if not isinstance(outcome, Exception)]
     assert [event.data["n"] for event in await store.journal("t1")] == told
 

@@ -189,6 +189,19 @@ async def test_a_tail_shows_commits_of_other_processes(store: SqliteStore, path:
     assert [item.data["n"] for item in shown if isinstance(item, Event)] == [0, 1, 2, 3]
 
 
+async def test_a_commit_waits_while_another_process_writes(store: SqliteStore, path: str) -> None:
+    """It is made as soon as the other is done."""
+    await create(store, due_in_s=None)
+    other = await open_sqlite(path)
+    other._writer._connection.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.ensure_future(commit(store, step({"n": 1})))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    other._writer._connection.execute("ROLLBACK")
+    await waiting
+    await other.aclose()
+
+
 async def test_a_commit_waits_no_longer_than_the_busy_time(path: str) -> None:
     """Then it fails with a remedy, has no effect, and the store goes on once the lock is free."""
     store = await open_sqlite(path, busy_timeout_s=0.1)

@@ -48,6 +48,13 @@ class LeasePromises:
         assert await store.renew("w1", [("t1", task.token)], LONG) == [LeaseStatus("t1", False, 0)]
         assert (await the_task(store)).owner == "w2"
 
+    async def test_a_former_claim_is_lost_even_to_its_own_worker(self, store: Store) -> None:
+        """A worker that claims its own expired task again holds the new lease only."""
+        former = await created_and_claimed(store, lease_s=0.0)
+        lease = await claim_soon(store, "w1")
+        statuses = await store.renew("w1", [("t1", former.token), ("t1", lease.token)], LONG)
+        assert [status.kept for status in statuses] == [False, True]
+
     async def test_renewal_prolongs(self, store: Store) -> None:
         """A lease that was renewed in time outlives its first end, and the task keeps token and version."""
         task = await created_and_claimed(store, lease_s=0.5)

@@ -1,0 +1,78 @@
+"""A follower neither misses nor repeats an event, whatever the moment in which it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from opspawn.contracts.events import Event
+from opspawn.stores.sqlite import SqliteStore, open_sqlite
+from opspawn.stores.tails import Follower
+from opspawn.testing.store_promises import commit, create, step
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[SqliteStore]:
+    store = await open_sqlite()
+    await create(store, due_in_s=None)
+    yield store
+    await store.aclose()
+
+
+async def caught_up(follower: Follower) -> asyncio.Future[object]:
+    """A wait for the next item that begins after everything there was has been read."""
+    waiting = asyncio.ensure_future(anext(follower))
+    async with asyncio.timeout(20):
+        while follower._behind:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return waiting
+
+
+async def test_an_event_offered_while_reading_is_not_missed(store: SqliteStore) -> None:
+    """The reading that saw nothing is repeated, because of the offer that came meanwhile."""
+
+    async def read(position: int, limit: int) -> list[Event]:
+        page = await store._read_after(position, limit)
+        if not follower._missed and not page:
+            await commit(store, step({"n": 1}))
+            async with asyncio.timeout(20):
+                while not follower._missed:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        return page
+
+    follower = Follower(store._hub, read, 0)
+    async with asyncio.timeout(20):
+        item = await anext(follower)
+    assert isinstance(item, Event)
+    assert item.data == {"n": 1}
+
+
+async def test_an_event_offered_after_it_was_read_is_not_repeated(store: SqliteStore) -> None:
+    """The offer was on its way while the follower read the same event from the database."""
+    follower = Follower(store._hub, store._read_after, 0)
+    await commit(store, step({"n": 1}))
+    first = await anext(follower)
+    assert isinstance(first, Event)
+    waiting = await caught_up(follower)
+    follower.post([first])
+    await commit(store, step({"n": 2}))
+    async with asyncio.timeout(20):
+        second = await waiting
+    assert isinstance(second, Event)
+    assert second.data == {"n": 2}
+
+
+async def test_a_follower_that_is_forgotten_is_not_served(store: SqliteStore) -> None:
+    """Whoever drops it need not close it, and whoever closes it hears nothing more."""
+    forgotten = Follower(store._hub, store._read_after, 0)
+    closed = Follower(store._hub, store._read_after, 0)
+    await commit(store, step({"n": 1}))
+    await anext(forgotten)
+    await anext(closed)
+    assert len(store._hub._followers) == 2
+    await closed.aclose()
+    del forgotten
+    assert len(store._hub._followers) == 0
+    assert await anext(closed, None) is None
