@@ -1,1 +1,40 @@
-""""""
+"""The command line. Imports click and nothing heavier; a command's own module is imported when it is called."""
+
+from __future__ import annotations
+
+import click
+
+from opspawn.cli.lazy import LazyGroup, print_version
+
+#: Command to where it lives and what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("opspawn.cli.init:init", "Write a first app and its opspawn.toml into a folder."),
+    "run": ("opspawn.cli.run:run", "Run an agent once, durably, and stream its answer."),
+    "serve": ("opspawn.cli.serve:serve", "Serve an app: REST, worker and store in one process."),
+    "worker": ("opspawn.cli.serve:worker", "Run tasks of an app, without a way in."),
+    "tasks": ("opspawn.cli.tasks:tasks", "List, show, cancel, retry and resolve tasks."),
+    "logs": ("opspawn.cli.logs:logs", "Show what happened, filtered, or follow it live."),
+    "config": ("opspawn.cli.config:config", "Show the configuration and where it comes from."),
+    "plugins": ("opspawn.cli.plugins:plugins", "List the installed plugins and what they give."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="The configuration file; by default that of OPSPAWN_CONFIG, else opspawn.toml in the current folder.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the version and exit.",
+)
+def main(config: str | None) -> None:
+    """Run LLM agents and workflows that survive crashes.
+
+    Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+    """

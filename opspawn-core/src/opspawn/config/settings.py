@@ -1,0 +1,109 @@
+"""Every setting of the core, with its type, range, default and meaning. The reference is generated from this file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "text"]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class WorkerSettings(_Table):
+    """The table `[worker]`: how a process runs tasks."""
+
+    slots: int = Field(default=64, ge=1, le=10_000, description="How many tasks one worker runs at once.")
+    lease_s: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="Seconds that a claimed task stays with its worker without a sign of life; "
+        "after that another worker goes on with it.",
+    )
+    drain_s: float = Field(
+        default=25.0,
+        ge=0,
+        le=3600,
+        description="Seconds that a stopping worker lets its tasks finish before it gives them back.",
+    )
+    queues: list[Name] = Field(default=["default"], min_length=1, description="The queues that the worker serves.")
+    poll_s: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=60,
+        description="Seconds between two looks at the store when nothing rings; "
+        "also how soon a cancel reaches a running task.",
+    )
+
+
+class LogSettings(_Table):
+    """The table `[logs]`: what the process tells on stderr."""
+
+    level: LogLevel = Field(default="info", description="The least level that is written.")
+    format: LogFormat = Field(
+        default="auto",
+        description='"json" is one object a line, "text" is for people; "auto" is text on a terminal, else json.',
+    )
+
+
+class PluginSettings(_Table):
+    """The keys of the table `[plugins]` that are not the section of a plugin, `[plugins.NAME]`."""
+
+    allow: list[Name] | None = Field(
+        default=None,
+        description="The only plugins that may be imported, by distribution (safest) or by name; unset allows all "
+        "that are installed, an empty list only the built-ins. OPSPAWN_PLUGINS=a,b sets it, OPSPAWN_PLUGINS=none "
+        "empties it.",
+    )
+    block: list[Name] = Field(
+        default=[],
+        description="Plugins that are never imported, by distribution or by name; wins over allow, and stops "
+        "built-ins too. OPSPAWN_PLUGINS=-name adds to it.",
+    )
+
+
+class Settings(_Table):
+    """The top level of `opspawn.toml`. Each key is a variable too: OPSPAWN_STORE, OPSPAWN_WORKER__SLOTS."""
+
+    app: Name | None = Field(
+        default=None,
+        description='The app that commands use when none is given: "module:attribute" or "file.py", '
+        "looked for in the folder of opspawn.toml.",
+    )
+    model: Name | None = Field(
+        default=None, description='The model of agents that name none, as "PROVIDER:MODEL", e.g. "openai:gpt-5".'
+    )
+    store: Name = Field(
+        default="sqlite", description="The store that keeps tasks and journals; a plugin may bring others."
+    )
+    waker: Name = Field(
+        default="local", description="What tells workers that there is work; a plugin may bring others."
+    )
+    transports: list[Name] = Field(default=["rest"], description='The ways in that "opspawn serve" opens.')
+    data: Name = Field(
+        default=".opspawn",
+        description="The folder for local files. A relative path in opspawn.toml starts at the folder of that file, "
+        "one from the environment or the command line at the current folder.",
+    )
+    worker: WorkerSettings = Field(default=WorkerSettings(), description="How a process runs tasks.")
+    logs: LogSettings = Field(default=LogSettings(), description="What the process tells on stderr.")
+    plugins: PluginSettings = Field(
+        default=PluginSettings(),
+        description="Which plugins may be imported; [plugins.NAME] is the section of a plugin.",
+    )
+
+    @property
+    def plugins_allow(self) -> list[str] | None:
+        """Short for `plugins.allow`."""
+        return self.plugins.allow
+
+    @property
+    def plugins_block(self) -> list[str]:
+        """Short for `plugins.block`."""
+        return self.plugins.block

@@ -1,0 +1,182 @@
+"""Journal events as log lines: for `opspawn logs`, and for whoever follows along."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from loguru import logger
+
+from opspawn.config.secrets import masked
+from opspawn.contracts.events import Event
+from opspawn.logs.writing import iso, json_line, log_object, text_line
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+Data = Mapping[str, Any]
+
+# Small facts worth their own key. Inputs, arguments and results stay in the journal: they are large, and private.
+_FACTS = (
+    "handler",
+    "worker",
+    "deliveries",
+    "attempt",
+    "try",
+    "delay_s",
+    "duration_s",
+    "key",
+    "kind",
+    "name",
+    "child",
+    "state",
+    "outcome",
+    "until",
+)
+
+
+def event_line(event: Event) -> dict[str, Any]:
+    """Return an event as a log object: the keys of every log line, then `type`, `position` and small facts.
+
+    Its message is a sentence for people. Events of types unknown here carry all their data under `data`.
+    """
+    say = _MESSAGES.get(event.type)
+    extra: dict[str, Any] = {
+        "agent": event.agent,
+        "session": event.session,
+        "task": event.task,
+        "error_type": event.error_type,
+    }
+    extra |= {"type": event.type, "position": event.position}
+    if say is None:
+        message = event.type.removeprefix("custom.")
+        extra["data"] = masked(event.data)
+    else:
+        message = say(event.data)
+        extra |= {key: event.data[key] for key in _FACTS if event.data.get(key) is not None}
+    return log_object(event.time, event.level, message, extra)
+
+
+def log_event(event: Event) -> None:
+    """Log an event among the other lines of this process, at its own level and time."""
+    line = event_line(event)
+    rest = {key: value for key, value in line.items() if key not in ("time", "level", "message")}
+
+    def at_its_time(record: Record) -> None:
+        record["time"] = event.time
+
+    logger.bind(**rest).patch(at_its_time).log(str(line["level"]).upper(), "{}", line["message"])
+
+
+def write_event(event: Event, as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Write an event as data, on stdout by default: as a JSON line, or as text for people, coloured on a terminal."""
+    target = stream or sys.stdout
+    line = event_line(event)
+    colour = target.isatty() and not os.environ.get("NO_COLOR")
+    print(json_line(line) if as_json else text_line(line, colour=colour, date=True), file=target, flush=True)
+
+
+def _accepted(data: Data) -> str:
+    return f"Accepted {data.get('handler', 'a task')}."
+
+
+def _claimed(data: Data) -> str:
+    lost = data.get("deliveries") or 0
+    again = f", for the {_ordinal(lost + 1)} time without progress" if isinstance(lost, int) and lost > 0 else ""
+    return f"Taken by worker {data.get('worker', '?')}{again}."
+
+
+def _waiting(data: Data) -> str:
+    return f"Waiting for {_waited(data['for'])}; holds no slot." if data.get("for") else "Waiting; holds no slot."
+
+
+def _waited(what: Any) -> str:
+    if isinstance(what, Mapping):
+        return ", ".join(f"{key} {value}" for key, value in what.items())
+    return ", ".join(map(str, what)) if isinstance(what, list | tuple) else str(what)
+
+
+def _retry(data: Data) -> str:
+    where = f" at step {data['key']!r}" if data.get("key") else ""
+    return (
+        f"Attempt {data.get('attempt', '?')} failed{where}: {_error(data)} Next try in {_seconds(data.get('delay_s'))}."
+    )
+
+
+def _step(data: Data) -> str:
+    names = {"think": "Model call", "act": "Tool call", "tool": "Tool call", "call": "Tool call"}
+    kind = names.get(str(data.get("kind")), "Step")
+    name = data.get("name")
+    return f"{kind} {name!r}" if name and name != data.get("kind") else f"{kind} {data.get('key', '')!r}"
+
+
+def _step_retry(data: Data) -> str:
+    return f"Step {data.get('key', '?')!r}: try {data.get('try', '?')} failed: {_error(data)} It will be tried again."
+
+
+def _child_ended(data: Data) -> str:
+    tail = f": {_error(data)}" if data.get("error") else "."
+    return f"Child {data.get('child', '?')} ended, {data.get('state', 'in an unknown state')}{tail}"
+
+
+def _resolved(data: Data) -> str:
+    return f"Somebody decided about step {data.get('key', '?')!r}: {data.get('outcome', '?')}."
+
+
+def _timer(data: Data) -> str:
+    until = data.get("until")
+    return (
+        f"Sleeping until {iso(datetime.fromtimestamp(until, UTC))}." if isinstance(until, int | float) else "Sleeping."
+    )
+
+
+def _error(data: Data) -> str:
+    error = data.get("error")
+    text = error.get("message") or error.get("type") if isinstance(error, Mapping) else error
+    text = str(text or "no message")
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _took(data: Data) -> str:
+    return f" in {_seconds(data['duration_s'])}" if isinstance(data.get("duration_s"), int | float) else ""
+
+
+def _seconds(value: Any) -> str:
+    if not isinstance(value, int | float):
+        return "a while"
+    return f"{value * 1000:.0f} ms" if 0 < value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+_MESSAGES: dict[str, Callable[[Data], str]] = {
+    "task.accepted": _accepted,
+    "task.claimed": _claimed,
+    "task.waiting": _waiting,
+    "task.released": lambda data: "Given back by a worker that stops; another goes on.",
+    "task.retry": _retry,
+    "task.postponed": lambda data: f"Postponed by {_seconds(data.get('delay_s'))}, as the provider asked.",
+    "task.succeeded": lambda data: "Succeeded.",
+    "task.failed": lambda data: f"Failed: {_error(data)}",
+    "task.cancelled": lambda data: "Cancelled.",
+    "task.paused": lambda data: f"Paused, an operator must look: {_error(data)}",
+    "task.in_doubt": lambda data: (
+        f"In doubt: {data.get('name', 'a step')!r} began, and nobody knows whether it happened. "
+        "See 'opspawn tasks show'."
+    ),
+    "task.resolved": _resolved,
+    "cancel.requested": lambda data: "Somebody asked to cancel.",
+    "child.spawned": lambda data: f"Started child {data.get('child', '?')}.",
+    "child.ended": _child_ended,
+    "step.started": lambda data: f"{_step(data)} begins; it must not happen twice.",
+    "step.done": lambda data: f"{_step(data)} done{_took(data)}.",
+    "step.failed": lambda data: f"{_step(data)} failed{_took(data)}: {_error(data)}",
+    "step.retry": _step_retry,
+    "timer.set": _timer,
+}
