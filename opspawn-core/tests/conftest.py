@@ -21,7 +21,7 @@ class Install(Protocol):
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Put a distribution on the path, as pip would: its metadata, its entry points {name: module}, its modules by name."""
+    """Put a distribution on the path, as pip would: its metadata, its entry points, its modules."""
     before = set(sys.modules)
 
     def installed(distribution: str, entries: Mapping[str, str], *, version: str = "1.0", **modules: str) -> Path:

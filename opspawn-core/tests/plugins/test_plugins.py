@@ -255,6 +255,42 @@ def test_an_unknown_name_is_told_with_its_neighbours() -> None:
         load(allow=[]).get("store", "sqllite")
 
 
+def test_a_second_name_for_the_same_module_is_reported(install: Any) -> None:
+    install("acme-planners", {"acme": "acme_same", "again": "acme_same"}, acme_same=PLANNER.format(name="acme"))
+
+    plugins = load()
+
+    assert plugins.get("planner", "acme")
+    assert status_of(plugins, "again").status == "failed"
+    assert "already registered" in (status_of(plugins, "again").error or "")
+
+
+def test_a_plugin_may_be_an_object_and_its_faults_stay_its_own(install: Any) -> None:
+    install(
+        "object-plugin",
+        {"fine": "object_plugin:fine", "odd": "object_plugin:odd"},
+        object_plugin=HOOK
+        + """
+    class Fine:
+        @hookimpl
+        def opspawn_tools(self):
+            yield ToolPlugin("from-object", open=print)
+
+    class Odd:
+        @property
+        def opspawn_tools(self):
+            raise RuntimeError("odd")
+
+    fine, odd = Fine(), Odd()
+    """,
+    )
+
+    plugins = load()
+
+    assert plugins.get("tool", "from-object")
+    assert status_of(plugins, "odd").status == "failed"
+
+
 def test_a_required_plugin_that_failed_is_fatal(install: Any) -> None:
     install("broken-plugin", {"broken": "broken_eleven"}, broken_eleven="1 / 0\n")
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from opspawn.config.environment import PREFIX, variable_of
 from opspawn.config.loaded import Text
-from opspawn.config.secrets import looks_secret
+from opspawn.config.secrets import looks_secret, redact
 from opspawn.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
@@ -212,9 +212,12 @@ def _wanted(fault: Any) -> str:
         return _WANTED[kind]
     if kind in _LIMITS:
         return _LIMITS[kind].format(**context).replace("'", '"')
-    if kind in ("too_short", "string_too_short"):
-        return "longer" if context.get("min_length", 1) > 1 else "not empty"
+    if kind in ("too_short", "string_too_short", "too_long", "string_too_long"):
+        of = "a text of" if kind.startswith("string") else "a list of"
+        least, most = context.get("min_length"), context.get("max_length")
+        return f"{of} length {least} or more" if kind.endswith("short") else f"{of} length {most} or less"
     message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
+    message = redact(message)
     return f"valid ({message})" if kind in ("value_error", "assertion_error") else message
 
 
@@ -222,7 +225,7 @@ def _given(fault: Any, key: str) -> str:
     value = fault["input"]
     if looks_secret(key) or isinstance(value, dict | list) or value is None or value == "":
         return ""
-    shown = json.dumps(value, ensure_ascii=False, default=str)
+    shown = redact(json.dumps(value, ensure_ascii=False, default=str))
     return f", not {shown if len(shown) <= 60 else shown[:57] + '…'}"
 
 

@@ -47,8 +47,7 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
         format: "json", one object a line; "text"; or "auto": text if the stream is a terminal.
         stream: standard error by default. Text is coloured on a terminal, unless NO_COLOR is set.
     """
-    target = stream or sys.stderr
-    terminal = _is_terminal(target)
+    terminal = _is_terminal(stream or sys.stderr)
     as_text = format == "text" or (format == "auto" and terminal)
     colour = terminal and not os.environ.get("NO_COLOR")
 
@@ -57,6 +56,7 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
         line = log_object(
             record["time"], _level(record["level"].no), record["message"], record["extra"], _exception(message)
         )
+        target = stream or sys.stderr  # looked up now: whoever replaces it means our lines too
         target.write((text_line(line, colour=colour) if as_text else json_line(line)) + "\n")
         target.flush()
 

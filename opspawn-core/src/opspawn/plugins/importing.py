@@ -36,23 +36,18 @@ class Faulty(Exception):
 
 def load(found: Found, manager: pluggy.PluginManager) -> None:
     """Import a plugin, register it and collect its records. Raises: Faulty; the manager is then as before."""
-    try:
-        plugin = found.entry.load()
-    except (Exception, SystemExit) as error:
-        raise Faulty(described(error)) from error
-    check_api(plugin)
-    check_hooks(plugin, manager)
     key = f"{found.distribution}:{found.name}"
     try:
+        plugin = found.entry.load()
+        check_api(plugin)
+        check_hooks(plugin, manager)
         manager.register(plugin, key)
-    except (ValueError, pluggy.PluginValidationError) as error:
-        raise Faulty(" ".join(str(error).split())) from error
-    try:
         manager.check_pending()
         found.records = _records(plugin, manager)
-    except Exception as error:
-        manager.unregister(name=key)
-        raise error if isinstance(error, Faulty) else Faulty(described(error)) from error
+    except (Exception, SystemExit) as error:
+        if manager.has_plugin(key):
+            manager.unregister(name=key)
+        raise Faulty(described(error)) from error
 
 
 def check_api(plugin: Any) -> None:
@@ -101,6 +96,8 @@ def check_hooks(plugin: Any, manager: pluggy.PluginManager) -> None:
 def described(error: BaseException) -> str:
     """An exception in one line, with the place where it was raised."""
     text = " ".join(str(error).split())
+    if isinstance(error, Faulty | pluggy.PluginValidationError):
+        return text
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
