@@ -229,6 +229,19 @@ async def test_cancelling_a_call_closes_its_connection(serve, open_provider, dia
     assert server.disconnects == 1
 
 
+async def test_a_listener_that_fails_ends_the_call_and_closes_its_connection(serve, open_provider, dialect):
+    server = await serve(Hang(60, after_n_chunks=1, answer=Say("One two three.")))
+    provider = open_provider(base_url=server.base_url, dialect=dialect)
+
+    def fail(delta):
+        raise LookupError(delta.text)
+
+    with pytest.raises(LookupError, match="One"):
+        await provider.complete(ModelRequest("m", [Message("user", "Count.")]), fail)
+
+    await asyncio.wait_for(server.client_gone.wait(), 10)
+
+
 async def test_a_provider_works_again_after_a_failure(serve, asker):
     ask = asker(await serve(BreakStream(1, Say("One two three.")), Fail(500), Say("Here again.")))
     for _ in range(2):

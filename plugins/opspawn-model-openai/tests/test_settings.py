@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 
@@ -11,8 +10,8 @@ from pydantic import ValidationError
 
 from opspawn.contracts.model import Message, ModelRequest
 from opspawn.errors import PluginError
-from opspawn.testing.openai_server import OpenAIServer, Say
-from opspawn_model_openai import OpenAIConfig, opspawn_models
+from opspawn.testing.openai_server import Say
+from opspawn_model_openai import OpenAIConfig
 
 HELLO = ModelRequest("m", [Message("user", "Hello?")])
 
@@ -119,24 +118,29 @@ async def test_closing_twice_is_no_error_and_a_later_call_opens_anew(serve, open
     assert answer.text == "Two."
 
 
-def test_a_script_may_run_one_event_loop_after_another():
-    (record,) = opspawn_models()
-    texts = []
+TWO_LOOPS = """
+import asyncio
+from opspawn_model_openai import OpenAIConfig, opspawn_models
+from opspawn.contracts.model import Message, ModelRequest
+from opspawn.testing.openai_server import OpenAIServer, Say
 
-    async def once(provider, server):
-        async with server:
-            opened = provider or record.open(OpenAIConfig(base_url=server.base_url))
-            texts.append((await opened.complete(HELLO)).text)
-            await opened.aclose()
-            return opened, server
+async def once(text, port=0, provider=None):
+    async with OpenAIServer([Say(text)], port=port) as server:
+        provider = provider or next(iter(opspawn_models())).open(OpenAIConfig(base_url=server.base_url))
+        print((await provider.complete(ModelRequest("m", [Message("user", "Hello?")]))).text)
+        return int(server.base_url.split(":")[2].removesuffix("/v1")), provider
 
-    with asyncio.Runner() as runner:
-        provider, server = runner.run(once(None, OpenAIServer([Say("One.")])))
-    port = int(server.base_url.rpartition(":")[2].partition("/")[0])
-    with asyncio.Runner() as runner:
-        runner.run(once(provider, OpenAIServer([Say("Two.")], port=port)))
+port, provider = asyncio.run(once("One."))
+asyncio.run(once("Two.", port, provider))
+"""
 
-    assert texts == ["One.", "Two."]
+
+def test_a_script_may_run_one_event_loop_after_another_without_closing():
+    """In a process of its own, since the connection of the first loop is lost with it."""
+    shown = subprocess.run([sys.executable, "-c", TWO_LOOPS], capture_output=True, text=True, check=False, timeout=60)
+
+    assert shown.stdout.split() == ["One.", "Two."]
+    assert (shown.returncode, shown.stderr) == (0, "")
 
 
 def test_listing_the_plugin_does_not_import_the_client():

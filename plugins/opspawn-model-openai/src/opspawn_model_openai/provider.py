@@ -103,7 +103,9 @@ class OpenAIProvider:
         # Connections belong to an event loop; a script that calls asyncio.run() twice must not meet those of the first.
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._client, self._loop = openai.AsyncOpenAI(**self._options), loop
+            # Our own HTTP client: the SDK's, when dropped, closes itself on whatever loop runs then, and complains.
+            http = httpx2.AsyncClient(follow_redirects=True, limits=openai.DEFAULT_CONNECTION_LIMITS)
+            self._client, self._loop = openai.AsyncOpenAI(http_client=http, **self._options), loop
         return self._client
 
     async def aclose(self) -> None:
