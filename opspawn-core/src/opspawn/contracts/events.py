@@ -15,7 +15,6 @@ EVENT_TYPES: dict[str, str] = {
     "task.waiting": "The task parked: it waits for children or time and holds no slot. data: for.",
     "task.released": "A worker that stops gave the task back; costs no attempt.",
     "task.retry": "An attempt failed and another will follow. data: error, attempt, delay_s, key (the failed step).",
-    "task.postponed": "A provider asked to come back later; costs no attempt. data: delay_s.",
     "task.succeeded": "Terminal. The result is in the task's record.",
     "task.failed": "Terminal. data: error, attempt.",
     "task.cancelled": "Terminal.",

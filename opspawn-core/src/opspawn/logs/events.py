@@ -161,7 +161,6 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "task.waiting": _waiting,
     "task.released": lambda data: "Given back by a worker that stops; another goes on.",
     "task.retry": _retry,
-    "task.postponed": lambda data: f"Postponed by {_seconds(data.get('delay_s'))}, as the provider asked.",
     "task.succeeded": lambda data: "Succeeded.",
     "task.failed": lambda data: f"Failed: {_error(data)}",
     "task.cancelled": lambda data: "Cancelled.",
