@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from opspawn.agentkit.codec import response_from_json
 from opspawn.agentkit.digests import request_digest
 from opspawn.agentkit.pieces import deltas
@@ -23,13 +25,12 @@ from opspawn.hookspecs import hookimpl
 
 
 class ReplayConfig(PluginConfig):
-    """The section `[plugins.replay]`.
+    """The section `[plugins.replay]`."""
 
-    Attributes:
-        root: the folder that relative file names start from; the folder of opspawn.toml by default.
-    """
-
-    root: Path = Path()
+    root: Path = Field(
+        Path(),
+        description="The folder that relative file names start from; the folder of opspawn.toml by default.",
+    )
 
 
 class ReplayModel:
