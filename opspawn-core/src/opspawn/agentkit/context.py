@@ -26,7 +26,7 @@ from opspawn.agentkit.log import Asked, Recorded, StepLog, backoff_s, sleep_unti
 from opspawn.contracts.model import Message, ModelProvider, ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.tool import Effect, Tool, ToolContext, ToolResult
-from opspawn.errors import Halt, InvalidInput, ModelError, StepError, StepFailed, StepTimeout
+from opspawn.errors import Halt, InvalidInput, ModelError, StepError, StepFailed, StepTimeout, ToolError
 
 T = TypeVar("T")
 
@@ -376,14 +376,18 @@ class AgentRun(Context):
                 return _refusal(call, _in_words(error))
             return ToolResult(call.id, call.name, _as_text(value), value)
 
-        result = await self._once(
-            Asked(key, "act", call.name, what),
-            perform,
-            encode=result_to_json,
-            decode=result_from_json,
-            effect=tool.effect,
-            arguments=call.arguments,
-        )
+        try:
+            result = await self._once(
+                Asked(key, "act", call.name, what),
+                perform,
+                encode=result_to_json,
+                decode=result_from_json,
+                effect=tool.effect,
+                arguments=call.arguments,
+            )
+        except ToolError as error:
+            # `perform` turns every failure into a result: this one is an operator's word about a call in doubt.
+            return _refusal(call, _in_words(error))
         return result if result.call_id else replace(result, call_id=call.id)
 
     def _conversation(self, messages: Sequence[Message]) -> str:
