@@ -13,6 +13,7 @@ from opspawn.app import App
 from opspawn.cli import assemble
 from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs
 from opspawn.cli.follow import Follower
+from opspawn.cli.lazy import FAILED, INTERRUPTED, OK
 from opspawn.cli.output import configuration, json_option, say
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.config import Loaded
@@ -125,7 +126,7 @@ def _report(task: Task, follower: Follower, as_json: bool) -> int:
             task.result if isinstance(task.result, str) else json.dumps(task.result, ensure_ascii=False, indent=2)
         )
     if task.state is TaskState.SUCCEEDED:
-        return 0
+        return OK
     if task.state in (TaskState.FAILED, TaskState.CANCELLED):
         say(f"Error: the run {task.state}: {(task.error or {}).get('message', 'it was cancelled')}")
         say(f"Try again, keeping what succeeded: opspawn tasks retry {task.id}")
@@ -133,4 +134,5 @@ def _report(task: Task, follower: Follower, as_json: bool) -> int:
         say(tell_halt(task))
     else:
         say(f"The run was cut off. Go on with: opspawn run --resume {task.id}")
-    return 1
+        return INTERRUPTED
+    return FAILED
