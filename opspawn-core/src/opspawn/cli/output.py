@@ -75,6 +75,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     from rich.text import Text
 
     table = Table(*(column.upper() for column in columns), box=None, pad_edge=False, header_style="bold")
+    table.columns[0].no_wrap = True  # an id or name that is cut or broken cannot be copied; the others give way
     for row in cells:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR"))).print(table)
