@@ -44,7 +44,7 @@ steps:
     retry: {attempts: 3}
 output: "${{ steps.pay.output }}"
 """
-#: The model pays whom the user names, then repeats what the tool said.
+#: The model pays whom the user names, at once where there are several, then repeats what the tool said.
 SCRIPT = """
 from opspawn.testing.openai_server import CallTools, Say
 
@@ -52,10 +52,12 @@ from opspawn.testing.openai_server import CallTools, Say
 def script(request):
     last = request["messages"][-1]
     if last["role"] == "user":
-        return CallTools([("pay", {"to": last["content"], "amount": 7})])
-    return Say("The tool said: " + last["content"])
+        return CallTools([("pay", {"to": to, "amount": 7}) for to in last["content"].split("+")])
+    said = [message["content"] for message in request["messages"] if message["role"] == "tool"]
+    return Say("The tool said: " + " and ".join(said))
 """
 AGENTS = ("happened", "again", "fail", "rest", "cancelled", "shown", "twice")
+TWO = "left+right"
 WORKFLOWS = ("flow-happened", "flow-again", "flow-fail")
 
 
@@ -63,7 +65,7 @@ WORKFLOWS = ("flow-happened", "flow-again", "flow-fail")
 class Desk:
     """A server that was killed while `pay` ran in each of its tasks, and started again.
 
-    By the name of the payee: the tasks' ids, and before any decision what each looked like and how often `pay` was called.
+    By payee: the tasks' ids, and, before any decision, what each looked like and how often `pay` was called.
     """
 
     folder: Path
@@ -98,11 +100,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     (folder / "opspawn.toml").write_text('app = "app:app"\n')
     with ModelServer(folder / "script.py") as model:
         with Serve(folder, model.env) as server:
-            tasks = {name: server.post("/v1/agents/clerk/run", {"input": name})["id"] for name in AGENTS}
+            tasks = {name: server.post("/v1/agents/clerk/run", {"input": name})["id"] for name in (*AGENTS, TWO)}
             for name in WORKFLOWS:
                 body = {"workflowDefinitionId": "payday", "initialPayload": {"to": name}}
                 tasks[name] = server.post("/v1/opscore/agent/clerk/workflow", body)["taskId"]
-            wait_for(lambda: len(json_lines(folder / "payments.jsonl")) == len(tasks), "every payment to begin")
+            wait_for(lambda: len(json_lines(folder / "payments.jsonl")) == len(tasks) + 1, "every payment to begin")
             server.kill()
         (folder / "go").touch()
         with Serve(folder, model.env) as server:
@@ -154,6 +156,18 @@ def test_fail_tells_the_model_that_the_call_failed(desk: Desk) -> None:
     assert ended["state"] == "succeeded", ended["error"]
     assert ended["result"] == "The tool said: Error: An operator decided that 'pay' failed."
     assert (desk.payments("fail"), desk.asked("fail")) == (1, 2)
+
+
+def test_of_two_calls_in_doubt_each_is_asked_about(desk: Desk) -> None:
+    first = desk.resolve(TWO, "--happened", '"paid by hand"')
+    asked = [doubt["error"]["arguments"]["to"] for doubt in (desk.doubts[TWO], first)]
+
+    ended = desk.resolve(TWO, "--again")
+
+    assert (first["state"], sorted(asked)) == ("in_doubt", ["left", "right"])
+    assert (ended["state"], desk.payments(asked[0]), desk.payments(asked[1])) == ("succeeded", 1, 2)
+    assert f"paid {asked[1]}" in ended["result"]
+    assert "paid by hand" in ended["result"]
 
 
 def test_a_decision_over_rest_counts_the_same(desk: Desk) -> None:

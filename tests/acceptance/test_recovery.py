@@ -98,7 +98,7 @@ def conversation(request: dict[str, Any]) -> str:
 
 @dataclass
 class Work:
-    """What the world saw of a run: requests at the model server, the tools' own lines; and when the server was killed."""
+    """What the world saw of a run: requests at the model server, lines of the tools; and when the server was killed."""
 
     model: ModelServer
     folder: Path
