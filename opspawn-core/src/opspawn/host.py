@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,18 +28,17 @@ from opspawn.plugins import Plugins
 class Host:
     """What transports, the CLI and tests talk to. See `opspawn.contracts.transport.Host` for what the methods promise."""
 
-    def __init__(
-        self, app: App, loaded: Loaded, plugins: Plugins, store: Store, waker: Waker, catalog: Catalog
-    ) -> None:
+    store: Store
+
+    def __init__(self, app: App, loaded: Loaded, plugins: Plugins, waker: Waker, catalog: Catalog) -> None:
         self.app = app
         self.loaded = loaded
         self.plugins = plugins
-        self.store = store
         self.transports: list[Transport] = []
         self.worker: Worker | None = None
         self._waker = waker
         self._catalog = catalog
-        self._engine = Engine(store, waker, catalog.accept)
+        self._engine: Engine
         self._working: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
@@ -57,6 +56,7 @@ class Host:
         queues: Sequence[str] | None = None,
         transports: bool = False,
         options: WorkerOptions | None = None,
+        check: Callable[[Catalog], object] | None = None,
     ) -> AsyncIterator[Host]:
         """Open everything, run the worker and the transports while the block lasts, then stop gracefully.
 
@@ -66,6 +66,7 @@ class Host:
             worker: whether this process runs tasks. queues: which; by default those of the configuration.
             transports: whether to open the configured ways in.
             options: the worker's options instead of the configuration's.
+            check: called with what the app can run before the store is opened: what it raises leaves nothing behind.
 
         Raises:
             ConfigError: something in the configuration or the app is wrong; everything opened so far is closed again.
@@ -78,22 +79,19 @@ class Host:
             kit = Kit(plugins, model=settings.model, sections=loaded.sections, root=loaded.folder)
             stack.push_async_callback(kit.aclose)
             catalog = Catalog(app, kit, runs=worker)
-            wanted = (
-                [cast(TransportPlugin, plugins.get("transport", name)) for name in settings.transports]
-                if transports
-                else []
-            )
+            if check is not None:
+                check(catalog)
             waker = await open_waker(plugins, loaded)
             stack.push_async_callback(waker.aclose)
-            store = await _open_store(plugins, loaded)
-            stack.push_async_callback(store.aclose)
-            catalog.store = store
-            host = cls(app, loaded, plugins, store, waker, catalog)
+            host = cls(app, loaded, plugins, waker, catalog)
+            stack.push_async_callback(host._unbind)
+            if transports:
+                await host._bind(settings.transports)
+            host._use(await _open_store(plugins, loaded))
+            stack.push_async_callback(host.store.aclose)
             stack.push_async_callback(host._stop)
-            for record in wanted:
-                transport = record.open(host, plugins.section(record, loaded.sections))
+            for transport in host.transports:
                 await transport.start()
-                host.transports.append(transport)
             if worker:
                 host._work(options or _worker_options(loaded, queues))
             yield host
@@ -165,17 +163,19 @@ class Host:
     async def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
         source = self.store.tail(after)
         closing = asyncio.ensure_future(self._closing.wait())
+        item: asyncio.Future[Event | TaskDelta] | None = None
         try:
-            while True:
+            while not closing.done():
                 item = asyncio.ensure_future(anext(source))
                 await asyncio.wait({item, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if closing.done():
-                    item.cancel()
-                    await asyncio.gather(item, return_exceptions=True)
-                    return
-                yield item.result()
+                if not closing.done():
+                    yield item.result()
         finally:
-            closing.cancel()
+            # Whoever stops listening must not leave a follower behind in the store.
+            ends: list[asyncio.Future[Any]] = [closing] if item is None else [closing, item]
+            for end in ends:
+                end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
 
     async def cancel(self, id: str) -> Task:
         return await self._engine.cancel(id)
@@ -211,6 +211,21 @@ class Host:
         if self._working is not None:
             await asyncio.shield(self._working)
 
+    async def _bind(self, names: Sequence[str]) -> None:
+        """Make the transports and let each take its address."""
+        records = [cast(TransportPlugin, self.plugins.get("transport", name)) for name in names]
+        for record in records:
+            transport = record.open(self, self.plugins.section(record, self.loaded.sections))
+            self.transports.append(transport)
+            await transport.bind()
+
+    async def _unbind(self) -> None:
+        await asyncio.gather(*(transport.stop() for transport in self.transports), return_exceptions=True)
+
+    def _use(self, store: Store) -> None:
+        self.store = self._catalog.store = store
+        self._engine = Engine(store, self._waker, self._catalog.accept)
+
     def _work(self, options: WorkerOptions) -> None:
         self.worker = Worker(self.store, self._waker, self._catalog.handlers, options)
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
@@ -220,13 +235,15 @@ class Host:
         if self.worker is not None and self._working is not None:
             self.worker.stop()
             await asyncio.gather(self._working, return_exceptions=True)
-        await asyncio.gather(*(transport.stop() for transport in self.transports), return_exceptions=True)
+        await self._unbind()
         await self._engine.aclose()
 
 
 def load_plugins(loaded: Loaded) -> Plugins:
-    """Find the plugins that the configuration allows."""
-    return Plugins.load(allow=loaded.settings.plugins_allow, block=loaded.settings.plugins_block)
+    """Find the plugins that the configuration allows. Raises: ConfigError: a section is wrong, or is nobody's."""
+    plugins = Plugins.load(allow=loaded.settings.plugins_allow, block=loaded.settings.plugins_block)
+    plugins.check(loaded.sections)
+    return plugins
 
 
 async def open_store(loaded: Loaded, plugins: Plugins | None = None) -> Store:

@@ -54,7 +54,8 @@ async def _run(loaded: Loaded, words: list[str], resume: str | None, as_json: bo
     if resume is None:
         _check_known(app, handler)
     queue = await _queue_of(loaded, id) if resume else f"{_QUEUE}{id}"
-    async with Host.open(app, loaded=loaded, queues=[queue]) as host:
+    check = None if resume else lambda catalog: catalog.accept(handler, input)
+    async with Host.open(app, loaded=loaded, queues=[queue], check=check) as host:
         follower = Follower(host, id, quiet=as_json)
 
         def stop() -> None:
@@ -89,7 +90,7 @@ def _handler(app: App, word: str) -> str:
 
 
 def _check_known(app: App, handler: str) -> None:
-    """Refuse before a store is made."""
+    """Refuse what is misspelt before a missing model is."""
     kind, _, name = handler.partition("/")
     if kind == "agent" and name not in app.agents:
         workflows = [f"workflow/{path.stem}" for path in app.workflows]

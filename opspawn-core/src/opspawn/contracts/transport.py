@@ -110,8 +110,15 @@ class Transport(Protocol):
         """Where it listens, as a user would type it, e.g. "http://127.0.0.1:8000"."""
         ...
 
+    async def bind(self) -> None:
+        """Take the address without serving it yet, before the host opens its store: so a refusal leaves nothing behind.
+
+        Raises: ConfigError when the address is taken or not to be had.
+        """
+        ...
+
     async def start(self) -> None:
-        """Bind and begin to serve. Raises: ConfigError when the address is taken or not to be had."""
+        """Begin to serve. Raises: ConfigError when the address was taken in the meantime."""
         ...
 
     async def stop(self) -> None:

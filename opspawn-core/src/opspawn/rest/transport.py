@@ -45,13 +45,19 @@ class RestTransport:
         name = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         return f"http://{name}:{port}"
 
-    async def start(self) -> None:
+    async def bind(self) -> None:
         if not is_loopback(self._config.host) and not self._config.allow_public:
             raise ConfigError(
-                f"plugins.rest.host: {self._config.host} is not a loopback address, and this server has no authentication.",
+                f"plugins.rest.host: {self._config.host} is no loopback address, and this server authenticates nobody.",
                 remedy="Use 127.0.0.1, or set plugins.rest.allow_public = true behind a proxy that checks who calls.",
             )
         self._socket = _bind(self._config.host, self._config.port)
+
+    async def start(self) -> None:
+        if self._socket is None:
+            await self.bind()
+        assert self._socket is not None
+        _listen(self._socket)
         self._server = _Server(
             uvicorn.Config(
                 build_api(self._host, self._config),
@@ -98,18 +104,26 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(2048)
-        listener.setblocking(False)
     except OSError as error:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
-            message, remedy = (
-                f"Port {port} on {host} is in use.",
-                "Stop what uses it, or choose another: --port 0 takes a free one.",
-            )
-        elif error.errno == errno.EACCES:
-            message, remedy = f"Port {port} needs privileges that this user lacks.", "Choose a port from 1024."
-        else:
-            message, remedy = f"Cannot listen on {host}:{port}: {error.strerror}.", "Use an address of this machine."
-        raise ConfigError(message, remedy=remedy) from error
+        raise _not_to_be_had(host, port, error) from error
     return listener
+
+
+def _listen(bound: socket.socket) -> None:
+    """Two processes may bind the same address while neither listens yet; the second of them learns of it here."""
+    try:
+        bound.listen(2048)
+        bound.setblocking(False)
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        raise _not_to_be_had(host, port, error) from error
+
+
+def _not_to_be_had(host: str, port: int, error: OSError) -> ConfigError:
+    if error.errno == errno.EADDRINUSE:
+        remedy = "Stop what uses it, or choose another: --port 0 takes a free one."
+        return ConfigError(f"Port {port} on {host} is in use.", remedy=remedy)
+    if error.errno == errno.EACCES:
+        return ConfigError(f"Port {port} needs privileges that this user lacks.", remedy="Choose a port from 1024.")
+    return ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.", remedy="Use an address of this machine.")
