@@ -81,8 +81,12 @@ class Engine:
         """
         try:
             plain = to_jsonable_python(input)
+            # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
+            json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
         except (PydanticSerializationError, ValueError) as error:
-            raise InvalidInput(f"The input of {handler!r} is not JSON: {error}.") from error
+            raise InvalidInput(
+                f"The input of {handler!r} is not JSON: {error}.", remedy="Give it plain JSON."
+            ) from error
         checked = self._accepts(handler, plain)
         id = id or f"t-{uuid4().hex[:24]}"
         task = Task(
@@ -100,7 +104,9 @@ class Engine:
         )
         operations = [*extra, *transitions.accept(task, delay_s)]
         if idempotency_key is not None:
-            asked = digest([handler, plain, agent, session, priority, queue])
+            asked = digest(
+                [handler, plain, agent, session, priority, queue, delay_s, timeout_s, task.retry, dict(task.labels)]
+            )
             return await self._accept_once(task, operations, idempotency_key, asked)
         await self._commit(operations, queue)
         return await self.task(task.id)

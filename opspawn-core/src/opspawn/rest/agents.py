@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 
 from opspawn.errors import NotFound
-from opspawn.rest.deps import HostDep, IdempotencyKey
+from opspawn.rest.deps import HostDep, IdempotencyKey, known_query
 from opspawn.rest.schemas import Agents, AgentView, RunRequest, TaskView
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
+router = APIRouter(prefix="/v1/agents", tags=["agents"], dependencies=[Depends(known_query)])
 
 
 @router.get("", operation_id="listAgents")

@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
 from opspawn.contracts.transport import Host
 from opspawn.rest import agents, health, opscore, problems, stream
+from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.limits import Limits
 from opspawn.rest.plugin import RestConfig
 from opspawn.rest.schemas import ProblemView
 
 
+class _Api(FastAPI):
+    """FastAPI, whose description of itself says under which media type the problems come."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            for path in super().openapi()["paths"].values():
+                for operation in path.values():
+                    content = operation["responses"]["4XX"]["content"]
+                    content[problems.MEDIA_TYPE] = content.pop("application/json")
+        return super().openapi()
+
+
 def build_api(host: Host, config: RestConfig) -> FastAPI:
-    """Return the API of a host. Interactive pages that load scripts from elsewhere are left out; `/openapi.json` is there."""
+    """Return the API of a host. `/openapi.json` describes it; pages that load scripts from elsewhere are left out."""
     from opspawn.rest.transport import is_loopback
 
-    api = FastAPI(
+    api = _Api(
         title="Opspawn",
         version=version("opspawn-core"),
         summary="Agents and workflows that survive crashes.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
+        default_response_class=JsonAnswer,
         responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
     )
     api.state.host = host
     for module in (health, agents, opscore, stream):
         api.include_router(module.router)
-    problems.install(api)
     api.add_middleware(
         Limits,
         max_body_bytes=config.max_body_bytes,
         max_depth=config.max_depth,
         local=is_loopback(config.host),
     )
+    problems.install(api)
     return api

@@ -1,24 +1,20 @@
-"""What is refused before a request is looked into: foreign hosts, other media types, bodies too large, too deep or not JSON."""
+"""What is refused before a request is looked into: foreign hosts, media types, bodies too large, deep or not JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import math
+import re
+from typing import NoReturn
 
+from opspawn.rest.asgi import Asgi, Message, Receive, Scope, Send
 from opspawn.rest.problems import Problem
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 
 class Limits:
-    """An ASGI middleware. With `local`, only requests that name a loopback host pass, so that no web page can reach in by DNS."""
+    """An ASGI middleware. With `local`, only requests to a loopback name pass: no web page can reach in by DNS."""
 
     def __init__(self, app: Asgi, *, max_body_bytes: int, max_depth: int, local: bool) -> None:
         self._app = app
@@ -44,7 +40,8 @@ class Limits:
         name = headers.get("host", "")
         bare = name if name.endswith("]") else name.rsplit(":", 1)[0]
         if self._local and bare.lower() not in _LOCAL_NAMES:
-            raise Problem(421, "foreign-host", f"This server answers to localhost, not to {name!r}.")
+            detail = f"This server answers to localhost, not to {name!r}."
+            raise Problem(421, "foreign-host", detail, remedy="Ask for http://localhost or http://127.0.0.1.")
 
     async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
         declared = headers.get("content-length", "")
@@ -67,40 +64,54 @@ class Limits:
     def _check_json(self, headers: dict[str, str], body: bytes) -> None:
         media = headers.get("content-type", "").split(";")[0].strip().lower()
         if media != "application/json" and not media.endswith("+json"):
-            raise Problem(415, "media-type", f"The body must be application/json, not {media or 'untyped'}.")
+            detail = f"The body must be application/json, not {media or 'untyped'}."
+            raise Problem(415, "media-type", detail, remedy="Send the header Content-Type: application/json.")
         if depth_of(body, self._max_depth) > self._max_depth:
-            raise Problem(400, "too-deep", f"The JSON is nested deeper than {self._max_depth} levels.")
+            detail = f"The JSON is nested deeper than {self._max_depth} levels."
+            raise Problem(400, "too-deep", detail, remedy="Send a flatter value, or raise plugins.rest.max_depth.")
         try:
-            json.loads(body)
+            data = json.loads(body, parse_constant=_no_json, parse_float=_finite)
+            # Rare enough to be looked for in the text first: half of a surrogate pair, which no UTF-8 can express.
+            if rb"\u" in body:
+                json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            detail = "The body is not JSON in Unicode: it has half of a surrogate pair."
+            raise Problem(400, "not-json", detail, remedy="Send the character itself, or both halves.") from error
         except ValueError as error:
-            raise Problem(400, "not-json", f"The body is not JSON: {error}.") from error
+            raise Problem(400, "not-json", f"The body is not JSON: {error}.", remedy="Send one JSON value.") from error
 
     def _too_large(self) -> Problem:
-        return Problem(413, "too-large", f"The body is larger than {self._max_body_bytes} bytes.")
+        detail = f"The body is larger than {self._max_body_bytes} bytes."
+        return Problem(413, "too-large", detail, remedy="Send less, or raise plugins.rest.max_body_bytes.")
 
 
 def depth_of(body: bytes, limit: int) -> int:
     """How deep arrays and objects nest, counted without parsing; stops one above `limit`."""
     depth = deepest = 0
-    in_string = escaped = False
-    for byte in body:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
+    for bracket in _TEXT.sub(b"", body).translate(None, _NO_BRACKETS):
+        if bracket in b"[{":
             depth += 1
             deepest = max(deepest, depth)
             if deepest > limit:
                 return deepest
-        elif byte in b"]}":
+        else:
             depth -= 1
     return deepest
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _no_json(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text[:20]} is too large")
+    return number
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

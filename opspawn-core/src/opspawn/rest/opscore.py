@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from opspawn.contracts import store
 from opspawn.contracts.store import TaskState
-from opspawn.rest.deps import HostDep, IdempotencyKey
+from opspawn.rest.deps import MAX_POSITION, HostDep, IdempotencyKey, known_query
 from opspawn.rest.schemas import (
     Events,
     EventView,
@@ -20,7 +20,7 @@ from opspawn.rest.schemas import (
     WorkflowStarted,
 )
 
-router = APIRouter(prefix="/v1/opscore", tags=["opscore"])
+router = APIRouter(prefix="/v1/opscore", tags=["opscore"], dependencies=[Depends(known_query)])
 
 
 @router.get("/workflows", operation_id="listWorkflows")
@@ -31,7 +31,7 @@ async def list_workflows(host: HostDep) -> Workflows:
 
 @router.post("/agent/{agentId}/workflow", operation_id="triggerWorkflow", status_code=202)
 async def trigger_workflow(
-    agentId: str,  # noqa: N803 - the name in the path is the contract's
+    agentId: str,
     request: WorkflowRequest,
     host: HostDep,
     response: Response,
@@ -77,7 +77,7 @@ async def get_task(id: str, host: HostDep) -> TaskView:
 
 
 @router.get("/tasks/{id}/journal", operation_id="getJournal")
-async def get_journal(id: str, host: HostDep, after: Annotated[int, Query(ge=0)] = 0) -> Events:
+async def get_journal(id: str, host: HostDep, after: Annotated[int, Query(ge=0, le=MAX_POSITION)] = 0) -> Events:
     """A task's journal after a position, oldest first."""
     return Events(events=[EventView.of(event) for event in await host.journal(id, after)])
 

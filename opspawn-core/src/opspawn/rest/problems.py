@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from loguru import logger
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from opspawn.errors import InvalidInput, OpspawnError
+from opspawn.rest.answers import JsonAnswer
+from opspawn.rest.asgi import Asgi, Message, Receive, Scope, Send
+from opspawn.rest.faults import faults_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -39,13 +43,16 @@ _TITLES = {
 
 
 class Problem(Exception):
-    """An error with its HTTP status, before it has become a response."""
+    """An error with its HTTP status, before it has become a response; `members` are further members of the document."""
 
-    def __init__(self, status: int, code: str, detail: str, **members: Any) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
+        self.headers = headers
         self.members = members
 
     def response(self, instance: str) -> Response:
@@ -59,7 +66,38 @@ class Problem(Exception):
             "instance": instance,
             **self.members,
         }
-        return JSONResponse(body, self.status, media_type=MEDIA_TYPE)
+        return JsonAnswer(body, self.status, self.headers, MEDIA_TYPE)
+
+
+def invalid_request(faults: Sequence[Mapping[str, str]]) -> Problem:
+    """A request that does not fit the API; each fault has a `pointer` to its place and a `detail`."""
+    detail = "; ".join(f"{fault['pointer']}: {fault['detail'].rstrip('.')}" for fault in faults)
+    detail += "" if detail.endswith("?") else "."
+    return Problem(422, "invalid-request", detail, errors=list(faults))
+
+
+class LastResort:
+    """An ASGI middleware: what nobody foresaw is logged, once, and answered with a problem document."""
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            logger.opt(exception=error).error("{} {} failed", scope.get("method"), scope.get("path"))
+            # An answer that has begun cannot be taken back: without an end of it, the server cuts the connection.
+            if not started:
+                answer = Problem(500, "internal", "The server failed; its log tells why.").response(scope["path"])
+                await answer(scope, receive, send)
 
 
 def install(api: FastAPI) -> None:
@@ -78,21 +116,21 @@ def install(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        faults = [{"pointer": _pointer(fault["loc"]), "detail": fault["msg"]} for fault in error.errors()]
-        detail = "; ".join(f"{fault['pointer']}: {fault['detail']}" for fault in faults)
-        return Problem(422, "invalid-request", detail, errors=faults).response(request.url.path)
+        return invalid_request(faults_of(error.errors(), request.scope.get("route"))).response(request.url.path)
 
     @api.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
-        code = {404: "no-such-path", 405: "method-not-allowed"}.get(error.status_code, "http")
-        return Problem(error.status_code, code, str(error.detail)).response(request.url.path)
+        return _of_http(request, error).response(request.url.path)
 
-    @api.exception_handler(Exception)
-    async def on_unforeseen(request: Request, error: Exception) -> Response:
-        logger.opt(exception=error).error("{} {} failed", request.method, request.url.path)
-        return Problem(500, "internal", "The server failed; its log tells why.").response(request.url.path)
+    api.add_middleware(LastResort)
 
 
-def _pointer(place: tuple[int | str, ...]) -> str:
-    where, *rest = place
-    return f"{where}/{'/'.join(str(part) for part in rest)}" if rest else str(where)
+def _of_http(request: Request, error: HTTPException) -> Problem:
+    path, headers = request.url.path, error.headers
+    if error.status_code == 404:
+        return Problem(404, "no-such-path", f"There is no path {path}.", remedy="GET /openapi.json tells the paths.")
+    if error.status_code == 405:
+        allowed = (headers or {}).get("Allow", "another method")
+        detail = f"{request.method} is not allowed on {path}."
+        return Problem(405, "method-not-allowed", detail, headers=headers, remedy=f"Use {allowed}.")
+    return Problem(error.status_code, "http", str(error.detail), headers=headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -51,7 +51,7 @@ class WorkflowRequest(_Request):
 class ResolveRequest(_Request):
     """Decide on a step in doubt."""
 
-    outcome: str = Field(description='"happened", "again" or "fail".', pattern="^(happened|again|fail)$")
+    outcome: Literal["happened", "again", "fail"] = Field(description="What became of it, or what to do about it.")
     result: Any = Field(None, description="What the step returned, if it happened.")
 
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, Depends, Header, Query, Request
+from pydantic import AwareDatetime
+from starlette.responses import Response, StreamingResponse
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import EventQuery
 from opspawn.contracts.transport import Host
-from opspawn.rest.deps import HostDep
+from opspawn.rest.answers import JsonAnswer, json_of
+from opspawn.rest.deps import MAX_POSITION, HostDep, known_query
 from opspawn.rest.problems import Problem
 from opspawn.rest.schemas import Events, EventView
 
-router = APIRouter(prefix="/v1/opscore", tags=["events"])
+router = APIRouter(prefix="/v1/opscore", tags=["events"], dependencies=[Depends(known_query)])
 
 KEEP_ALIVE_S = 15.0
+_ID = re.compile("[0-9]{1,19}")
 
 
 @router.get(
@@ -36,10 +38,12 @@ async def stream_events(
     agent: str | None = None,
     session: str | None = None,
     error_type: Annotated[str | None, Query(alias="errorType")] = None,
-    level: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    after: Annotated[int | None, Query(ge=0, description="Start after this position; 0 is the beginning.")] = None,
+    level: Literal["debug", "info", "warning", "error"] | None = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=MAX_POSITION, description="Start after this position; 0 is the beginning.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Of a JSON page.")] = 200,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -57,8 +61,7 @@ async def stream_events(
     )
     if request.headers.get("accept", "").startswith("application/json"):
         found = await host.events(query)
-        page = Events(events=[EventView.of(event) for event in found])
-        return JSONResponse(page.model_dump(mode="json", by_alias=True))
+        return JsonAnswer(Events(events=[EventView.of(event) for event in found]))
     return StreamingResponse(
         _lines(host, _start(last_event_id, after), _filter(query)),
         media_type="text/event-stream",
@@ -69,8 +72,13 @@ async def stream_events(
 def _start(last_event_id: str | None, after: int | None) -> int | None:
     if last_event_id is None:
         return after
-    if not last_event_id.isdigit():
-        raise Problem(400, "last-event-id", f"Last-Event-ID must be the id of an event, not {last_event_id!r}.")
+    if not _ID.fullmatch(last_event_id) or int(last_event_id) > MAX_POSITION:
+        raise Problem(
+            400,
+            "last-event-id",
+            f"Last-Event-ID is {last_event_id!r}, which is no id of an event.",
+            remedy="Send the id of the last event that you saw, or leave the header out.",
+        )
     return int(last_event_id)
 
 
@@ -80,17 +88,17 @@ def _filter(query: EventQuery) -> Callable[[Event], bool]:
     return lambda event: all(getattr(event, name) == value for name, value in wanted.items())
 
 
-async def _lines(host: Host, after: int | None, wanted: Callable[[Event], bool]) -> AsyncIterator[str]:
+async def _lines(host: Host, after: int | None, wanted: Callable[[Event], bool]) -> AsyncIterator[bytes]:
     """Server-sent events; a delta has no id, since it cannot be resumed. Deltas follow tasks that passed the filter."""
     passed: set[str] = set()
     source = host.tail(after)
     pending = asyncio.ensure_future(anext(source))
-    yield ": connected\n\n"
     try:
+        yield b": connected\n\n"
         while True:
             done, _ = await asyncio.wait({pending}, timeout=KEEP_ALIVE_S)
             if not done:
-                yield ": still here\n\n"
+                yield b": still here\n\n"
                 continue
             try:
                 item = pending.result()
@@ -99,10 +107,13 @@ async def _lines(host: Host, after: int | None, wanted: Callable[[Event], bool])
             pending = asyncio.ensure_future(anext(source))
             if isinstance(item, TaskDelta):
                 if item.task in passed:
-                    yield f"event: delta\ndata: {json.dumps({'task': item.task, **item.data})}\n\n"
+                    yield _lines_of(f"event: delta\ndata: {json_of({'task': item.task, **item.data})}")
             elif wanted(item):
                 passed.add(item.task)
-                body = EventView.of(item).model_dump_json(by_alias=True)
-                yield f"id: {item.position}\nevent: {item.type}\ndata: {body}\n\n"
+                yield _lines_of(f"id: {item.position}\nevent: {item.type}\ndata: {json_of(EventView.of(item))}")
     finally:
         pending.cancel()
+
+
+def _lines_of(message: str) -> bytes:
+    return f"{message}\n\n".encode("utf-8", "backslashreplace")
