@@ -75,7 +75,10 @@ def load_app(spec: str, folder: Path) -> App:
         if found is None:
             raise AppError(f"{_where(module)} has no {attribute!r}.", remedy=_what_there_is(module))
         if not isinstance(found, App):
-            raise AppError(f"{attribute!r} in {_where(module)} is a {type(found).__name__}, not an App.")
+            raise AppError(
+                f"{attribute!r} in {_where(module)} is of the type {type(found).__name__}, not an App.",
+                remedy=_what_there_is(module),
+            )
         return found
     apps = {name: value for name, value in vars(module).items() if isinstance(value, App)}
     if len({id(app) for app in apps.values()}) != 1:
@@ -91,7 +94,7 @@ def _import(target: str, folder: Path) -> ModuleType:
     try:
         if path.suffix == ".py":
             return _import_file(folder / path)
-        if not (folder / f"{target.replace('.', '/')}.py").is_file() and importlib.util.find_spec(target) is None:
+        if not _is_there(target, folder):
             raise AppError(
                 f"There is no module {target!r} in {folder}.",
                 remedy="Name the app as module:attribute or file.py, or make one with 'opspawn init'.",
@@ -103,8 +106,25 @@ def _import(target: str, folder: Path) -> ModuleType:
         raise AppError(
             f"{error.filename}:{error.lineno}: {error.msg}.", remedy="Mend the syntax of the app file."
         ) from error
-    except Exception as error:
-        raise AppError(f"{_place(error, folder)}: {type(error).__name__}: {_one_line(error)}") from error
+    except ModuleNotFoundError as error:
+        raise AppError(
+            f"{_place(error, folder)}: there is no module {error.name!r}.",
+            remedy="Install the package that brings it, or mend the import.",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise AppError(
+            f"{_place(error, folder)}: {type(error).__name__}: {_one_line(error)}.",
+            remedy="Mend the app file, which is imported before anything runs; OPSPAWN_DEBUG=1 shows the traceback.",
+        ) from error
+
+
+def _is_there(target: str, folder: Path) -> bool:
+    if (folder / f"{target.replace('.', '/')}.py").is_file():
+        return True
+    try:
+        return importlib.util.find_spec(target) is not None
+    except (ModuleNotFoundError, ValueError):  # no such package around it, or no name of a module at all
+        return False
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -121,15 +141,15 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _place(error: Exception, folder: Path) -> str:
+def _place(error: BaseException, folder: Path) -> str:
     """The innermost line of the user's own files in a traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else str(folder)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or "no message"
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or "no message"
 
 
 def _where(module: ModuleType) -> str:

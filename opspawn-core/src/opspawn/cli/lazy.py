@@ -126,9 +126,10 @@ def _with_faults(error: OpspawnError) -> str:
     faults = error.faults if isinstance(error, InvalidInput) else ()
     if not faults:
         return str(error)
-    return " ".join(
-        part for part in (error.message, "; ".join(fault.rstrip(".") for fault in faults) + ".", error.remedy) if part
-    )
+    # A message that says the first fault already would only repeat it.
+    told = () if faults[0] in error.message else (error.message,)
+    listed = "; ".join(fault.rstrip(".") for fault in faults)
+    return " ".join(part for part in (*told, listed if listed.endswith("?") else f"{listed}.", error.remedy) if part)
 
 
 def _silence() -> None:
