@@ -363,7 +363,8 @@ def test_a_mistake_in_a_variable_of_a_section_names_the_variable(install: Any, t
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"), [("sqlit", r"Did you mean \[plugins.sqlite\]\?"), ("redis", "pip install opspawn-store-redis")]
+    ("name", "remedy"),
+    [("sqlit", r"Did you mean \[plugins.sqlite\]\?"), ("xyz", "Remove it; installed: ")],
 )
 def test_a_section_of_no_plugin_is_an_error(tmp_path: Path, name: str, remedy: str) -> None:
     (tmp_path / "opspawn.toml").write_text(f"[plugins.{name}]\nurl = 'x'\n")

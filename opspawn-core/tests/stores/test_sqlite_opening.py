@@ -66,9 +66,9 @@ async def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -
     await store.aclose()
 
 
-async def test_only_the_database_remains_after_closing(tmp_path: Path) -> None:
+async def test_only_the_database_and_its_lock_remain_after_closing(tmp_path: Path) -> None:
     await a_database(tmp_path / "x.db")
-    assert os.listdir(tmp_path) == ["x.db"]
+    assert sorted(os.listdir(tmp_path)) == ["x.db", "x.db.lock"]
 
 
 async def test_a_file_that_is_no_database_is_refused_and_untouched(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -16,8 +15,7 @@ from opspawn.config import Loaded
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import EventQuery
 from opspawn.errors import InvalidInput
-from opspawn.logs import event_line, text_line
-from opspawn.logs.writing import json_line
+from opspawn.logs import write_event
 
 _SPAN = re.compile(r"(\d+)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -70,7 +68,7 @@ async def _show(loaded: Loaded, query: EventQuery, follow: bool, as_json: bool) 
         live = store.tail() if follow else None
         shown = await store.events(query)
         for event in shown:
-            _write(event, as_json)
+            write_event(event, as_json)
         if live is None:
             return 0
         last = shown[-1].position if shown else 0
@@ -79,15 +77,10 @@ async def _show(loaded: Loaded, query: EventQuery, follow: bool, as_json: bool) 
         try:
             async for item in live:
                 if isinstance(item, Event) and item.position > last and _matches(item, query):
-                    _write(item, as_json)
+                    write_event(item, as_json)
         except asyncio.CancelledError:
             return 0
     return 0
-
-
-def _write(event: Event, as_json: bool) -> None:
-    line = event_line(event)
-    click.echo(json_line(line) if as_json else text_line(line, colour=sys.stdout.isatty()))
 
 
 def _end(task: asyncio.Task[int] | None) -> None:

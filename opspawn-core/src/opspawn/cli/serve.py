@@ -6,14 +6,13 @@ import asyncio
 from typing import Any
 
 import click
-from loguru import logger
 
 from opspawn.cli.assemble import find_app, on_signals, run, start_logs
 from opspawn.cli.output import configuration, say
 from opspawn.config import Loaded
 from opspawn.contracts.events import Event
 from opspawn.host import Host
-from opspawn.logs import event_line
+from opspawn.logs import log_event
 
 
 @click.command()
@@ -70,6 +69,4 @@ def _greet(host: Host) -> None:
 async def _log_events(host: Host) -> None:
     async for event in host.tail():
         if isinstance(event, Event):
-            line = event_line(event)
-            fields = {key: value for key, value in line.items() if key not in ("time", "level", "message")}
-            logger.bind(**fields).log(event.level.upper(), "{}", line["message"])
+            log_event(event)

@@ -16,9 +16,6 @@ CORE = "opspawn-core"
 INSTALL: dict[tuple[str, str], str] = {
     ("planner", "react"): "opspawn-planner-react",
     ("model", "openai"): "opspawn-model-openai",
-    ("store", "redis"): "opspawn-store-redis",
-    ("waker", "arq"): "opspawn-store-redis",
-    ("transport", "mcp"): "opspawn-mcp",
 }
 
 

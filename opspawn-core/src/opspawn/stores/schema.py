@@ -24,7 +24,6 @@ APPLICATION_ID = 0x4F505350  # "OPSP": tells our files from those of other progr
 LAYOUT = 1
 RETRY_S = 0.001  # SQLite's own backoff sleeps up to 100 ms, far longer than a commit takes
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables; RETURNING came with 3.35
-_MAGIC = b"SQLite format 3\x00"
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 _TABLES = (
@@ -98,6 +97,7 @@ def connect(path: str, busy_timeout_s: float, synchronous: str = "full", read_on
     try:
         connection.execute("PRAGMA cache_size = -32768")
         connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # see `checkpoints`
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
@@ -140,15 +140,13 @@ def open_writer(path: str, busy_timeout_s: float, synchronous: Literal["full", "
 
 
 def _check_file(path: Path) -> None:
-    """Make the folder; refuse what SQLite would report less clearly."""
+    """Make the folder; refuse what SQLite would report less clearly.
+
+    The file itself is not read here: closing it would drop the locks that another store of this process has on it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise StoreUnusable(f"The database {path} is a folder.", remedy="Give the path of a file.")
-    if path.exists():
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
-        if head and head != _MAGIC:
-            raise _not_a_database(str(path))
 
 
 def _open_file(path: str, busy_timeout_s: float, synchronous: str) -> sqlite3.Connection:

@@ -17,6 +17,7 @@ from typing import Literal
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Batch, Claim, EventQuery, Lease, LeaseStatus, Page, Query, Receipt, Record, Task
 from opspawn.stores import claims, operations, queries, schema
+from opspawn.stores.checkpoints import Checkpoints
 from opspawn.stores.jobs import as_store_error
 from opspawn.stores.locks import WorkerLocks
 from opspawn.stores.readers import Readers, Source
@@ -47,12 +48,12 @@ def _open(path: str, synchronous: Literal["full", "normal"], busy_timeout_s: flo
     lock = threading.Lock()
     if path == schema.MEMORY:
         shared = Source(connection, lock, shared=True)
-        return SqliteStore(connection, lock, [shared] * (_READERS + 1), None, busy_timeout_s)
+        return SqliteStore(connection, lock, [shared] * (_READERS + 1), None, None, busy_timeout_s)
     sources = [
         Source(schema.connect(path, busy_timeout_s, read_only=True), threading.Lock(), shared=False)
         for _ in range(_READERS + 1)
     ]
-    return SqliteStore(connection, lock, sources, WorkerLocks(path), busy_timeout_s)
+    return SqliteStore(connection, lock, sources, WorkerLocks(path), Checkpoints(path), busy_timeout_s)
 
 
 class SqliteStore:
@@ -66,13 +67,19 @@ class SqliteStore:
         lock: threading.Lock,
         sources: list[Source],
         locks: WorkerLocks | None,
+        checkpoints: Checkpoints | None,
         busy_timeout_s: float,
     ) -> None:
         self._locks = locks
         self._hub = Hub(sources[0])
         self._readers = Readers(sources[1:])
         self._writer = Writer(
-            connection, lock, busy_timeout_s, self._hub.committed, lambda: locks is not None and locks.peers
+            connection,
+            lock,
+            busy_timeout_s,
+            self._hub.committed,
+            lambda: locks is not None and locks.peers,
+            checkpoints,
         )
         self._closing: asyncio.Future[None] | None = None
 

@@ -13,10 +13,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from opspawn.errors import StoreError
 from opspawn.stores import schema
+from opspawn.stores.checkpoints import Checkpoints
 from opspawn.stores.jobs import Job, as_store_error, deliver
 from opspawn.stores.transaction import Transaction
 
@@ -32,6 +34,7 @@ class Writer:
         lock: held while a transaction is open; guards a connection that readers share.
         committed: called after every transaction, in the writer's thread.
         peers: whether other processes are at work, which then get their turn.
+        checkpoints: keeps commits and checkpoints of several processes apart; None in memory.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class Writer:
         busy_timeout_s: float,
         committed: Callable[[], None],
         peers: Callable[[], bool],
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._connection = connection
         self._lock = lock
         self._busy_timeout_s = busy_timeout_s
         self._committed = committed
         self._peers = peers
+        self._checkpoints = checkpoints
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -73,6 +78,8 @@ class Writer:
         self._thread.join()
         with self._lock:
             self._connection.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
 
     def _work(self) -> None:
         began = time.monotonic()
@@ -87,8 +94,10 @@ class Writer:
                 time.sleep(_PAUSE_S)
                 began = time.monotonic()
             if jobs:
-                self._commit(jobs)
+                with self._checkpoints.writing() if self._checkpoints else nullcontext():
+                    self._commit(jobs)
                 deliver(jobs)
+                self._checkpoint()
 
     def _next_group(self) -> tuple[list[Job], bool]:
         """Wait for a job, take what else is there; False once the end was reached."""
@@ -121,6 +130,14 @@ class Writer:
             return
         self._finish(transaction, committed=True)
         self._committed()
+
+    def _checkpoint(self) -> None:
+        if self._checkpoints is None:
+            return
+        try:
+            self._checkpoints.rest(self._connection)
+        except (sqlite3.Error, OSError):
+            return  # nothing is lost: the log stays as it is, and a disk that fails shows in the next commit
 
     def _run(self, job: Job, transaction: Transaction) -> None:
         """Run one job in a savepoint. Raises: sqlite3.Error: the transaction is lost, with all its jobs."""

@@ -1,0 +1,64 @@
+"""Checkpoints that no commit of another process can meet.
+
+SQLite 3.7.0 to 3.51.2 can corrupt a WAL database, very rarely, when two connections write and checkpoint at the same instant
+(fixed in 3.51.3; Python often brings an older one). So SQLite's own checkpoints are off, commits hold a shared lock on a file
+beside the database, and a checkpoint is made by the writer thread, between two groups, under the exclusive lock. What SQLite does
+when the last connection closes needs no lock: nobody else is there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from sqlite3 import Connection
+
+#: Pages that the log should hold when they are moved into the database, as in SQLite's own default.
+CHECKPOINT_PAGES = 1000
+_FEWEST, _MOST = 8, 4096  # groups between two checkpoints
+
+
+class Checkpoints:
+    """The lock of one process on one database. For the writer thread alone.
+
+    How full the log is, only a checkpoint tells: reading `-shm` ourselves would, on closing it, drop the locks that SQLite holds
+    on it for this process. So the pages of the last groups say after how many the next checkpoint is due.
+    """
+
+    def __init__(self, database: str) -> None:
+        self._file = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._groups = 0
+        self._every = 64
+        self._left = 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold off checkpoints while a transaction is open."""
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def rest(self, connection: Connection) -> None:
+        """Between two groups: checkpoint if one is due. Never waits for another process; then the next rest tries again."""
+        self._groups += 1
+        if self._groups < self._every:
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        try:
+            _, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        grown = max(1, pages - self._left)
+        self._every = min(_MOST, max(_FEWEST, self._groups * CHECKPOINT_PAGES // grown))
+        self._groups = 0
+        self._left = pages if moved < pages else 0  # a log that was moved whole begins anew
+
+    def close(self) -> None:
+        """Let the lock go. The file stays: removing it could part two processes that lock it."""
+        os.close(self._file)
