@@ -1,4 +1,7 @@
-"""Opspawn: LLM agents that survive crashes. The nouns that users hold; everything else lives in the named subpackages."""
+"""Opspawn: LLM agents that survive crashes.
+
+The nouns that users hold; everything else lives in the named subpackages.
+"""
 
 from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.tool import tool

@@ -12,8 +12,8 @@
     ├── IdempotencyMismatch    the same idempotency key came with another request
     ├── InvalidTransition      the task's state does not allow what was asked
     ├── StepError              something went wrong inside a run; `error_type` says which class of retry applies
-    │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, invalid_output, denied, permanent)
-    │   ├── ToolError          a tool failed for good
+    │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, invalid_output, denied,
+    permanent) │   ├── ToolError          a tool failed for good
     │   ├── StepTimeout        a step or task ran out of its time
     │   ├── StepLimit          a planner reached its limit of steps
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand

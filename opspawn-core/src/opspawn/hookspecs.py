@@ -1,9 +1,10 @@
 """Every hook that a plugin may implement. A plugin is a module (or object) named by an entry point in group `opspawn`.
 
-Rules for all hooks: they are synchronous, called once while plugins load, before any agent starts, and take no arguments.
-Yield or return records; import drivers inside a record's `open`, so that listing plugins stays cheap. An exception marks
-this plugin as failed, with its text in `opspawn plugins list`; the other plugins still load, unless the configuration
-names the failed one. Two records of one kind with the same name are a clash: both distributions are named, and neither is used.
+Rules for all hooks: they are synchronous, called once while plugins load, before any agent starts, and take no
+arguments. Yield or return records; import drivers inside a record's `open`, so that listing plugins stays cheap. An
+exception marks this plugin as failed, with its text in `opspawn plugins list`; the other plugins still load, unless the
+configuration names the failed one. Two records of one kind with the same name are a clash: both distributions are
+named, and neither is used.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def opspawn_models() -> Iterable[ModelPlugin]:
 def opspawn_planners() -> Iterable[PlannerPlugin]:
     """Offer planners.
 
-    A record's `name` is what users write as `planner="NAME"`. `open(section)` returns a `Planner`, which must keep no state
+    A record's `name` is what users write as `planner="NAME"`. `open(section)` returns a `Planner`, which must keep no
+    state
     between runs: one object serves all agents of the process.
     """
     return ()
@@ -53,8 +55,8 @@ def opspawn_tools() -> Iterable[ToolPlugin]:
 def opspawn_stores() -> Iterable[StorePlugin]:
     """Offer durable stores.
 
-    A record's `name` is what users write as `store = "NAME"`. `open(section, data)` is awaited once per process and returns an
-    open `Store`; `data` is the folder for local files. Prove a store with `opspawn.testing.StoreContract`.
+    A record's `name` is what users write as `store = "NAME"`. `open(section, data)` is awaited once per process and
+    returns an open `Store`; `data` is the folder for local files. Prove a store with `opspawn.testing.StoreContract`.
     """
     return ()
 
@@ -72,7 +74,7 @@ def opspawn_wakers() -> Iterable[WakerPlugin]:
 def opspawn_transports() -> Iterable[TransportPlugin]:
     """Offer ways in.
 
-    A record's `name` is what users write in `transports = ["NAME"]`. `open(host, section)` is called by `opspawn serve` for each
-    configured transport; `Transport.start` then binds.
+    A record's `name` is what users write in `transports = ["NAME"]`. `open(host, section)` is called by `opspawn serve`
+    for each configured transport; `Transport.start` then binds.
     """
     return ()

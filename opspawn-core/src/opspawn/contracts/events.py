@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 Level = Literal["debug", "info", "warning", "error"]
 
-#: Every type of event that Opspawn itself writes, with its meaning. `RunContext.emit` adds types of its own ("custom.…").
+#: Every type of event that Opspawn itself writes, with its meaning. `RunContext.emit` adds types of its own
+#: ("custom.…").
 EVENT_TYPES: dict[str, str] = {
     "task.accepted": "The task is durably known. data: handler, input.",
     "task.claimed": "A worker took the task; written by the store within the claim. data: worker, token, deliveries.",

@@ -27,7 +27,10 @@ class PluginConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ModelPlugin:
-    """A model provider; users write `model = "NAME:model"`. `open` imports the driver and makes the provider, once per process."""
+    """A model provider; users write `model = "NAME:model"`.
+
+    `open` imports the driver and makes the provider, once per process.
+    """
 
     name: str
     open: Callable[[Any], ModelProvider]

@@ -36,11 +36,13 @@ class RetryPolicy:
 class RunContext(Protocol):
     """What plain async code acts through.
 
-    In memory each call simply happens. In a durable run each call has a key (scope + name + ordinal within the scope); its
-    result is journaled, and after a crash the code runs again from the top while every recorded call answers from the journal.
-    Therefore: no effect, clock or chance outside `ctx`, and the same order of calls within a scope for the same recorded results.
+    In memory each call simply happens. In a durable run each call has a key (scope + name + ordinal within the scope);
+    its result is journaled, and after a crash the code runs again from the top while every recorded call answers from
+    the journal. Therefore: no effect, clock or chance outside `ctx`, and the same order of calls within a scope for the
+    same recorded results.
 
-    A second call of the same name in flight in one scope is refused: give it a `key`, or use `gather`, which opens a scope per branch.
+    A second call of the same name in flight in one scope is refused: give it a `key`, or use `gather`, which opens a
+    scope per branch.
     """
 
     @property
@@ -76,8 +78,8 @@ class RunContext(Protocol):
     async def join(self, awaitable: Awaitable[T]) -> T:
         """Wait for another branch of this run, e.g. for the future that it sets, and return its result.
 
-        The branch counts as waiting meanwhile, so that the run can park. Waiting for anything outside the run here would
-        be lost in a restart.
+        The branch counts as waiting meanwhile, so that the run can park. Waiting for anything outside the run here
+        would be lost in a restart.
         """
         ...
 
@@ -90,7 +92,8 @@ class RunContext(Protocol):
         timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
     ) -> Any:
-        """Run a child task ("agent/NAME", "workflow/NAME", "function/NAME") and return its result; holds no slot while waiting.
+        """Run a child task ("agent/NAME", "workflow/NAME", "function/NAME") and return its result; holds no slot while
+        waiting.
 
         `retry` is None for the defaults of the child's handler.
 
@@ -152,7 +155,8 @@ class AgentContext(RunContext, Protocol):
         ...
 
     async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
-        """One model call with the agent's model; `tools` defaults to the agent's. Deltas stream to listeners, the answer is recorded.
+        """One model call with the agent's model; `tools` defaults to the agent's. Deltas stream to listeners, the
+        answer is recorded.
 
         Transient failures and rate limits are retried here; what comes out is final.
 

@@ -6,12 +6,15 @@ Rules that every store keeps, whatever its technology:
 * Only the store's clock counts. Times in a batch are offsets in seconds, resolved inside the commit.
 * `Task.version` is raised by every `Put` of the task and guards read-modify-write.
   `Task.token` is raised by a claim and by whatever ends a claim, and is the fence: a `Put` or `Append` that carries a
-  token is refused with `Conflict` unless it equals the task's current token. `Append`, `Wake` and `renew` raise neither.
+  token is refused with `Conflict` unless it equals the task's current token. `Append`, `Wake` and `renew` raise
+  neither.
 * A terminal task never changes: a `Put` on it is a `Conflict`; an `Append` without token and a `Wake` do nothing.
 * A `Wake` raises `Task.wakes`, which no `Put` writes. A task put as `waiting` with `wake_at=n` is due at once when
-  `wakes >= n`, or when an urgent wake arrived that `wakes_seen` does not cover yet; so nothing is lost between looking and parking.
-* A running task whose lease ended is due, like any other: a dead worker's tasks come back without a leader. A claim of such a
-  task raises `deliveries`; a task that was given back by a `Put` starts again with the `deliveries` that the `Put` carries.
+  `wakes >= n`, or when an urgent wake arrived that `wakes_seen` does not cover yet; so nothing is lost between looking
+  and parking.
+* A running task whose lease ended is due, like any other: a dead worker's tasks come back without a leader. A claim of
+  such a task raises `deliveries`; a task that was given back by a `Put` starts again with the `deliveries` that the
+  `Put` carries.
 * The journal order of a task is its commit order. `tail` never shows an event before all earlier positions are decided.
 """
 
@@ -93,7 +96,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Anything else that is kept by kind and id (an idempotency key, a pinned workflow): a JSON object with a version."""
+    """Anything else that is kept by kind and id (an idempotency key, a pinned workflow): a JSON object with a
+    version.
+    """
 
     kind: str
     id: str
@@ -107,7 +112,8 @@ class Put:
 
     Args:
         expect: the version that must stand in the store; 0 means it must not exist yet.
-        token: for a claimed task, the claim's token; the Put must then carry another state than `running` and ends the claim.
+        token: for a claimed task, the claim's token; the Put must then carry another state than `running` and ends the
+            claim.
         due_in_s: tasks only: seconds from the commit until it may be claimed; None is never.
         wake_at, wakes_seen: tasks put as `waiting` only; see the rules above.
     """
@@ -164,7 +170,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ask for due tasks of the lanes `queues` x `handlers`, at most `slots`, leased to `worker` for `lease_s` seconds."""
+    """Ask for due tasks of the lanes `queues` x `handlers`, at most `slots`, leased to `worker` for `lease_s`
+    seconds.
+    """
 
     worker: str
     queues: Sequence[str]
@@ -187,7 +195,9 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LeaseStatus:
-    """After a renewal: whether the lease still holds, and the task's `wakes` (more than before means news in the journal)."""
+    """After a renewal: whether the lease still holds, and the task's `wakes` (more than before means news in the
+    journal).
+    """
 
     task: str
     kept: bool
@@ -196,9 +206,11 @@ class LeaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which records: equality on declared fields (tasks: id, state, handler, queue, parent, root, agent, session; others: none).
+    """Which records: equality on declared fields (tasks: id, state, handler, queue, parent, root, agent, session;
+    others: none).
 
-    `after` and `before` bound the creation time, half open. Newest first. `limit` is 1 to 200; `cursor` is a former page's.
+    `after` and `before` bound the creation time, half open. Newest first. `limit` is 1 to 200; `cursor` is a former
+    page's.
     """
 
     where: Mapping[str, str] = field(default_factory=dict)

@@ -12,8 +12,8 @@ Effect = Literal["read", "idempotent", "once"]
 class ToolContext:
     """Given to a tool that asks for it (a parameter annotated `ToolContext`).
 
-    `idempotency_key` is the same for every try of this one call, over crashes and retries: pass it to services that take one.
-    `deps` is what the run was started with. Ids are None or empty outside a durable run.
+    `idempotency_key` is the same for every try of this one call, over crashes and retries: pass it to services that
+    take one. `deps` is what the run was started with. Ids are None or empty outside a durable run.
     """
 
     idempotency_key: str
@@ -57,7 +57,9 @@ class Tool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The outcome of one call, ready for the model: `content` is text; `value` what the tool returned (None on error)."""
+    """The outcome of one call, ready for the model: `content` is text; `value` what the tool returned (None on
+    error).
+    """
 
     call_id: str
     name: str

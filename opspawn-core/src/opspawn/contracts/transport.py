@@ -25,7 +25,10 @@ class AgentInfo(Protocol):
 
 
 class Host(Protocol):
-    """What a transport may do. The running `opspawn serve` is one; every method raises `OpspawnError`s of its own tree."""
+    """What a transport may do.
+
+    The running `opspawn serve` is one; every method raises `OpspawnError`s of its own tree.
+    """
 
     def agents(self) -> Sequence[AgentInfo]:
         """The agents of the app, by name."""
@@ -90,11 +93,17 @@ class Host(Protocol):
         ...
 
     async def retry(self, id: str) -> Task:
-        """Start a failed or cancelled task anew, as a new task that keeps what succeeded. Raises: NotFound, InvalidTransition."""
+        """Start a failed or cancelled task anew, as a new task that keeps what succeeded.
+
+        Raises: NotFound, InvalidTransition.
+        """
         ...
 
     async def resolve(self, id: str, outcome: str, result: Any = None) -> Task:
-        """Decide on a step in doubt: "happened" (with its result), "again" or "fail". Raises: NotFound, InvalidTransition."""
+        """Decide on a step in doubt: "happened" (with its result), "again" or "fail".
+
+        Raises: NotFound, InvalidTransition.
+        """
         ...
 
     async def ready(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Checkpoints that no commit of another process can meet.
 
-SQLite 3.7.0 to 3.51.2 can corrupt a WAL database, very rarely, when two connections write and checkpoint at the same instant
-(fixed in 3.51.3; Python often brings an older one). So SQLite's own checkpoints are off, commits hold a shared lock on a file
-beside the database, and a checkpoint is made by the writer thread, between two groups, under the exclusive lock. What SQLite does
+SQLite 3.7.0 to 3.51.2 can corrupt a WAL database, very rarely, when two connections write and checkpoint at the same
+instant (fixed in 3.51.3; Python often brings an older one). So SQLite's own checkpoints are off, commits hold a shared
+lock on a file beside the database, and a checkpoint is made by the writer thread, between two groups, under the
+exclusive lock. What SQLite does
 when the last connection closes needs no lock: nobody else is there.
 """
 
@@ -22,8 +23,8 @@ _FEWEST, _MOST = 8, 4096  # groups between two checkpoints
 class Checkpoints:
     """The lock of one process on one database. For the writer thread alone.
 
-    How full the log is, only a checkpoint tells: reading `-shm` ourselves would, on closing it, drop the locks that SQLite holds
-    on it for this process. So the pages of the last groups say after how many the next checkpoint is due.
+    How full the log is, only a checkpoint tells: reading `-shm` ourselves would, on closing it, drop the locks that
+    SQLite holds on it for this process. So the pages of the last groups say after how many the next checkpoint is due.
     """
 
     def __init__(self, database: str) -> None:
@@ -42,7 +43,10 @@ class Checkpoints:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def rest(self, connection: Connection) -> None:
-        """Between two groups: checkpoint if one is due. Never waits for another process; then the next rest tries again."""
+        """Between two groups: checkpoint if one is due.
+
+        Never waits for another process; then the next rest tries again.
+        """
         self._groups += 1
         if self._groups < self._every:
             return
