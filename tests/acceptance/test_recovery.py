@@ -180,12 +180,14 @@ def family(server: Serve, root: str) -> list[str]:
 
 def recorded(journals: dict[str, list[dict[str, Any]]], kinds: tuple[str, ...]) -> dict[str, float]:
     """When each step of some kinds was recorded, in epoch seconds, by idempotency key, in order."""
-    return {
-        f"{task}/{event['data']['key']}": datetime.fromisoformat(event["time"]).timestamp()
-        for task, journal in journals.items()
-        for event in journal
-        if event["type"] == "step.done" and event["data"]["kind"] in kinds
-    }
+    times: dict[str, float] = {}
+    for task, journal in journals.items():
+        for event in journal:
+            if event["type"] == "step.done" and event["data"]["kind"] in kinds:
+                key = f"{task}/{event['data']['key']}"
+                assert key not in times, f"{key} was recorded twice"
+                times[key] = datetime.fromisoformat(event["time"]).timestamp()
+    return times
 
 
 def check_model_calls(work: Work, journals: dict[str, list[dict[str, Any]]]) -> None:
