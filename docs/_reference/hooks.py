@@ -1,0 +1,108 @@
+"""`hooks.md`: every hook, the record that it gives, and what the record's `open` must make."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from _reference.text import docstring, fields, python, signature
+from opspawn import hookspecs
+from opspawn.contracts import events, model, planner, plugins, run, store, tool, transport, waker
+from opspawn.plugins.kinds import HOOKS
+
+#: What the author of each kind implements, and the records that cross it.
+MADE: dict[str, tuple[type[Any], tuple[type[Any], ...]]] = {
+    "opspawn_models": (
+        model.ModelProvider,
+        (
+            model.ModelRequest,
+            model.Message,
+            model.ToolCall,
+            model.ToolSpec,
+            model.ModelResponse,
+            model.Usage,
+            model.ModelDelta,
+        ),
+    ),
+    "opspawn_planners": (planner.Planner, (planner.PlannerResult,)),
+    "opspawn_tools": (tool.Tool, (tool.ToolContext, tool.ToolResult)),
+    "opspawn_stores": (
+        store.Store,
+        (
+            store.Task,
+            store.Record,
+            store.Batch,
+            store.Put,
+            store.Append,
+            store.Wake,
+            store.Receipt,
+            store.Claim,
+            store.Lease,
+            store.LeaseStatus,
+            store.Query,
+            store.EventQuery,
+            store.Page,
+            events.NewEvent,
+            events.Event,
+            events.TaskDelta,
+        ),
+    ),
+    "opspawn_wakers": (waker.Waker, ()),
+    "opspawn_transports": (transport.Transport, (transport.AgentInfo,)),
+}
+
+
+def pages() -> dict[str, str]:
+    """The page."""
+    parts = [
+        "# Hooks",
+        docstring(hookspecs),
+        "How to write a plugin stands in [Write a plugin](../how-to/write-a-plugin.md), why it is made so in "
+        "[Plugins](../explanation/plugins.md).",
+        f"This core offers plugin API {plugins.PLUGIN_API}. A plugin module may declare the range that it needs, "
+        '`OPSPAWN_PLUGIN_API = ">=1,<2"`; a core outside it refuses the plugin and says so.',
+        "## PluginConfig",
+        docstring(plugins.PluginConfig),
+    ]
+    for hook, record in HOOKS.items():
+        made, records = MADE[hook]
+        parts += [
+            f"## {hook}",
+            docstring(getattr(hookspecs, hook)),
+            f"### {record.__name__}",
+            docstring(record),
+            fields(record),
+        ]
+        parts += protocol(made)
+        if hook == "opspawn_stores":
+            parts += ["Rules for all stores:", _rules(store)]
+        if hook == "opspawn_planners":
+            parts += protocol(run.AgentContext) + protocol(run.RunContext)
+        if hook == "opspawn_transports":
+            parts += protocol(transport.Host)
+        for one in records:
+            parts += [f"### {one.__name__}", docstring(one), fields(one)]
+    return {"hooks.md": "\n\n".join(parts)}
+
+
+def protocol(cls: type[Any]) -> list[str]:
+    """A heading, the class's text, and each of its own methods and properties."""
+    parts = [f"### {cls.__name__}", docstring(cls)]
+    plain: list[str] = []
+    for name, member in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(member, property):
+            answer = inspect.get_annotations(member.fget).get("return", "Any") if member.fget else "Any"
+            plain.append(f"- `{name}: {answer}`" + (f" {inspect.getdoc(member)}" if member.__doc__ else ""))
+        elif inspect.isfunction(member):
+            parts += [python(signature(member)), docstring(member)]
+    if plain:
+        parts.insert(2, "\n".join(plain))
+    return parts
+
+
+def _rules(module: Any) -> str:
+    """The list within a module's docstring."""
+    text = inspect.getdoc(module) or ""
+    return text[text.index("\n* ") + 1 :]

@@ -1,0 +1,78 @@
+"""`settings.md`: every setting of the core and of the plugins of this repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from _reference.text import cell, code, kind_of, table
+from opspawn.config.environment import variable_of
+from opspawn.config.settings import Settings
+from opspawn.plugins import Plugins
+
+#: The distributions whose sections the reference shows, besides the core's own.
+OURS = ("opspawn-model-openai", "opspawn-planner-react")
+
+_OPENING = """\
+# Settings
+
+Read from `opspawn.toml`, over it the environment (`OPSPAWN_…`), over that the options of the command line.
+The file is the one that `--config` or `OPSPAWN_CONFIG` names, else `opspawn.toml` in the current folder,
+which need not exist. `opspawn config show --sources` tells the values in force and where each came from;
+`opspawn config schema` prints the JSON Schema.
+
+* Types are strict in the file: a number is no text. A variable's text is read as its setting wants:
+  `OPSPAWN_WORKER__SLOTS=8`, lists with commas or as JSON.
+* In the file, `${VAR}` within a text is replaced by the environment variable, `${VAR:-default}` too if it is
+  unset or empty; `$${` stands for `${`. A variable that is not set is an error.
+* An unknown key, a wrong type, a section that belongs to no installed plugin: one line that names place, key
+  and remedy, and exit code 2.
+* In the names of variables a dot is `__` and a dash is `_`.
+
+`OPSPAWN_CONFIG` names the file. `OPSPAWN_DEBUG=1` adds a traceback to the one-line errors of the command
+line. `OPSPAWN_PLUGINS` is short for the two lists of `[plugins]`: `a,b` allows only these, `-a` blocks one,
+`none` leaves the built-ins alone."""
+
+
+def pages() -> dict[str, str]:
+    """The page."""
+    schema = Settings.model_json_schema()
+    definitions = schema["$defs"]
+    top = {key: value for key, value in schema["properties"].items() if "$ref" not in value}
+    parts = [_OPENING, "## Top level", _rows("", top, definitions, ())]
+    for key, value in schema["properties"].items():
+        if "$ref" in value:
+            inner = definitions[value["$ref"].rpartition("/")[2]]
+            parts += [
+                f"## [{key}]",
+                value.get("description", ""),
+                _rows(f"{key}.", inner["properties"], definitions, ()),
+            ]
+    plugins = Plugins.load(allow=OURS, quiet=True)
+    for item in plugins.report():
+        for kind, names in item.gives.items():
+            for name in names:
+                parts += _section(plugins.get(kind, name), kind, item.distribution)
+    return {"settings.md": "\n\n".join(parts)}
+
+
+def _section(record: Any, kind: str, distribution: str) -> Iterator[str]:
+    schema = record.config.model_json_schema()
+    properties = schema.get("properties", {})
+    if not properties:
+        return
+    yield f"## [plugins.{record.name}]"
+    yield f"The {kind} `{record.name}` of `{distribution}`: {record.help.rstrip('.')}."
+    yield _rows(f"plugins.{record.name}.", properties, schema.get("$defs", {}), schema.get("required", ()))
+
+
+def _rows(prefix: str, properties: Mapping[str, Any], definitions: Mapping[str, Any], required: Any) -> str:
+    rows = []
+    for key, field in properties.items():
+        default = (
+            "required" if key in required else code(field["default"]) if field.get("default") is not None else "not set"
+        )
+        kind = cell(kind_of(field).replace(" or null", ""))
+        kind = kind.replace("password", "text, secret")
+        rows.append([f"`{prefix}{key}`", kind, default, f"`{variable_of(prefix + key)}`", field.get("description", "")])
+    return table(["Key", "Type", "Default", "Variable", "Meaning"], rows)
