@@ -1,4 +1,4 @@
-"""Follows one run and its children in the terminal: tool calls and retries on stderr, the answer's text on a terminal's stdout."""
+"""Follows a run and its children in the terminal: tool calls and retries on stderr, the streamed answer on stdout."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from opspawn.host import Host
 from opspawn.ops.engine import SETTLED
 
 _LOOK_S = 0.5
+#: With each of these a model call, or a try of one, is over.
+_THOUGHT = ("step.done", "step.retry", "step.failed")
 
 
 class Follower:
@@ -28,6 +30,7 @@ class Follower:
         self._stop = asyncio.Event()
         self._streams = sys.stdout.isatty() and not quiet
         self._streamed = ""
+        self._said = ""
 
     def stop(self) -> None:
         """Return soon, with the task as it stands."""
@@ -50,7 +53,8 @@ class Follower:
 
     def printed(self, result: Any) -> bool:
         """Whether the result stands on the terminal already, because it was streamed."""
-        return isinstance(result, str) and bool(self._streamed) and self._streamed.strip() == result.strip()
+        said = self._streamed or self._said
+        return isinstance(result, str) and bool(said) and said.strip() == result.strip()
 
     async def _show(self) -> None:
         async for item in self._host.tail():
@@ -72,10 +76,11 @@ class Follower:
         data = event.data
         if event.type == "child.spawned":
             self._tree.add(data["child"])
-        if event.type == "step.done" and data["kind"] == "think" and self._streamed:
+        if self._streamed and event.type in _THOUGHT and data["kind"] == "think":
             click.echo()
-            if data["result"].get("tool_calls"):
-                self._streamed = ""
+            # What broke off, or went with tool calls, is not the answer; the last of several answers is.
+            whole = event.type == "step.done" and not data["result"].get("tool_calls")
+            self._said, self._streamed = self._streamed if whole else "", ""
         line = _line(event)
         if line and not self._quiet:
             click.echo(click.style(line, dim=True), err=True)
