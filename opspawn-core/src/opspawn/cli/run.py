@@ -20,6 +20,7 @@ from opspawn.config import Loaded
 from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn.host import Host
+from opspawn.ops.engine import plain_json
 
 #: A run started here waits in a queue of its own, so that no server takes it over while it can be resumed here.
 _QUEUE = "run-"
@@ -54,7 +55,7 @@ async def _run(loaded: Loaded, words: list[str], resume: str | None, as_json: bo
     if resume is None:
         _check_known(app, handler)
     queue = await _queue_of(loaded, id) if resume else f"{_QUEUE}{id}"
-    check = None if resume else lambda catalog: catalog.accept(handler, input)
+    check = None if resume else lambda catalog: catalog.accept(handler, plain_json(handler, input))
     async with Host.open(app, loaded=loaded, queues=[queue], check=check) as host:
         follower = Follower(host, id, quiet=as_json)
 

@@ -6,21 +6,24 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 from uuid import uuid4
 
+from loguru import logger
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.agentkit.codec import result_to_json
 from opspawn.agentkit.digests import digest
 from opspawn.contracts.events import Event, NewEvent
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task, TaskState, Wake
+from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task, TaskState
 from opspawn.contracts.tool import ToolResult
 from opspawn.contracts.waker import Waker
-from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound
+from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound, StoreError
 from opspawn.ops import transitions
+from opspawn.ops.sizes import refuse_oversize
 
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
 SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT})
@@ -45,7 +48,7 @@ class Engine:
         self._store = store
         self._waker = waker
         self._accepts = accepts
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, set[asyncio.Event]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
     # -- accepting -----------------------------------------------------------------------------------------------------
@@ -79,14 +82,7 @@ class Engine:
         Raises:
             NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used otherwise.
         """
-        try:
-            plain = to_jsonable_python(input)
-            # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
-            json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
-        except (PydanticSerializationError, ValueError) as error:
-            raise InvalidInput(
-                f"The input of {handler!r} is not JSON: {error}.", remedy="Give it plain JSON."
-            ) from error
+        plain = plain_json(handler, input)
         checked = self._accepts(handler, plain)
         id = id or f"t-{uuid4().hex[:24]}"
         task = Task(
@@ -139,11 +135,7 @@ class Engine:
         def decide(task: Task) -> Sequence[Operation]:
             if task.state.terminal:
                 raise InvalidTransition(f"Task {id} has already {_ended(task)}.", remedy="There is nothing to cancel.")
-            if task.state is TaskState.QUEUED and task.version == 1 and task.owner is None:
-                return transitions.cancelled(task)
-            if task.state in (TaskState.RUNNING, TaskState.WAITING):
-                return transitions.request_cancel(id)
-            return [*transitions.request_cancel(id), Put(replace(task, state=TaskState.QUEUED), expect=task.version)]
+            return transitions.cancel(task)
 
         return await self._decide(id, decide)
 
@@ -173,37 +165,33 @@ class Engine:
     async def retry(self, id: str) -> Task:
         """Run an ended task again: a paused one goes on as it is; a failed or cancelled one gets a new generation.
 
-        The new generation is a new task, `retry_of` the old one, which keeps the steps that succeeded and the idempotency keys.
+        The new generation is a new task, `retry_of` the old one, which keeps the steps that succeeded and the idempotency
+        keys. A task has one next generation: if it was retried before, the answer is that one, or the one after it if it
+        has failed by now; so a retry whose answer was lost, or a second click, does nothing twice.
 
         Raises:
             NotFound: no such task. InvalidTransition: it runs, it succeeded, or it is somebody's child.
         """
         task = await self.task(id)
-        if task.state is TaskState.PAUSED:
-            return await self._decide(id, _resume)
+        while task.state is not TaskState.PAUSED:
+            self._check_retry(task)
+            fresh = transitions.next_generation(task)
+            try:
+                await self._commit(transitions.accept(fresh), fresh.queue)
+                return await self.task(fresh.id)
+            except Conflict:
+                task = await self.task(fresh.id)
+            if not task.state.terminal and task.state is not TaskState.PAUSED:
+                return task
+        return await self._decide(task.id, _resume)
+
+    def _check_retry(self, task: Task) -> None:
         if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
             raise InvalidTransition(
-                f"Task {id} is {task.state}; only a failed, cancelled or paused task can be retried."
+                f"Task {task.id} is {task.state}; only a failed, cancelled or paused task can be retried."
             )
         if task.parent is not None:
-            raise InvalidTransition(f"Task {id} belongs to {task.root}.", remedy=f"Retry the whole: {task.root}.")
-        fresh = Task(
-            id=f"t-{uuid4().hex[:24]}",
-            handler=task.handler,
-            root="",
-            queue=task.queue,
-            priority=task.priority,
-            agent=task.agent,
-            session=task.session,
-            input=task.input,
-            retry=task.retry,
-            timeout_s=task.timeout_s,
-            labels=task.labels,
-            retry_of=id,
-        )
-        fresh = replace(fresh, root=fresh.id)
-        await self._commit(transitions.accept(fresh), fresh.queue)
-        return await self.task(fresh.id)
+            raise InvalidTransition(f"Task {task.id} belongs to {task.root}.", remedy=f"Retry the whole: {task.root}.")
 
     async def _decide(self, id: str, decide: Callable[[Task], Sequence[Operation]]) -> Task:
         """Read, decide, commit; again when somebody else was faster."""
@@ -237,21 +225,23 @@ class Engine:
 
     async def wait(self, id: str, timeout_s: float) -> Task:
         """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds. Raises: NotFound."""
-        if self._watcher is None:
+        if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
-        settled = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(id, set()).add(settled)
+        told = asyncio.Event()
+        self._waiters.setdefault(id, set()).add(told)
         try:
             deadline = time.monotonic() + timeout_s
             while True:
+                told.clear()
                 task = await self.task(id)
                 left = deadline - time.monotonic()
                 if task.state in SETTLED or left <= 0:
                     return task
-                await asyncio.wait({settled}, timeout=min(left, LOOK_AGAIN_S))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), min(left, LOOK_AGAIN_S))
         finally:
             waiting = self._waiters[id]
-            waiting.discard(settled)
+            waiting.discard(told)
             if not waiting:
                 del self._waiters[id]
 
@@ -263,21 +253,40 @@ class Engine:
             self._watcher = None
 
     async def _watch(self) -> None:
-        async for event in self._store.tail():
-            if isinstance(event, Event) and event.type in _TELLING:
-                for waiter in self._waiters.get(event.task, ()):
-                    if not waiter.done():
-                        waiter.set_result(None)
+        try:
+            async for event in self._store.tail():
+                if isinstance(event, Event) and event.type in _TELLING:
+                    for waiter in self._waiters.get(event.task, ()):
+                        waiter.set()
+        except StoreError as error:  # until the next call of `wait`, each waiter looks for itself
+            logger.bind(error_type=error.error_type).warning("Events cannot be followed: {}", error)
 
     async def _commit(self, operations: Sequence[Operation], queue: str) -> None:
-        await self._store.commit(Batch(operations))
+        try:
+            await self._store.commit(Batch(operations))
+        except Conflict:
+            raise
+        except StoreError:
+            refuse_oversize(operations)
+            raise
         self._waker.ring(queue)
+
+
+def plain_json(handler: str, input: Any) -> Any:
+    """The input of a handler as plain JSON data. Raises: InvalidInput."""
+    try:
+        plain = to_jsonable_python(input)
+        # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
+        json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidInput(f"The input of {handler!r} is not JSON: {error}.", remedy="Give it plain JSON.") from error
+    return plain
 
 
 def _resume(task: Task) -> Sequence[Operation]:
     if task.state is not TaskState.PAUSED:
         raise InvalidTransition(f"Task {task.id} is {task.state}, no longer paused.")
-    return [Put(replace(task, state=TaskState.QUEUED, error=None), expect=task.version), Wake(task.id)]
+    return [Put(replace(task, state=TaskState.QUEUED, error=None), expect=task.version)]
 
 
 def _as_recorded(doubt: Mapping[str, Any], result: Any) -> Any:
