@@ -229,7 +229,7 @@ class JournalMismatch(Halt):
     def __init__(self, key: str, then: str, now: str) -> None:
         super().__init__(
             f"Step {key!r} was recorded as {then}, and the code now asks for {now}.",
-            remedy="Restore the code that began this run, or start the run anew with 'opspawn tasks retry'.",
+            remedy="Restore the code that began this run and go on with 'opspawn tasks retry', or cancel it and run anew.",
         )
         self.key = key
 

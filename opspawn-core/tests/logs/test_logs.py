@@ -224,7 +224,7 @@ def test_every_type_of_event_has_a_message_even_without_data(type: str) -> None:
     ("type", "data", "message"),
     [
         ("task.claimed", {"worker": "w1", "deliveries": 0}, "Taken by worker w1."),
-        ("task.claimed", {"worker": "w1", "deliveries": 1}, "Taken by worker w1, for the 2nd time without progress."),
+        ("task.claimed", {"worker": "w1", "deliveries": 1}, "Taken by worker w1, after 1 lost claim."),
         ("task.failed", {"error": {"type": "timeout", "message": "It took too long."}}, "Failed: It took too long."),
         (
             "step.done",

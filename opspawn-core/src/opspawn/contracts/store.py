@@ -61,7 +61,7 @@ class Task:
         input, result: any JSON. error: `{"type", "message", ...}` of a task that failed, is paused or in doubt.
         priority: a head start in a claim's order of 60 s per unit; negative to stand back.
         retry: the fields of a `RetryPolicy` for the whole task; None for the default of its handler.
-        attempt: failures of the task so far. deliveries: consecutive claims that were lost without a finished step.
+        attempt: failures of the task so far. deliveries: consecutive claims that ended by the lease and not by a `Put`.
         due: when it may be claimed; None is never. Queued: when it may start; running: when its lease ends.
     """
 

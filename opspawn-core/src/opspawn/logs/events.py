@@ -85,7 +85,7 @@ def _accepted(data: Data) -> str:
 
 def _claimed(data: Data) -> str:
     lost = data.get("deliveries") or 0
-    again = f", for the {_ordinal(lost + 1)} time without progress" if isinstance(lost, int) and lost > 0 else ""
+    again = f", after {lost} lost claim{'s' if lost > 1 else ''}" if isinstance(lost, int) and lost > 0 else ""
     return f"Taken by worker {data.get('worker', '?')}{again}."
 
 
@@ -148,11 +148,6 @@ def _seconds(value: Any) -> str:
     if not isinstance(value, int | float):
         return "a while"
     return f"{value * 1000:.0f} ms" if 0 < value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 _MESSAGES: dict[str, Callable[[Data], str]] = {
