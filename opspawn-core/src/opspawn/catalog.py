@@ -1,7 +1,7 @@
 """What an app can run, by handler: which input each takes, and the code behind it.
 
-A run of a workflow pins the definition that it began with: the normalised definition is kept under its digest, and the task's
-input is `{"definition": digest, "inputs": {...}}`. So an edited file affects new runs only.
+A run of a workflow pins the definition that it began with: the normalised definition is kept under its digest, and the
+task's input is `{"definition": digest, "inputs": {...}}`. So an edited file affects new runs only.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Catalog:
         """The input to record for a handler. Raises: NotFound, InvalidInput."""
         kind, _, name = handler.partition("/")
         if handler == INLINE:
-            return {
-                "definition": input["definition"],
-                "inputs": self._known[input["definition"]].bind_inputs(input["inputs"]),
-            }
+            pinned = self._known.get(str(input.get("definition"))) if isinstance(input, dict) else None
+            if pinned is None:
+                raise InvalidInput(f"{INLINE!r} needs a definition.", remedy="Send it along with the request.")
+            return {"definition": pinned.digest, "inputs": pinned.bind_inputs(input.get("inputs"))}
         if kind == "agent":
             if name not in self._app.agents:
                 raise NotFound("agent", name, known=list(self._app.agents))
@@ -139,10 +139,11 @@ class Catalog:
             for name in sorted(set(workflow.agents) - set(self._app.agents))
         ]
         if faults:
+            tools, agents = (", ".join(sorted(names)) or "none" for names in (self._tools, self._app.agents))
             raise InvalidInput(
                 f"The workflow {workflow.name!r} uses what the app does not have.",
                 faults=faults,
-                remedy=f"Tools: {', '.join(sorted(self._tools)) or 'none'}. Agents: {', '.join(sorted(self._app.agents)) or 'none'}.",
+                remedy=f"Tools: {tools}. Agents: {agents}.",
             )
 
 

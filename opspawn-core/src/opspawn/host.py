@@ -26,7 +26,7 @@ from opspawn.plugins import Plugins
 
 
 class Host:
-    """What transports, the CLI and tests talk to. See `opspawn.contracts.transport.Host` for what the methods promise."""
+    """What transports, the CLI and tests talk to. See `opspawn.contracts.transport.Host` for what it promises."""
 
     store: Store
 
@@ -233,7 +233,8 @@ class Host:
     async def _stop(self) -> None:
         self._closing.set()
         if self.worker is not None and self._working is not None:
-            self.worker.stop()
+            if not self.worker.stopping:  # a second call would give tasks back in the middle of a step
+                self.worker.stop()
             await asyncio.gather(self._working, return_exceptions=True)
         await self._unbind()
         await self._engine.aclose()

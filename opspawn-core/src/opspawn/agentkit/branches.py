@@ -2,11 +2,12 @@
 
 A run starts as one branch; `gather` replaces the branch that called it by one per coroutine until they have ended. A
 branch is *waiting* while it awaits a child, a timer or another branch. The run is *idle* when every branch waits, no
-step is in flight, and at least one wait is for something outside the process. Raw asyncio tasks that act through the context
-are not counted as branches, but their steps are, so parking never cuts off a step.
+step is in flight, and at least one wait is for something outside the process. Raw asyncio tasks that act through the
+context are not counted as branches, but their steps are, so parking never cuts off a step.
 
-The run is told to park, or may go on all the same when it waits for a moment only. Idleness is judged a few turns of the event loop late: a branch that was just released by another one must get its turn first.
-Judging too early would only cost a needless park, because a parked run loses nothing.
+Idleness is told a few turns of the event loop late: a branch that was just released by another one must get its turn
+first. Telling it too early would only cost a needless park, because a parked run loses nothing; but whoever parks the
+run looks at `idle` again, in the same turn in which it closes the run, since a child may have ended in between.
 """
 
 from __future__ import annotations
@@ -16,23 +17,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _TURNS = 4
+#: How long code that is being unwound waits for the refusal of an act, in seconds: a loop that swallows it must not
+#: spin.
+_CLOSED_PAUSE_S = 0.05
 
 
 class Branches:
     """The tally of one run. `on_idle` is called, in the event loop, whenever the run has become idle."""
 
-    __slots__ = ("_checking", "_drained", "_draining", "_live", "on_idle", "_outside", "_steps", "_untils", "_waiting")
+    __slots__ = (
+        "_checking",
+        "_draining",
+        "_forever",
+        "_live",
+        "_outside",
+        "_steps",
+        "_untils",
+        "_waiting",
+        "closed",
+        "on_idle",
+    )
 
     def __init__(self, on_idle: Callable[[], None] | None = None) -> None:
         self.on_idle = on_idle
+        self.closed = False
         self._live = 1
         self._waiting = 0
         self._outside = 0
         self._steps = 0
         self._untils: list[float] = []
         self._draining = False
-        self._drained: asyncio.Future[None] | None = None
+        self._forever: asyncio.Future[None] | None = None
         self._checking = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether every branch waits, one at least for something outside the process, and no step is in flight."""
+        return self._outside > 0 and self._steps == 0 and self._waiting >= self._live
 
     @property
     def soonest(self) -> float | None:
@@ -57,7 +78,7 @@ class Branches:
 
     @contextmanager
     def waiting(self, *, outside: bool, until: float | None = None) -> Iterator[None]:
-        """The branch waits within: `outside` for children and timers (which end at `until`), else for another branch."""
+        """The branch waits within: `outside` for children and timers (that end at `until`), else for another branch."""
         self._waiting += 1
         self._outside += outside
         if until is not None:
@@ -76,7 +97,9 @@ class Branches:
         self._live += count - 1
 
     def ended(self) -> None:
-        """One branch of several is done; the last one hands its place back to the caller of `gather` and is not reported."""
+        """One branch of several is done; the last one hands its place back to the caller of `gather` and is not
+        reported.
+        """
         self._live -= 1
         self._look()
 
@@ -87,20 +110,30 @@ class Branches:
 
     async def gate(self) -> None:
         """Pass, or stand still for good while draining."""
-        if not self._draining:
-            return
-        if self._drained is None:
-            self._drained = asyncio.get_running_loop().create_future()
+        if self._draining and not self.closed:
+            await self._stand_still()
+
+    async def halt(self) -> None:
+        """Drain, and stand still for good; return, after a moment, only if `closed`: the code is being unwound."""
+        if self.closed:
+            await asyncio.sleep(_CLOSED_PAUSE_S)
+        else:
+            self.drain()
+            await self._stand_still()
+
+    async def _stand_still(self) -> None:
+        if self._forever is None:
+            self._forever = asyncio.get_running_loop().create_future()
         with self.waiting(outside=True):
-            await asyncio.shield(self._drained)
+            await asyncio.shield(self._forever)
 
     def _look(self) -> None:
-        if self.on_idle is not None and not self._checking and self._is_idle():
+        if self.on_idle is not None and not self._checking and self.idle:
             self._checking = True
             asyncio.get_running_loop().call_soon(self._settle, _TURNS)
 
     def _settle(self, turns: int) -> None:
-        if not self._is_idle():
+        if not self.idle:
             self._checking = False
         elif turns:
             asyncio.get_running_loop().call_soon(self._settle, turns - 1)
@@ -108,6 +141,3 @@ class Branches:
             self._checking = False
             if self.on_idle is not None:
                 self.on_idle()
-
-    def _is_idle(self) -> bool:
-        return self._outside > 0 and self._steps == 0 and self._waiting >= self._live

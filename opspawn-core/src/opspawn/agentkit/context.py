@@ -1,20 +1,24 @@
 """The run context: the one implementation of `RunContext` and `AgentContext`, in memory and durable alike.
 
-Each act follows the same five moves: name the step (scope, name, ordinal), ask the log for a recorded end, pass the gate, do
-the thing with its retries, record the end. Only the log differs between a run in memory and one that survives a crash.
+Each act follows the same five moves: name the step (scope, name, ordinal), ask the log for a recorded end, pass the
+gate, do the thing with its retries, record the end. Only the log differs between a run in memory and one that survives
+a crash.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, NoReturn, TypeVar
 
 from pydantic_core import to_jsonable_python
 
@@ -22,11 +26,11 @@ from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.codec import response_from_json, response_to_json, result_from_json, result_to_json
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
-from opspawn.agentkit.log import Asked, Recorded, StepLog, backoff_s, sleep_until
+from opspawn.agentkit.log import Asked, Recorded, StepLog, Tries, backoff_s, sleep_until
 from opspawn.contracts.model import Message, ModelProvider, ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.tool import Effect, Tool, ToolContext, ToolResult
-from opspawn.errors import Halt, InvalidInput, ModelError, StepError, StepFailed, StepTimeout, ToolError
+from opspawn.errors import Halt, InvalidInput, ModelError, StepError, StepFailed, StepTimeout
 
 T = TypeVar("T")
 
@@ -34,6 +38,7 @@ ONE_TRY = RetryPolicy()
 MODEL_RETRY = RetryPolicy(attempts=4, initial_s=1.0, max_s=30.0, when=("transient", "timeout", "rate_limited"))
 #: A provider that answers "come back later" this often in a row for one call has refused it.
 MAX_POSTPONEMENTS = 20
+LONGEST_SLEEP_S = 100 * 365.25 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +61,31 @@ class _Scope:
         self.counts: dict[str, int] = {}
         self.busy: set[str] = set()
 
-    def key(self, name: str, explicit: str | None) -> str:
-        label = explicit if explicit is not None else name
+    def enter(self, label: str) -> str:
+        """The key of the next call named `label`, which is in flight until `leave`."""
+        if label in self.busy:
+            raise StepFailed(
+                f"{label!r} was called again while a call of that name is in flight: "
+                "give one a key=, or use ctx.gather.",
+                error_type="invalid_input",
+            )
+        self.busy.add(label)
         ordinal = self.counts.get(label, 0)
         self.counts[label] = ordinal + 1
-        return f"{self.prefix}{label}" if ordinal == 0 else f"{self.prefix}{label}#{ordinal}"
+        key = f"{self.prefix}{_quoted(label)}"
+        return key if ordinal == 0 else f"{key}#{ordinal}"
 
-    def enter(self, name: str, explicit: str | None) -> None:
-        if explicit is None:
-            if name in self.busy:
-                raise StepFailed(
-                    f"{name!r} was called again while a call of that name is in flight: give one a key=, or use ctx.gather.",
-                    error_type="invalid_input",
-                )
-            self.busy.add(name)
+    def leave(self, label: str) -> None:
+        self.busy.discard(label)
+
+
+def _quoted(label: str) -> str:
+    """The label, changed only where it could be taken for the ordinals or the scopes that keys are made of."""
+    if "#" in label or "%" in label:
+        label = label.replace("%", "%25").replace("#", "%23")
+    if label.startswith(("gather/", "act/")):
+        label = label.replace("/", "%2F", 1)
+    return label
 
 
 _scope: ContextVar[_Scope | None] = ContextVar("opspawn_scope", default=None)
@@ -117,68 +133,70 @@ class Context:
     ) -> T:
         """Perform a step unless the log has its end. Raises: what `normalised` makes of the step's final error."""
         log = self._log
-        if log.durable:
-            known = log.recall(asked)
-            if known is not None:
-                return decode(_outcome(asked, known))
-        failures = await self._sit_out(asked, log.tries(asked.key))
-        while True:
-            await self._branches.gate()
-            log.check()
-            with self._branches.step():
-                began = time.perf_counter()
-                try:
-                    if effect == "once":
-                        await log.begin(asked, arguments)
-                    value = await perform()
-                    result = encode(value)
-                except Halt:
-                    raise
-                except Exception as error:
-                    final = normalised(error)
-                    failures += 1
-                    delay = _delay(final, retry, failures)
-                    told = error_to_json(final)
-                    if delay is None:
-                        await log.failed(asked, told, time.perf_counter() - began)
-                        if isinstance(final, StepError):
-                            final.key = asked.key
-                        raise final from (error if error is not final else None)
-                    until = await log.retry(asked, failures, told, delay)
-                else:
-                    await log.done(asked, result, time.perf_counter() - began)
-                    return value if decode is not _same else result
-            with self._branches.waiting(outside=True, until=until):
-                await sleep_until(until)
+        try:
+            if log.durable:
+                known = log.recall(asked)
+                if known is not None:
+                    return decode(_outcome(asked, known))
+            tries = log.tries(asked.key)
+            while True:
+                if tries.until > time.time():
+                    with self._branches.waiting(outside=True, until=tries.until):
+                        await sleep_until(tries.until)
+                await self._branches.gate()
+                log.check()
+                with self._branches.step():
+                    began = time.perf_counter()
+                    try:
+                        if effect == "once":
+                            await log.begin(asked, _shown(arguments))
+                        value = await perform()
+                        result = _encoded(asked, encode, value)
+                        await log.done(asked, result, time.perf_counter() - began)
+                        return value if decode is not _same else result
+                    except Halt:
+                        raise
+                    except (Exception, SystemExit) as error:
+                        final = normalised(error)
+                        told = error_to_json(final)
+                        counted = _counted(final, retry, tries)
+                        if counted is None:
+                            await log.failed(asked, told, time.perf_counter() - began)
+                            if isinstance(final, StepError):
+                                final.key = asked.key
+                            raise final from (error if error is not final else None)
+                        delay = max(0.0, counted.until - time.time())
+                        until = await log.retry(asked, counted.failures, told, delay)
+                        tries = replace(counted, until=until)
+        except Halt as halt:
+            return await self._halt(halt)
 
-    async def _sit_out(self, asked: Asked, tries: list[float]) -> int:
-        """Wait out the last recorded backoff of a step; the answer is how many tries have failed so far."""
-        if tries and tries[-1] > time.time():
-            with self._branches.waiting(outside=True, until=tries[-1]):
-                await sleep_until(tries[-1])
-        return len(tries)
+    async def _halt(self, halt: Halt) -> NoReturn:
+        """End a run that must stop.
+
+        In a durable run user code sees nothing of it, lest a broad `except` go on: its call just never returns, and the
+        code is unwound once the steps in flight have ended.
+        """
+        if self._log.durable:
+            self._log.halted(halt)
+            await self._branches.halt()
+        raise halt
 
     # -- acting --------------------------------------------------------------------------------------------------------
 
     async def step(
         self, name: str, fn: Callable[..., Any], *args: Any, effect: Effect = "idempotent", key: str | None = None
     ) -> Any:
-        scope = self._here()
-        scope.enter(name, key)
-        try:
-            asked = Asked(scope.key(name, key), "step", name, digest([name, args]) if self._log.durable else "")
+        async def perform() -> Any:
+            if inspect.iscoroutinefunction(fn):
+                return await fn(*args)
+            value = await asyncio.to_thread(fn, *args)
+            return await value if isinstance(value, Awaitable) else value
 
-            async def perform() -> Any:
-                if asyncio.iscoroutinefunction(fn):
-                    return await fn(*args)
-                value = await asyncio.to_thread(fn, *args)
-                return await value if isinstance(value, Awaitable) else value
-
+        with self._asking("step", name, key, args) as asked:
             return await self._once(
-                asked, perform, encode=_plain_json, decode=_same, effect=effect, arguments=_shown(args, self._log)
+                asked, perform, encode=plain_json, decode=_same, effect=effect, arguments=list(args)
             )
-        finally:
-            scope.busy.discard(name)
 
     async def call(
         self,
@@ -189,16 +207,16 @@ class Context:
         timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
     ) -> Any:
-        asked = self._asked("tool", tool.name, key, arguments)
-        return await self._once(
-            asked,
-            lambda: self._use(tool, arguments, asked.key, timeout_s),
-            encode=_plain_json,
-            decode=_same,
-            effect=tool.effect,
-            arguments=arguments,
-            retry=retry or ONE_TRY,
-        )
+        with self._asking("tool", tool.name, key, arguments) as asked:
+            return await self._once(
+                asked,
+                lambda: self._use(tool, arguments, asked.key, timeout_s),
+                encode=plain_json,
+                decode=_same,
+                effect=tool.effect,
+                arguments=arguments,
+                retry=retry or ONE_TRY,
+            )
 
     async def spawn(
         self,
@@ -209,41 +227,54 @@ class Context:
         timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
     ) -> Any:
-        asked = self._asked("spawn", handler, key, input)
-        await self._branches.gate()
-        with self._branches.step():
-            ended = await self._log.spawn(asked, handler, input, timeout_s, retry)
-        if not isinstance(ended, Recorded):
-            with self._branches.waiting(outside=True):
-                ended = await ended
-        return _outcome(asked, ended)
+        try:
+            plain = plain_json(input)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"The input of {handler!r} cannot be expressed in JSON: {error}") from error
+        with self._asking("spawn", handler, key, plain) as asked:
+            try:
+                await self._branches.gate()
+                with self._branches.step():
+                    ended = await self._log.spawn(asked, handler, plain, timeout_s, retry)
+                if not isinstance(ended, Recorded):
+                    with self._branches.waiting(outside=True):
+                        ended = await ended
+            except Halt as halt:
+                await self._halt(halt)
+            return _outcome(asked, ended)
 
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
-        stem = self._here().key("gather", None)
+        scope = self._here()
+        stem = scope.enter("gather")
 
         async def scoped(index: int, branch: Coroutine[Any, Any, Any]) -> Any:
             _scope.set(_Scope(self._root.run, f"{stem}/{index}/"))
             return await branch
 
-        return await self._fan_out([scoped(index, branch) for index, branch in enumerate(branches)])
+        try:
+            return await self._fan_out([scoped(index, branch) for index, branch in enumerate(branches)])
+        finally:
+            scope.leave("gather")
+            for branch in branches:  # one that was cancelled before its first turn was never awaited
+                if asyncio.iscoroutine(branch):
+                    branch.close()
 
     async def _fan_out(self, branches: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """Run branches at once; results in order; the first failure cancels the others and is raised when they have ended."""
+        """Run branches at once; results in order. The first failure cancels the others and is raised after them."""
         left = len(branches)
         if not left:
             return []
 
-        async def run(branch: Coroutine[Any, Any, T]) -> T:
+        def ended(_: object) -> None:
             nonlocal left
-            try:
-                return await branch
-            finally:
-                left -= 1
-                if left:
-                    self._branches.ended()
+            left -= 1
+            if left:
+                self._branches.ended()
 
         self._branches.fork(left)
-        tasks = [asyncio.create_task(run(branch)) for branch in branches]
+        tasks = [asyncio.create_task(branch) for branch in branches]
+        for task in tasks:
+            task.add_done_callback(ended)
         try:
             return list(await asyncio.gather(*tasks))
         except BaseException:
@@ -259,32 +290,47 @@ class Context:
     # -- time, chance, events ------------------------------------------------------------------------------------------
 
     async def sleep(self, seconds: float, *, key: str | None = None) -> None:
-        asked = self._asked("sleep", "sleep", key, None)
-        with self._branches.step():
-            until = await self._log.timer(asked, seconds)
-        if until > time.time():
-            with self._branches.waiting(outside=True, until=until):
-                await sleep_until(until)
+        if not seconds <= LONGEST_SLEEP_S:
+            raise InvalidInput(f"A run cannot sleep for {seconds!r} seconds.", remedy="100 years are the most.")
+        with self._asking("sleep", "sleep", key, None) as asked:
+            try:
+                with self._branches.step():
+                    until = await self._log.timer(asked, seconds)
+            except Halt as halt:
+                await self._halt(halt)
+            if until > time.time():
+                with self._branches.waiting(outside=True, until=until):
+                    await sleep_until(until)
 
     async def now(self) -> datetime:
         async def perform() -> datetime:
             return datetime.now(UTC)
 
-        return await self._once(
-            self._asked("now", "now", None, None), perform, encode=datetime.isoformat, decode=datetime.fromisoformat
-        )
+        with self._asking("now", "now", None, None) as asked:
+            return await self._once(asked, perform, encode=datetime.isoformat, decode=datetime.fromisoformat)
 
     async def random(self) -> float:
         async def perform() -> float:
             return random.random()
 
-        return await self._once(self._asked("random", "random", None, None), perform, encode=float, decode=float)
+        with self._asking("random", "random", None, None) as asked:
+            return await self._once(asked, perform, encode=float, decode=float)
 
     async def emit(self, name: str, data: dict[str, Any] | None = None) -> None:
-        asked = self._asked("emit", f"custom.{name}", None, data)
-        if self._log.recall(asked) is None:
-            with self._branches.step():
-                await self._log.emit(asked, data or {})
+        try:
+            plain = plain_json(data or {})
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"The data of the event {name!r} cannot be expressed in JSON: {error}") from error
+        if taken := {"key", "digest"} & plain.keys():
+            raise InvalidInput(
+                f"The event {name!r} has data named {sorted(taken)[0]!r}, which the journal itself uses."
+            )
+        with self._asking("emit", f"custom.{name}", None, plain) as asked:
+            try:
+                with self._branches.step():
+                    await self._log.emit(asked, plain)
+            except Halt as halt:
+                await self._halt(halt)
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 
@@ -301,8 +347,16 @@ class Context:
                 raise
             raise StepTimeout(f"The tool {tool.name!r} did not end within {limit:g} s.") from error
 
-    def _asked(self, kind: str, name: str, key: str | None, what: Any) -> Asked:
-        return Asked(self._here().key(name, key), kind, name, digest([name, what]) if self._log.durable else "")
+    @contextmanager
+    def _asking(self, kind: str, name: str, key: str | None, what: Any) -> Iterator[Asked]:
+        """Name a call, which is in flight within."""
+        scope = self._here()
+        label = name if key is None else key
+        full = scope.enter(label)
+        try:
+            yield Asked(full, kind, name, digest([name, what]) if self._log.durable else "")
+        finally:
+            scope.leave(label)
 
     def for_agent(
         self, *, name: str, instructions: str, model: BoundModel, tools: Sequence[Tool], max_steps: int
@@ -312,7 +366,7 @@ class Context:
 
 
 class AgentRun(Context):
-    """A run of an agent. See `opspawn.contracts.run.AgentContext`. `usage` adds up the model calls, replayed ones included."""
+    """A run of an agent. See `opspawn.contracts.run.AgentContext`. `usage` counts replayed model calls, too."""
 
     def __init__(
         self, base: Context, *, name: str, instructions: str, model: BoundModel, tools: Sequence[Tool], max_steps: int
@@ -339,22 +393,30 @@ class AgentRun(Context):
     async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
         specs = self._specs if tools is None else tuple(ToolSpec(t.name, t.description, t.parameters) for t in tools)
         request = ModelRequest(self._model.name, tuple(messages), specs, None, self._model.settings)
-        asked = Asked(self._here().key("think", None), "think", "think", self._conversation(messages))
-        response = await self._once(
-            asked,
-            lambda: self._model.provider.complete(request, self._log.delta),
-            encode=response_to_json,
-            decode=response_from_json,
-            retry=MODEL_RETRY,
-        )
+        scope = self._here()
+        key = scope.enter("think")
+        try:
+            response = await self._once(
+                Asked(key, "think", "think", self._conversation(messages)),
+                lambda: self._model.provider.complete(request, self._log.delta),
+                encode=response_to_json,
+                decode=response_from_json,
+                retry=MODEL_RETRY,
+            )
+        finally:
+            scope.leave("think")
         self.usage += response.usage
         return response
 
     async def act(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
-        stem = self._here().key("act", None)
-        if len(calls) == 1:
-            return [await self._act(calls[0], f"{stem}/0")]
-        return await self._fan_out([self._act(call, f"{stem}/{index}") for index, call in enumerate(calls)])
+        scope = self._here()
+        stem = scope.enter("act")
+        try:
+            if len(calls) == 1:
+                return [await self._act(calls[0], f"{stem}/0")]
+            return await self._fan_out([self._act(call, f"{stem}/{index}") for index, call in enumerate(calls)])
+        finally:
+            scope.leave("act")
 
     async def _act(self, call: ToolCall, key: str) -> ToolResult:
         tool = self._by_name.get(call.name)
@@ -369,10 +431,10 @@ class AgentRun(Context):
 
         async def perform() -> ToolResult:
             try:
-                value = await self._use(tool, call.arguments, key, None)
+                value = plain_json(await self._use(tool, call.arguments, key, None))
             except Halt:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 return _refusal(call, _in_words(error))
             return ToolResult(call.id, call.name, _as_text(value), value)
 
@@ -385,8 +447,7 @@ class AgentRun(Context):
                 effect=tool.effect,
                 arguments=call.arguments,
             )
-        except ToolError as error:
-            # `perform` turns every failure into a result: this one is an operator's word about a call in doubt.
+        except (StepError, InvalidInput) as error:  # an operator decided that it failed, or it is too large
             return _refusal(call, _in_words(error))
         return result if result.call_id else replace(result, call_id=call.id)
 
@@ -412,39 +473,58 @@ def _outcome(asked: Asked, known: Recorded) -> Any:
     raise error
 
 
-def _delay(error: Exception, policy: RetryPolicy, failures: int) -> float | None:
-    """Seconds until the next try, or None when the failure is final."""
-    kind = getattr(error, "error_type", "error")
-    if kind not in policy.when:
+def _counted(error: Exception, policy: RetryPolicy, tries: Tries) -> Tries | None:
+    """The tries with this failure added, and when to try again; None when the failure is final."""
+    if getattr(error, "error_type", "error") not in policy.when:
         return None
     if isinstance(error, ModelError) and error.error_type == "rate_limited" and error.retry_after_s is not None:
-        return error.retry_after_s if failures <= MAX_POSTPONEMENTS else None
-    return backoff_s(policy, failures) if failures < policy.attempts else None
+        if tries.postponed >= MAX_POSTPONEMENTS:
+            return None
+        delay = min(max(0.0, error.retry_after_s), LONGEST_SLEEP_S)
+        return replace(tries, postponed=tries.postponed + 1, until=time.time() + delay)
+    failures = tries.failures + 1
+    if failures >= policy.attempts:
+        return None
+    return replace(tries, failures=failures, until=time.time() + backoff_s(policy, failures))
+
+
+def _encoded(asked: Asked, encode: Callable[[T], Any], value: T) -> Any:
+    try:
+        return encode(value)
+    except (ValueError, RecursionError) as error:
+        raise StepFailed(
+            f"The result of {asked.name!r} cannot be expressed in JSON: {error}", error_type="invalid_output"
+        ) from error
 
 
 def _refusal(call: ToolCall, words: str) -> ToolResult:
     return ToolResult(call.id, call.name, words, None, True)
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: BaseException) -> str:
     if isinstance(error, InvalidInput) and error.faults:
         return f"{error.message} {'; '.join(error.faults)}"
     return str(error) or type(error).__name__
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(to_jsonable_python(value), ensure_ascii=False, separators=(",", ":"))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _plain_json(value: Any) -> Any:
-    return to_jsonable_python(value)
+def plain_json(value: Any) -> Any:
+    """The value as it comes back from a journal: models, dataclasses, dates and sets converted, NaN as null.
+
+    Raises: ValueError: JSON cannot say it.
+    """
+    return value if type(value) in _SCALARS else to_jsonable_python(value, inf_nan_mode="null")
+
+
+_SCALARS = (str, int, bool, NoneType)
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _shown(args: Sequence[Any], log: StepLog) -> Any:
-    return to_jsonable_python(args, fallback=repr) if log.durable else None
+def _shown(arguments: Any) -> Any:
+    return to_jsonable_python(arguments, fallback=repr)

@@ -1,22 +1,28 @@
 """Short digests of what a step was asked, so that a resumed run notices when the code asks for something else.
 
-Names, arguments and messages count; schemas, versions and docstrings never do: a better description must not stop a run.
+Names, arguments and messages count; schemas, versions and docstrings never do: a better description must not stop a
+run.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from opspawn.contracts.model import Message
 
 
 def digest(value: Any) -> str:
-    """Return 32 hexadecimal characters that depend only on the JSON value, not on the order of its keys."""
+    """Return 32 hexadecimal characters that depend only on the JSON value, not on the order of its keys.
+
+    The same in every process: sets count in a fixed order, and what JSON cannot say counts by its class alone.
+    """
     return blake2b(_canonical(value), digest_size=16).hexdigest()
 
 
@@ -40,7 +46,27 @@ def combine(parts: Sequence[bytes]) -> str:
 
 def _canonical(value: Any) -> bytes:
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = json.dumps(to_jsonable_python(value, fallback=repr), sort_keys=True, separators=(",", ":"))
+        text = _dumps(value)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, or a circle
+        text = _dumps(to_jsonable_python(value, fallback=_class_of))
     return text.encode("utf-8", "surrogatepass")
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer)
+
+
+def _plainer(value: Any) -> Any:
+    """One level of what json does not know. Nothing may depend on addresses or on the seed of hashes."""
+    if isinstance(value, Set):
+        return sorted((to_jsonable_python(one, fallback=_class_of) for one in value), key=_dumps)
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return to_jsonable_python(value, fallback=_class_of)
+
+
+def _class_of(value: Any) -> str:
+    kind = value if isinstance(value, type) else type(value)
+    return f"<{kind.__module__}.{kind.__qualname__}>"

@@ -17,10 +17,15 @@ from opspawn.errors import (
     ToolError,
 )
 
+#: Longer messages (a whole HTML page, say) are cut, in characters: they are kept with every failure, and shown.
+MAX_MESSAGE = 8192
+
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """Return `{"type", "message", "class", ...}`; the message is never empty."""
+    """Return `{"type", "message", "class", ...}`; the message is never empty, and cut at `MAX_MESSAGE`."""
     text = str(error) or type(error).__name__
+    if len(text) > MAX_MESSAGE:
+        text = f"{text[:MAX_MESSAGE]}… ({len(text)} characters)"
     if not isinstance(error, OpspawnError):
         kind = "timeout" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else "error"
         return {
@@ -28,26 +33,32 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
             "message": f"{type(error).__name__}: {text}" if str(error) else text,
             "class": type(error).__name__,
         }
-    data: dict[str, Any] = {"type": error.error_type, "message": text, "class": type(error).__name__}
+    data: dict[str, Any] = {"type": error.error_type, "message": text, "class": _own_class(error)}
     if isinstance(error, ModelError):
         data |= {k: v for k in ("status", "request_id") if (v := getattr(error, k)) is not None}
     if isinstance(error, InvalidInput) and error.faults:
         data["faults"] = list(error.faults)
+    if isinstance(error, NotFound):
+        data |= {"what": error.what, "name": error.name}
     if isinstance(error, StepError) and error.key:
         data["key"] = error.key
     return data
 
 
 def error_from_json(data: dict[str, Any]) -> OpspawnError:
-    """Return the error to raise for a recorded failure: of the same class where that is one of ours, else `StepFailed`."""
+    """Return the error to raise for a recorded failure: of the same class if that is one of ours, else `StepFailed`."""
     name, message, kind = data.get("class"), str(data.get("message", "")), str(data.get("type", "error"))
     error: OpspawnError
     if name == "ModelError":
         error = ModelError(message, error_type=kind, status=data.get("status"), request_id=data.get("request_id"))
     elif name == "InvalidInput":
         error = InvalidInput(message, faults=data.get("faults", ()))
+    elif name == "NotFound":
+        error = NotFound(str(data.get("what")), str(data.get("name")))
+        error.message = message
     elif name in _PLAIN:
         error = _PLAIN[name](message)
+        error.error_type = kind
     else:
         error = StepFailed(message, error_type=kind)
     if isinstance(error, StepError):
@@ -55,11 +66,36 @@ def error_from_json(data: dict[str, Any]) -> OpspawnError:
     return error
 
 
-def normalised(error: Exception) -> OpspawnError:
-    """Return what a step raises for `error`: the same now as after a replay."""
-    if isinstance(error, (StepError, InvalidInput, NotFound)):
-        return error
+def normalised(error: BaseException) -> OpspawnError:
+    """Return what a step raises for `error`: the same now as after a replay, as far as a journal can tell."""
+    if type(error) in _KEPT:
+        return error  # type: ignore[return-value]
     return error_from_json(error_to_json(error))
 
 
+def failed_step(error: BaseException) -> str | None:
+    """The key of the step whose failure lies under `error`: its own, or that of the nearest cause; None if no step
+    failed.
+    """
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        one = left.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, StepError) and one.key:
+            return one.key
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
+        left += [under for under in (one.__cause__, one.__context__) if under is not None]
+    return None
+
+
+def _own_class(error: OpspawnError) -> str:
+    """The nearest of our own classes: somebody's subclass would not be at hand when the journal is read."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == OpspawnError.__module__)
+
+
+_KEPT = frozenset({ModelError, ToolError, StepTimeout, StepLimit, StepFailed, InvalidInput, NotFound})
 _PLAIN: dict[str, type[StepError]] = {"ToolError": ToolError, "StepTimeout": StepTimeout, "StepLimit": StepLimit}

@@ -13,7 +13,7 @@ from uuid import uuid4
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.run import RetryPolicy
-from opspawn.errors import ConfigError
+from opspawn.errors import ConfigError, Halt
 
 RunEvent = NewEvent | ModelDelta
 OnEvent = Callable[[RunEvent], None]
@@ -40,11 +40,25 @@ class Asked:
     digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """What is recorded of the failed tries of a step that goes on: how many count, how often a provider asked to come
+    back later (which does not count), and when the next try is due, in epoch seconds.
+    """
+
+    failures: int = 0
+    postponed: int = 0
+    until: float = 0.0
+
+
+NO_TRIES = Tries()
+
+
 class StepLog(Protocol):
     """The one thing that a run context knows of durability.
 
-    `durable` says whether keys and digests matter. `identity` is the stable stem of idempotency keys: the same for every try,
-    attempt and generation of the run.
+    `durable` says whether keys and digests matter. `identity` is the stable stem of idempotency keys: the same for
+    every try, attempt and generation of the run.
     """
 
     @property
@@ -53,11 +67,17 @@ class StepLog(Protocol):
     def identity(self) -> str: ...
 
     def recall(self, asked: Asked) -> Recorded | None:
-        """The recorded end of a step, or None. Raises: JournalMismatch, and InDoubt for a `once` effect without an end."""
+        """The recorded end of a step, or None. Raises: JournalMismatch; InDoubt for a `once` effect without an end."""
         ...
 
-    def tries(self, key: str) -> list[float]:
-        """Until when each recorded failed try of a step waits, epoch seconds, in order."""
+    def halted(self, halt: Halt) -> None:
+        """Note that the run must stop: nothing is answered and nothing begins from now on; what is in flight is
+        recorded.
+        """
+        ...
+
+    def tries(self, key: str) -> Tries:
+        """The failed tries of a step so far, those of earlier lives of the run included."""
         ...
 
     def check(self) -> None:
@@ -69,7 +89,7 @@ class StepLog(Protocol):
         ...
 
     async def done(self, asked: Asked, result: Any, duration_s: float) -> None:
-        """Record a result, durably."""
+        """Record a result, durably. Raises: InvalidInput: it is too large to be kept."""
         ...
 
     async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> None:
@@ -77,7 +97,7 @@ class StepLog(Protocol):
         ...
 
     async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
-        """Record a failed try that will be repeated; the answer is when, in epoch seconds."""
+        """Record a failed try that will be repeated, `tries` of which count; the answer is when, in epoch seconds."""
         ...
 
     async def timer(self, asked: Asked, seconds: float) -> float:
@@ -111,8 +131,11 @@ class MemoryLog:
     def recall(self, asked: Asked) -> Recorded | None:
         return None
 
-    def tries(self, key: str) -> list[float]:
-        return []
+    def halted(self, halt: Halt) -> None:
+        return None
+
+    def tries(self, key: str) -> Tries:
+        return NO_TRIES
 
     def check(self) -> None:
         return None
@@ -161,8 +184,13 @@ class MemoryLog:
 
 
 def backoff_s(policy: RetryPolicy, tries: int) -> float:
-    """Seconds to wait after `tries` failed tries (1 or more): exponential, capped, with full jitter if the policy says so."""
-    wait = min(policy.max_s, policy.initial_s * policy.factor ** (tries - 1))
+    """Seconds to wait after `tries` failed tries (1 or more): exponential, capped, with full jitter if the policy says
+    so.
+    """
+    try:
+        wait = min(policy.max_s, policy.initial_s * policy.factor ** (tries - 1))
+    except OverflowError:  # long past any cap
+        wait = policy.max_s
     return random.uniform(0.0, wait) if policy.jitter else wait
 
 

@@ -1,11 +1,13 @@
-"""What callers do with durable work: accept it, wait for it, cancel, retry, resolve, read. The running of it is the `Worker`'s."""
+"""What callers do with durable work: accept it, wait for it, cancel, retry, resolve, read. The running of it is the
+`Worker`'s.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any, Protocol
@@ -16,13 +18,14 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.agentkit.codec import result_to_json
 from opspawn.agentkit.digests import digest
-from opspawn.contracts.events import Event, NewEvent
+from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task, TaskState
 from opspawn.contracts.tool import ToolResult
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound, StoreError
 from opspawn.ops import transitions
+from opspawn.ops.children import cancel_descendants
 from opspawn.ops.sizes import refuse_oversize
 
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
@@ -76,11 +79,13 @@ class Engine:
             handler: "agent/NAME", "workflow/NAME" or "function/NAME".
             input: any JSON that the handler takes.
             priority: a head start of 60 s per unit. delay_s: earliest start, in seconds from now.
-            timeout_s: for one attempt of the whole task. retry: for the whole task; None tries once, beside the retries of its steps.
+            timeout_s: for one attempt of the whole task. retry: for the whole task; None tries once, beside the retries
+            of its steps.
             extra: operations to commit along, e.g. the definition that the task pins.
 
         Raises:
-            NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used otherwise.
+            NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used
+            otherwise.
         """
         plain = plain_json(handler, input)
         checked = self._accepts(handler, plain)
@@ -137,7 +142,12 @@ class Engine:
                 raise InvalidTransition(f"Task {id} has already {_ended(task)}.", remedy="There is nothing to cancel.")
             return transitions.cancel(task)
 
-        return await self._decide(id, decide)
+        task = await self._decide(id, decide)
+        # A parent unwinds its children, but it may wait for a slot which they hold: so they are told right now, too.
+        told = await cancel_descendants(self._store, id)
+        for queue in {child.queue for child in told}:
+            self._waker.ring(queue)
+        return await self.task(id) if told else task
 
     async def resolve(self, id: str, outcome: str, result: Any = None) -> Task:
         """Decide on a step in doubt: "happened" (with its result), "again" (do it again) or "fail" (the step failed).
@@ -165,9 +175,9 @@ class Engine:
     async def retry(self, id: str) -> Task:
         """Run an ended task again: a paused one goes on as it is; a failed or cancelled one gets a new generation.
 
-        The new generation is a new task, `retry_of` the old one, which keeps the steps that succeeded and the idempotency
-        keys. A task has one next generation: if it was retried before, the answer is that one, or the one after it if it
-        has failed by now; so a retry whose answer was lost, or a second click, does nothing twice.
+        The new generation is a new task, `retry_of` the old one, which keeps the steps that succeeded and the
+        idempotency keys. A task has one next generation: if it was retried before, the answer is that one, or the one
+        after it if it has failed by now; so a retry whose answer was lost, or a second click, does nothing twice.
 
         Raises:
             NotFound: no such task. InvalidTransition: it runs, it succeeded, or it is somebody's child.
@@ -224,9 +234,11 @@ class Engine:
         return await self._store.journal(id, after)
 
     async def wait(self, id: str, timeout_s: float) -> Task:
-        """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds. Raises: NotFound."""
+        """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds. Raises:
+        NotFound.
+        """
         if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._watch())
+            self._watcher = asyncio.create_task(self._watch(self._store.tail()))  # from before the first look
         told = asyncio.Event()
         self._waiters.setdefault(id, set()).add(told)
         try:
@@ -252,9 +264,9 @@ class Engine:
             await asyncio.gather(self._watcher, return_exceptions=True)
             self._watcher = None
 
-    async def _watch(self) -> None:
+    async def _watch(self, tail: AsyncIterator[Event | TaskDelta]) -> None:
         try:
-            async for event in self._store.tail():
+            async for event in tail:
                 if isinstance(event, Event) and event.type in _TELLING:
                     for waiter in self._waiters.get(event.task, ()):
                         waiter.set()
@@ -290,7 +302,7 @@ def _resume(task: Task) -> Sequence[Operation]:
 
 
 def _as_recorded(doubt: Mapping[str, Any], result: Any) -> Any:
-    """The result in the form in which the step would have recorded it: a tool call of an agent records a `ToolResult`."""
+    """The result in the form in which the step would have recorded it: a call of an agent records a `ToolResult`."""
     if doubt.get("kind") != "act":
         return result
     content = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)

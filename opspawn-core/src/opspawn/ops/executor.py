@@ -1,7 +1,5 @@
-"""A worker: claims due tasks, runs them with a journaling context, and commits how each life of a run ended.
-
-One life of a run ends in one of these verdicts, and each is one fenced commit: the body returned or raised; every branch waits
-(park); somebody asked to cancel; the time is up; the worker stops (release); the lease is lost (no commit at all).
+"""A worker: claims due tasks up to its slots, lives each one's life, keeps its leases, hears the news, and stops
+gracefully.
 """
 
 from __future__ import annotations
@@ -9,30 +7,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass
 from uuid import uuid4
 
 from loguru import logger
-from pydantic_core import to_jsonable_python
 
-from opspawn.agentkit.branches import Branches
-from opspawn.agentkit.context import Context
-from opspawn.agentkit.failures import error_to_json
-from opspawn.agentkit.log import backoff_s
 from opspawn.contracts.events import Event
-from opspawn.contracts.run import Handler, RetryPolicy
-from opspawn.contracts.store import Claim, Lease, LeaseStatus, Operation, Store, Task, TaskState
+from opspawn.contracts.run import Handler
+from opspawn.contracts.store import Batch, Claim, Lease, Store, Task
 from opspawn.contracts.waker import Waker
-from opspawn.errors import Halt, InDoubt, Interrupted, JournalMismatch, StepTimeout, StoreError
+from opspawn.errors import Interrupted, StoreError
 from opspawn.ops import transitions
 from opspawn.ops.heart import Heart
+from opspawn.ops.history import History
 from opspawn.ops.journal import Journal
-
-#: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
-RESIDENT_S = 1.0
-#: How long user code may take to unwind before it is left behind, in seconds.
-UNWIND_S = 5.0
+from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
 
 
 @dataclass(frozen=True)
@@ -47,25 +37,10 @@ class WorkerOptions:
     drain_s: float = 25.0
 
 
-@dataclass
-class _Held:
-    """A task that this worker runs."""
-
-    lease: Lease
-    journal: Journal
-    branches: Branches
-    verdict: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    body: asyncio.Task[Any] | None = None
-    soonest: float | None = None
-    waits_for: str = "children"
-
-    def decide(self, verdict: str) -> None:
-        if not self.verdict.done():
-            self.verdict.set_result(verdict)
-
-
 class Worker:
-    """Runs tasks until `stop`. `handlers` maps "agent/NAME" and the like to what runs them; other handlers are not claimed."""
+    """Runs tasks until `stop`. `handlers` maps "agent/NAME" and the like to what runs them; other handlers are not
+    claimed.
+    """
 
     def __init__(
         self,
@@ -81,11 +56,11 @@ class Worker:
         self._waker = waker
         self._handlers = handlers
         self._options = options or WorkerOptions()
-        self._held: dict[str, _Held] = {}
-        self._runs: set[asyncio.Task[None]] = set()
+        self._lives: dict[str, Life] = {}
+        self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
         self._look = asyncio.Event()
-        self._stopping = False
-        self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._renewed)
+        self._stop_asked = asyncio.Event()
+        self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._lost)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -97,15 +72,17 @@ class Worker:
         listener = asyncio.create_task(self._listen())
         pause = 0.1
         try:
-            while not self._stopping:
+            while not self.stopping:
                 self._look.clear()
+                self._fence()
                 try:
                     claimed = await self._claim()
                     await self._hear_news()
                     pause = 0.1
                 except StoreError as error:
                     logger.bind(error_type=error.error_type).error("The store failed; trying again: {}", error)
-                    await asyncio.sleep(pause)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stop_asked.wait(), pause)
                     pause = min(pause * 2, 5.0)
                     continue
                 if not claimed:
@@ -119,12 +96,17 @@ class Worker:
             await asyncio.to_thread(self._heart.stop)
 
     def stop(self) -> None:
-        """Claim nothing more; let what runs reach its next step; give back the rest. A second call gives back at once."""
-        if self._stopping:
-            for held in self._held.values():
-                held.decide("release")
-        self._stopping = True
+        """Claim nothing more; let what runs reach its next step; give it back. A second call gives back at once."""
+        if self.stopping:
+            for life in self._lives.values():
+                life.decide("release")
+        self._stop_asked.set()
         self._look.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop_asked.is_set()
 
     @property
     def running(self) -> int:
@@ -134,7 +116,11 @@ class Worker:
     async def _listen(self) -> None:
         queues = tuple(self._options.queues)
         while True:
-            await self._waker.wait(queues, self._options.poll_s)
+            try:
+                await self._waker.wait(queues, self._options.poll_s)
+            except Exception as error:  # a hint less costs latency, never work
+                logger.opt(exception=error).error("The waker failed; looking every {} s", self._options.poll_s)
+                await asyncio.sleep(self._options.poll_s)
             self._look.set()
 
     async def _claim(self) -> bool:
@@ -143,235 +129,139 @@ class Worker:
             return False
         if not self._runs:
             self._heart.leased()
+        elif self._heart.fenced:
+            return False
         options = self._options
         leases = await self._store.claim(
             Claim(self.id, tuple(options.queues), tuple(self._handlers), free, options.lease_s)
         )
         for lease in leases:
             run = asyncio.create_task(self._run(lease), name=lease.task.id)
-            self._runs.add(run)
+            self._runs[run] = (lease.task.id, lease.token)
             run.add_done_callback(self._freed)
         return bool(leases)
 
     def _freed(self, run: asyncio.Task[None]) -> None:
-        self._runs.discard(run)
+        del self._runs[run]
         self._look.set()
         if not run.cancelled() and (error := run.exception()) is not None:
             logger.opt(exception=error).error("A run ended in an unforeseen way; its task comes back by itself")
 
     async def _hear_news(self) -> None:
         """Tell runs of cancels and ended children that arrived since their last look."""
-        if not self._held:
+        if not self._lives:
             return
-        if self._heart.fenced:
-            for held in self._held.values():
-                held.decide("lost")
-            return
-        for task, wakes in (await self._store.wakes(tuple(self._held))).items():
-            run = self._held.get(task)
-            if run is not None and wakes > run.journal.wakes:
-                await run.journal.refresh(wakes)
-                if run.journal.cancel_requested:
-                    run.decide("cancel")
+        for task, wakes in (await self._store.wakes(tuple(self._lives))).items():
+            life = self._lives.get(task)
+            if life is not None and wakes > life.journal.wakes:
+                await life.journal.refresh(wakes)
+                if life.journal.history.cancel_requested:
+                    life.decide("cancel")
 
     async def _drain(self) -> None:
-        for held in self._held.values():
-            held.branches.drain()
+        for life in self._lives.values():
+            life.drain()
         deadline = time.monotonic() + self._options.drain_s
         while self._runs and time.monotonic() < deadline:
             await asyncio.wait(set(self._runs), timeout=min(0.25, self._options.drain_s))
-        for held in list(self._held.values()):
-            held.decide("release")
+        for life in list(self._lives.values()):
+            life.decide("release")
         if self._runs:
             await asyncio.wait(set(self._runs), timeout=UNWIND_S + 1.0)
 
-    def _leases(self) -> list[tuple[str, int]]:
-        return [(id, held.lease.token) for id, held in list(self._held.items())]
+    # -- leases --------------------------------------------------------------------------------------------------------
 
-    def _renewed(self, statuses: Sequence[LeaseStatus]) -> None:
-        loop = self._loop
-        lost = [status.task for status in statuses if not status.kept]
-        if loop is None or not lost or loop.is_closed():
-            return
+    def _leases(self) -> list[tuple[str, int]]:
+        return list(self._runs.values())
+
+    def _fence(self) -> None:
+        """Leases that could not be renewed may be somebody else's by now."""
+        if self._heart.fenced:
+            for life in self._lives.values():
+                life.decide("lost")
+
+    def _lost(self, leases: Sequence[tuple[str, int]]) -> None:
+        """Called by the heart, in its thread."""
 
         def tell() -> None:
-            for task in lost:
-                if (held := self._held.get(task)) is not None:
-                    held.decide("lost")
+            for task, token in leases:
+                life = self._lives.get(task)
+                if life is not None and life.task.token == token:
+                    life.decide("lost")
 
-        loop.call_soon_threadsafe(tell)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(tell)
 
     # -- one life of a run ---------------------------------------------------------------------------------------------
 
     async def _run(self, lease: Lease) -> None:
         task = lease.task
         try:
+            await self._end_former(task)
             journal = await self._open_journal(lease)
         except StoreError as error:
             logger.bind(task=task.id, error_type=error.error_type).error("The journal could not be read: {}", error)
+            await self._give_back(task)
             return
-        held = _Held(lease, journal, Branches())
-        held.branches.on_idle = lambda: held.decide("idle")
-        self._held[task.id] = held
+        if journal is None:
+            logger.bind(task=task.id).debug("The task waits until the generation before it has ended")
+            await self._give_back(task)
+            return
+        life = Life(self._store, lease, journal, self._handlers[task.handler], halt_grace_s=self._options.drain_s)
+        self._lives[task.id] = life
+        if self.stopping:
+            life.drain()
         try:
-            operations = await self._unwind(held) if journal.cancel_requested else await self._live(held)
+            operations = await life.run()
             if operations:
-                await journal.commit(operations)
-                self._ring(task)
-        except Interrupted as error:
-            logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error.message)
+                await life.conclude(operations)
+        except (Interrupted, StoreError) as error:
+            logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error)
+            if journal.uncertain or isinstance(error, StoreError):
+                await self._give_back(task)
         finally:
             journal.closed = True
-            del self._held[task.id]
+            if self._lives.get(task.id) is life:
+                del self._lives[task.id]
+            self._waker.ring(task.queue)  # the task itself, its parent or its children may have become due
 
-    async def _open_journal(self, lease: Lease) -> Journal:
+    async def _end_former(self, task: Task) -> None:
+        """This worker lost the task and got it again: let the life that does not know it yet end first."""
+        former = self._lives.get(task.id)
+        if former is not None:
+            former.decide("lost")
+        runs = [run for run in self._runs if run.get_name() == task.id and run is not asyncio.current_task()]
+        if runs:
+            await asyncio.wait(runs)
+
+    async def _open_journal(self, lease: Lease) -> Journal | None:
+        """The journal of a claimed task; None while the generation whose work it inherits has not ended."""
         task, store = lease.task, self._store
-        fresh = task.version == 1 and task.wakes == 0 and task.deliveries == 0
-        inherited: list[Event] = []
-        identity = task.id
-        before = task.retry_of
+        generations: list[Sequence[Event]] = []
+        identity, before = task.id, task.retry_of
         while before is not None:
-            inherited = [*await store.journal(before), *inherited]
-            identity = before
             older = await store.get_task(before)
-            before = older.retry_of if older is not None else None
+            if older is not None and not older.state.terminal:
+                return None
+            generations.insert(0, await store.journal(before))
+            identity, before = before, older.retry_of if older is not None else None
+        history = History(*generations)
+        never_ran = task.version == 1 and task.wakes == 0 and task.deliveries == 0
+        if not never_ran:
+            history.absorb(await store.journal(task.id))
         return Journal(
             store,
             lease,
-            () if fresh else await store.journal(task.id),
-            inherited=inherited,
+            history,
             identity=identity,
             knows=self._handlers.__contains__,
             ring=self._waker.ring,
             may_act=self._heart.check,
         )
 
-    async def _live(self, held: _Held) -> Sequence[Operation]:
-        """Run the body until a verdict; return the batch that records it, empty when there is nothing to write."""
-        task = held.lease.task
-        context = Context(
-            held.journal,
-            name=task.agent or task.handler.split("/", 1)[1],
-            input=task.input,
-            task=task.id,
-            session=task.session,
-            branches=held.branches,
-        )
-        if self._stopping:
-            held.branches.drain()
-        held.body = body = asyncio.ensure_future(_as_coroutine(self._handlers[task.handler], context))
-        body.add_done_callback(lambda _: held.decide("ended"))
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(task.timeout_s, held.decide, "timeout") if task.timeout_s else None
+    async def _give_back(self, task: Task) -> None:
+        """The task could not go on here for now. If this fails too, it comes back when its lease ends."""
         try:
-            verdict = await self._verdict(held)
-            if not body.done():
-                held.journal.closed = True
-                await _close(body, task)
-                held.journal.closed = False
-        except asyncio.CancelledError:
-            held.journal.closed = True
-            await _close(body, task)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return await self._sentence(held, verdict)
-
-    async def _verdict(self, held: _Held) -> str:
-        while True:
-            verdict = await held.verdict
-            held.soonest = held.branches.soonest
-            held.waits_for = "time" if held.branches.only_timers else "children"
-            short = held.soonest is not None and held.soonest - time.time() < RESIDENT_S
-            if verdict == "idle" and short and held.branches.only_timers and not self._stopping:
-                held.verdict = asyncio.get_running_loop().create_future()
-                continue
-            return verdict
-
-    async def _sentence(self, held: _Held, verdict: str) -> Sequence[Operation]:
-        task = held.lease.task
-        body = held.body
-        if body is not None and body.done() and not body.cancelled():
-            return await self._ended(held, body)
-        if verdict == "lost":
-            logger.bind(task=task.id, agent=task.agent, error_type="interrupted").warning(
-                "The lease of the task is lost."
-            )
-            return []
-        if verdict == "cancel":
-            return await self._unwind(held)
-        if verdict == "timeout":
-            error = StepTimeout(f"The task did not end within {task.timeout_s:g} s.")
-            return await self._failed(held, error)
-        if verdict == "idle" and not self._stopping:
-            delay = None if held.soonest is None else max(0.0, held.soonest - time.time())
-            return transitions.park(task, delay, held.journal.wakes, held.waits_for)
-        return transitions.release(task)
-
-    async def _ended(self, held: _Held, body: asyncio.Task[Any]) -> Sequence[Operation]:
-        task = held.lease.task
-        error = body.exception()
-        if error is None:
-            try:
-                return transitions.succeed(task, to_jsonable_python(body.result()))
-            except ValueError as fault:
-                error = ValueError(f"The result of {task.handler} is not JSON: {fault}")
-        if isinstance(error, InDoubt):
-            detail = {"key": error.key, "kind": error.kind, "name": error.name, "arguments": error.arguments}
-            return transitions.halt(task, TaskState.IN_DOUBT, error_to_json(error), detail)
-        if isinstance(error, JournalMismatch):
-            return transitions.halt(task, TaskState.PAUSED, error_to_json(error), {"key": error.key})
-        if isinstance(error, (Interrupted, StoreError)):
-            logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error)
-            return []
-        return await self._failed(held, error)
-
-    async def _failed(self, held: _Held, error: BaseException) -> Sequence[Operation]:
-        task = held.lease.task
-        told = error_to_json(error)
-        policy = RetryPolicy(**task.retry) if task.retry else RetryPolicy()
-        tries = task.attempt + 1
-        if tries < policy.attempts and told["type"] in policy.when:
-            asked = getattr(error, "retry_after_s", None)
-            delay = asked if asked is not None else backoff_s(policy, tries)
-            return transitions.retry_later(task, told, delay, told.get("key"))
-        for batch in transitions.request_cancels(held.journal.unfinished_children):
-            await held.journal.commit(batch)
-        return transitions.fail(task, told)
-
-    async def _unwind(self, held: _Held) -> Sequence[Operation]:
-        """Cancel, children first: ask them, and wait parked until all have ended."""
-        task = held.lease.task
-        children = held.journal.unfinished_children
-        if not children:
-            return transitions.cancelled(task)
-        for batch in transitions.request_cancels(children):
-            await held.journal.commit(batch)
-        return transitions.park(task, None, held.journal.wakes, "children")
-
-    def _ring(self, task: Task) -> None:
-        """Something may have become due: the task itself, its parent, its children."""
-        self._waker.ring(task.queue)
-
-
-async def _as_coroutine(handler: Handler, context: Context) -> Any:
-    try:
-        return await handler(context)
-    except Halt:
-        raise
-    except Exception as error:
-        logger.bind(task=context.task, agent=context.agent).opt(exception=error).debug("The run raised")
-        raise
-
-
-async def _close(body: asyncio.Task[Any], task: Task) -> None:
-    """Unwind user code; what does not end in time is left behind, unable to act."""
-    deadline = time.monotonic() + UNWIND_S
-    while not body.done() and time.monotonic() < deadline:
-        body.cancel()
-        await asyncio.wait({body}, timeout=0.5)
-    if not body.done():
-        logger.bind(task=task.id, agent=task.agent).error(
-            "The code of the task ignores its cancellation and is left behind."
-        )
+            await self._store.commit(Batch(transitions.release(task, GIVE_BACK_S)))
+        except StoreError as error:
+            logger.bind(task=task.id, error_type=error.error_type).debug("The task could not be given back: {}", error)

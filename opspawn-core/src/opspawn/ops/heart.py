@@ -1,8 +1,8 @@
 """Keeps the leases of a worker alive, from a thread of its own, and fences the worker when it cannot.
 
-The thread has its own event loop, so a tool that blocks the worker's loop does not cost the leases. The worker fences itself:
-once 80 % of a lease has passed since the *start* of the last successful renewal, on a clock that counts suspension too, no
-effect may begin and the runs are cancelled, before the store gives them to somebody else.
+The thread has its own event loop, so a tool that blocks the worker's loop does not cost the leases. The worker fences
+itself: once 80 % of a lease has passed since the *start* of the last successful renewal, on a clock that counts
+suspension too, no effect may begin and the runs are cancelled, before the store gives them to somebody else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from loguru import logger
 
-from opspawn.contracts.store import LeaseStatus, Store
+from opspawn.contracts.store import Store
 from opspawn.errors import Interrupted, StoreError
 
 FENCE_AT = 0.8
@@ -29,7 +29,9 @@ def boot_time() -> float:
 
 
 class Heart:
-    """One per worker. `held` gives (task, token) pairs, from any thread; `tell` gets the statuses, in the heart's thread."""
+    """One per worker. `held` gives (task, token) pairs, from any thread; `lost` gets those that are lost, in the
+    heart's thread.
+    """
 
     def __init__(
         self,
@@ -37,13 +39,13 @@ class Heart:
         worker: str,
         lease_s: float,
         held: Callable[[], Sequence[tuple[str, int]]],
-        tell: Callable[[Sequence[LeaseStatus]], None],
+        lost: Callable[[Sequence[tuple[str, int]]], None],
     ) -> None:
         self._store = store
         self._worker = worker
         self._lease_s = lease_s
         self._held = held
-        self._tell = tell
+        self._lost = lost
         self._stop = threading.Event()
         self._renewed = boot_time()
         self._thread = threading.Thread(target=self._beat, name=f"opspawn-heart-{worker}", daemon=True)
@@ -82,8 +84,10 @@ class Heart:
                 continue
             try:
                 statuses = asyncio.run(self._store.renew(self._worker, leases, self._lease_s))
-            except StoreError as error:
-                logger.bind(error_type=error.error_type).warning("Leases could not be renewed: {}", error)
+            except Exception as error:  # whatever a store raises: a heart that stops would cost every lease
+                kind = error.error_type if isinstance(error, StoreError) else "error"
+                logger.bind(error_type=kind).warning("Leases could not be renewed: {}", error)
                 continue
             self._renewed = began
-            self._tell(statuses)
+            if lost := [lease for lease, status in zip(leases, statuses, strict=True) if not status.kept]:
+                self._lost(lost)

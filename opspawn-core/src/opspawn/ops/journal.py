@@ -1,8 +1,8 @@
 """A claimed task's journal as a run context sees it: what is recorded, and the fenced writes that add to it.
 
 The journal is read once per claim, and news (`refresh`) are read when the task's `wakes` rise. Every write carries the
-claim's token. A write that the store refuses, or cannot do, ends this life of the run with `Interrupted`: the run may not go
-on with an effect whose record is uncertain, and whoever claims the task next reads what was really committed.
+claim's token. A write that the store refuses, or cannot do, ends this life of the run with `Interrupted`: the run may
+not go on with an effect whose record is uncertain, and whoever claims the task next reads what was really committed.
 """
 
 from __future__ import annotations
@@ -14,23 +14,30 @@ from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
-from opspawn.agentkit.log import Asked, Recorded
-from opspawn.contracts.events import Event, NewEvent, TaskDelta
+from opspawn.agentkit.log import Asked, Recorded, Tries
+from opspawn.contracts.events import NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.store import Append, Batch, Lease, Operation, Put, Receipt, Store, Task, TaskState
-from opspawn.errors import InDoubt, Interrupted, JournalMismatch, NotFound, StoreError
+from opspawn.contracts.store import Append, Batch, Lease, Operation, Put, Receipt, Store, Task
+from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, NotFound, StoreError
+from opspawn.ops.history import History
+from opspawn.ops.sizes import refuse_oversize
 
 
 class Journal:
     """The `StepLog` of a durable run.
 
     Args:
-        events: the task's journal so far, oldest first.
-        inherited: the journal of the generation before, whose successes count here too.
+        history: what is recorded so far.
         identity: the first generation's id, the stem of all idempotency keys.
         knows: whether a handler exists, for children. ring: called with a queue after a child was made.
         may_act: raises Interrupted when the worker may no longer act under this lease.
+
+    Attributes:
+        halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
+        closed: whether this life has ended: user code that is still there can no longer act.
+        uncertain: whether a write failed in a way that leaves open whether the store applied it.
+        on_halt: called once, when the run must halt.
     """
 
     durable = True
@@ -39,140 +46,70 @@ class Journal:
         self,
         store: Store,
         lease: Lease,
-        events: Sequence[Event] = (),
+        history: History,
         *,
-        inherited: Sequence[Event] = (),
         identity: str | None = None,
         knows: Callable[[str], bool] = lambda handler: True,
         ring: Callable[[str], None] = lambda queue: None,
         may_act: Callable[[], None] = lambda: None,
     ) -> None:
         self.task: Task = lease.task
+        self.history = history
         self.identity = identity or lease.task.id
         self.wakes = lease.task.wakes
+        self.halt: Halt | None = None
         self.closed = False
-        self.cancel_requested = False
+        self.uncertain = False
+        self.on_halt: Callable[[], None] = lambda: None
+        self._broken: Interrupted | None = None
         self._store = store
         self._token = lease.token
         self._knows = knows
         self._ring = ring
         self._may_act = may_act
-        self._position = 0
-        self._ends: dict[str, Recorded] = {}
-        self._intents: dict[str, tuple[str, str, str, Any]] = {}
-        self._tries: dict[str, list[float]] = {}
-        self._timers: dict[str, float] = {}
-        self._children: dict[str, tuple[str, str]] = {}
-        self._lives: dict[str, int] = {}
-        self._child_ends: dict[str, Recorded] = {}
         self._waiters: dict[str, asyncio.Future[Recorded]] = {}
-        for event in inherited:
-            self._inherit(event)
-        self.absorb(events)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def absorb(self, events: Sequence[Event]) -> None:
-        """Take in events that others or an earlier life of the run have written."""
-        for event in events:
-            self._position = max(self._position, event.position)
-            reader = _READERS.get(event.type)
-            if reader is not None:
-                reader(self, event.data)
-            elif event.type.startswith("custom.") and "key" in event.data:
-                self._ends[event.data["key"]] = Recorded(event.data.get("digest", ""), event.type, True)
-
     async def refresh(self, wakes: int) -> None:
         """Read the news; `wakes` is the count that told of them."""
-        self.absorb(await self._store.journal(self.task.id, self._position))
+        self.history.absorb(await self._store.journal(self.task.id, self.history.position))
         self.wakes = max(self.wakes, wakes)
+        for child in [child for child in self._waiters if child in self.history.child_ends]:
+            waiter = self._waiters.pop(child)
+            if not waiter.done():
+                waiter.set_result(self.history.child_ends[child])
 
-    @property
-    def unfinished_children(self) -> list[str]:
-        """Ids of children that have not reported their end."""
-        return [child for child, _ in self._children.values() if child not in self._child_ends]
-
-    def _inherit(self, event: Event) -> None:
-        if event.type in ("step.done", "child.spawned", "task.resolved"):
-            _READERS[event.type](self, event.data)
-        elif event.type == "child.ended" and event.data.get("state") == TaskState.SUCCEEDED:
-            self._read_child_ended(event.data)
-        elif event.type in ("task.failed", "task.cancelled"):
-            self._children = {k: c for k, c in self._children.items() if c[0] in self._child_ends}
-
-    def _read_done(self, data: dict[str, Any]) -> None:
-        self._ends[data["key"]] = Recorded(data["digest"], data["name"], True, data.get("result"))
-
-    def _read_failed(self, data: dict[str, Any]) -> None:
-        self._ends[data["key"]] = Recorded(data["digest"], data["name"], False, error=data["error"])
-
-    def _read_started(self, data: dict[str, Any]) -> None:
-        self._intents[data["key"]] = (data["kind"], data["name"], data["digest"], data.get("arguments"))
-
-    def _read_retry(self, data: dict[str, Any]) -> None:
-        self._intents.pop(data["key"], None)
-        self._tries.setdefault(data["key"], []).append(data["until"])
-
-    def _read_timer(self, data: dict[str, Any]) -> None:
-        self._timers[data["key"]] = data["until"]
-
-    def _read_spawned(self, data: dict[str, Any]) -> None:
-        key = data["key"]
-        self._children[key] = (data["child"], data["digest"])
-        self._lives[key] = self._lives.get(key, 0) + 1
-
-    def _read_child_ended(self, data: dict[str, Any]) -> None:
-        ok = data["state"] == TaskState.SUCCEEDED
-        error = data.get("error") or {
-            "type": str(data["state"]),
-            "message": f"The child {data['child']} was {data['state']}.",
-        }
-        end = Recorded("", "", ok, data.get("result"), None if ok else {**error, "class": "StepFailed"})
-        self._child_ends[data["child"]] = end
-        waiter = self._waiters.pop(data["child"], None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(end)
-
-    def _read_task_retry(self, data: dict[str, Any]) -> None:
-        """A new attempt answers every recorded step but the failure that ended the last one."""
-        key = data.get("key")
-        if key is not None:
-            if (end := self._ends.get(key)) is not None and not end.ok:
-                del self._ends[key]
-                self._intents.pop(key, None)
-            self._children.pop(key, None)
-            self._tries.pop(key, None)
-
-    def _read_resolved(self, data: dict[str, Any]) -> None:
-        key = data["key"]
-        intent = self._intents.pop(key, None)
-        if intent is None or data["outcome"] == "again":
-            return
-        _, name, asked, _ = intent
-        if data["outcome"] == "happened":
-            self._ends[key] = Recorded(asked, name, True, data.get("result"))
-        else:
-            self._ends[key] = Recorded(asked, name, False, error=data["error"])
-
-    def _read_cancel(self, data: dict[str, Any]) -> None:
-        self.cancel_requested = True
+    async def look(self) -> None:
+        """Read the news, if there are any."""
+        wakes = (await self._store.wakes([self.task.id])).get(self.task.id, 0)
+        if wakes > self.wakes:
+            await self.refresh(wakes)
 
     # -- StepLog -------------------------------------------------------------------------------------------------------
 
     def recall(self, asked: Asked) -> Recorded | None:
         self._open()
-        end = self._ends.get(asked.key)
+        history = self.history
+        end = history.ends.get(asked.key)
         if end is not None:
             self._same(asked, end.name, end.digest)
             return end
-        intent = self._intents.get(asked.key)
+        intent = history.intents.get(asked.key)
         if intent is not None:
-            self._same(asked, intent[1], intent[2])
-            raise InDoubt(asked.key, asked.name, intent[3], kind=asked.kind)
+            self._same(asked, intent.name, intent.digest)
+            raise InDoubt(asked.key, asked.name, intent.arguments, kind=asked.kind)
+        self._unlike(asked, history.timers)
+        self._unlike(asked, history.children)
         return None
 
-    def tries(self, key: str) -> list[float]:
-        return self._tries.get(key, [])
+    def halted(self, halt: Halt) -> None:
+        if self.halt is None and not self.closed:
+            self.halt = halt
+            self.on_halt()
+
+    def tries(self, key: str) -> Tries:
+        return self.history.tries.get(key, Tries())
 
     def check(self) -> None:
         self._open()
@@ -194,28 +131,40 @@ class Journal:
 
     async def timer(self, asked: Asked, seconds: float) -> float:
         self._open()
-        if asked.key not in self._timers:
-            self._timers[asked.key] = time.time() + seconds
-            await self._append("timer.set", asked, until=self._timers[asked.key])
-        return self._timers[asked.key]
+        known = self.history.timers.get(asked.key)
+        if known is not None:
+            self._same(asked, known.name, known.digest)
+            return known.until
+        self._unlike(asked, self.history.ends)
+        until = time.time() + max(0.0, seconds)
+        await self._append("timer.set", asked, until=until)
+        return until
 
     async def spawn(
         self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
     ) -> Recorded | Awaitable[Recorded]:
         self._open()
-        known = self._children.get(asked.key)
-        if known is None:
-            known = await self._make_child(asked, handler, input, timeout_s, retry)
-        child, digest = known
-        self._same(asked, handler, digest)
-        end = self._child_ends.get(child)
+        known = self.history.children.get(asked.key)
+        if known is not None:
+            self._same(asked, known.name, known.digest)
+            child = known.child
+        else:
+            self._unlike(asked, self.history.ends)
+            child = await self._make_child(asked, handler, input, timeout_s, retry)
+        end = self.history.child_ends.get(child)
         if end is not None:
             return end
         return self._waiters.setdefault(child, asyncio.get_running_loop().create_future())
 
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
+        self._open()
+        known = self.history.emitted.get(asked.key)
+        if known is not None:
+            self._same(asked, known.name, known.digest)
+            return
+        self._unlike(asked, self.history.ends)
         body = {**data, "key": asked.key, "digest": asked.digest}
-        await self.commit([Append(self.task.id, NewEvent(asked.name, body), self._token)])
+        await self._commit_here([Append(self.task.id, NewEvent(asked.name, body), self._token)])
 
     def delta(self, delta: ModelDelta) -> None:
         data = {"kind": delta.kind, "text": delta.text} | ({"tool": delta.tool} if delta.tool else {})
@@ -224,13 +173,25 @@ class Journal:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     async def commit(self, operations: Sequence[Operation]) -> Receipt:
-        """Commit under the lease. Raises: Interrupted when the store refuses or fails."""
-        self._open()
+        """Commit under the lease, for the worker. Raises: Interrupted: the store refuses or fails, now or before.
+        InvalidInput: too large to be kept; nothing was written."""
+        if self._broken is not None:
+            raise self._broken
         try:
             return await self._store.commit(Batch(operations))
         except StoreError as error:
-            self.closed = True
-            raise Interrupted(f"Task {self.task.id} stops in this process: {error}") from error
+            lost = isinstance(error, Conflict)
+            if not lost:
+                refuse_oversize(operations)
+            self.uncertain = not lost
+            self._broken = Interrupted(f"Task {self.task.id} stops in this process: {error}")
+            raise self._broken from error
+
+    async def _commit_here(self, operations: Sequence[Operation]) -> Receipt:
+        """Commit for the run, which may be past its end."""
+        if self.closed:
+            raise self._over()
+        return await self.commit(operations)
 
     async def _append(self, type: str, asked: Asked, **data: Any) -> None:
         body = {"key": asked.key, "kind": asked.kind, "name": asked.name, "digest": asked.digest, **data}
@@ -238,18 +199,17 @@ class Journal:
             event = NewEvent(type, body, level="warning", error_type=data["error"]["type"])
         else:
             event = NewEvent(type, body)
-        await self.commit([Append(self.task.id, event, self._token)])
+        await self._commit_here([Append(self.task.id, event, self._token)])
 
     async def _make_child(
         self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
-    ) -> tuple[str, str]:
+    ) -> str:
         if not self._knows(handler):
-            raise NotFound(*handler.split("/", 1))
+            kind, _, name = handler.partition("/")
+            raise NotFound(kind, name) if name else NotFound("handler", handler)
         self._may_act()
-        life = self._lives.get(asked.key, 0)
-        id = child_id(self.task.id, asked.key, life)
         child = Task(
-            id=id,
+            id=child_id(self.task.id, asked.key, self.history.lives.get(asked.key, 0)),
             handler=handler,
             root=self.task.root,
             queue=self.task.queue,
@@ -261,43 +221,43 @@ class Journal:
             retry=asdict(retry) if retry is not None else None,
             timeout_s=timeout_s,
             labels=self.task.labels,
+            retry_of=self.history.former_children.get(asked.key),
         )
-        spawned = {"key": asked.key, "child": id, "name": handler, "digest": asked.digest}
-        await self.commit(
+        accepted = {"handler": handler, "input": input, "parent": self.task.id}
+        if child.retry_of is not None:
+            accepted["retry_of"] = child.retry_of
+        spawned = {"key": asked.key, "child": child.id, "name": handler, "digest": asked.digest}
+        await self._commit_here(
             [
                 Put(child, expect=0),
-                Append(id, NewEvent("task.accepted", {"handler": handler, "input": input, "parent": self.task.id})),
+                Append(child.id, NewEvent("task.accepted", accepted)),
                 Append(self.task.id, NewEvent("child.spawned", spawned), self._token),
             ]
         )
-        self._read_spawned(spawned)
+        self.history.spawned(spawned)
         self._ring(child.queue)
-        return id, asked.digest
+        return child.id
 
     def _open(self) -> None:
         if self.closed:
-            raise Interrupted(f"Task {self.task.id} goes on elsewhere; this life of its run has ended.")
+            raise self._over()
+        if self.halt is not None:
+            raise self.halt
+
+    def _over(self) -> Interrupted:
+        return Interrupted(f"Task {self.task.id} goes on elsewhere; this life of its run has ended.")
 
     def _same(self, asked: Asked, name: str, digest: str) -> None:
         if asked.digest != digest:
             then = f"{name!r} with digest {digest[:8]}"
             raise JournalMismatch(asked.key, then, f"{asked.name!r} with digest {asked.digest[:8]}")
 
+    def _unlike(self, asked: Asked, others: Any) -> None:
+        """The key may not be recorded as an act of another sort."""
+        if (other := others.get(asked.key)) is not None:
+            raise JournalMismatch(asked.key, repr(other.name), f"a {asked.kind} named {asked.name!r}")
+
 
 def child_id(parent: str, key: str, life: int) -> str:
     """Return the id of a child: derived, so that a half-made fan-out resumes with the same children."""
     return "t-" + blake2b(f"{parent}\n{key}\n{life}".encode(), digest_size=12).hexdigest()
-
-
-_READERS: dict[str, Callable[[Journal, dict[str, Any]], None]] = {
-    "step.done": Journal._read_done,
-    "step.failed": Journal._read_failed,
-    "step.started": Journal._read_started,
-    "step.retry": Journal._read_retry,
-    "timer.set": Journal._read_timer,
-    "child.spawned": Journal._read_spawned,
-    "child.ended": Journal._read_child_ended,
-    "task.retry": Journal._read_task_retry,
-    "task.resolved": Journal._read_resolved,
-    "cancel.requested": Journal._read_cancel,
-}

@@ -1,16 +1,18 @@
 """The moves of a task's state machine, each as the batch that makes it.
 
-    queued → running → succeeded | failed | cancelled        running → waiting → queued
+    queued → running → succeeded | failed | cancelled        running → waiting → running
     running → in_doubt → queued                              running → paused → queued
 
-A worker makes a move by a fenced `Put` of the task together with the event that tells of it; the parent of a task that ended gets an
-inbox event and a wake in the same commit. Whoever is not the claimer never writes a started task: it sends an inbox event.
+A worker makes a move by a fenced `Put` of the task together with the event that tells of it; the parent of a task that
+ended gets an inbox event and a wake in the same commit. Whoever is not the claimer never writes a started task: it
+sends an inbox event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
 from opspawn.contracts.events import NewEvent
@@ -28,6 +30,25 @@ def accept(task: Task, delay_s: float = 0.0) -> list[Operation]:
     return [Put(task, expect=0, due_in_s=delay_s), Append(task.id, NewEvent("task.accepted", body))]
 
 
+def next_generation(task: Task) -> Task:
+    """The task that tries an ended one again. Its id derives from the old one's, so that there is only one."""
+    id = f"t-{blake2b(f'{task.id} again'.encode(), digest_size=12).hexdigest()}"
+    return Task(
+        id=id,
+        handler=task.handler,
+        root=id,
+        queue=task.queue,
+        priority=task.priority,
+        agent=task.agent,
+        session=task.session,
+        input=task.input,
+        retry=task.retry,
+        timeout_s=task.timeout_s,
+        labels=task.labels,
+        retry_of=task.id,
+    )
+
+
 def succeed(task: Task, result: Any) -> list[Operation]:
     """The run returned."""
     done = replace(task, state=TaskState.SUCCEEDED, result=result, error=None)
@@ -43,37 +64,42 @@ def fail(task: Task, error: dict[str, Any]) -> list[Operation]:
 
 def cancelled(task: Task) -> list[Operation]:
     """The run was unwound on request."""
-    return [*_end(replace(task, state=TaskState.CANCELLED), NewEvent("task.cancelled", level="warning"))]
+    gone = replace(task, state=TaskState.CANCELLED, error=None)
+    return [*_end(gone, NewEvent("task.cancelled", level="warning"))]
 
 
-def retry_later(task: Task, error: dict[str, Any], delay_s: float, key: str | None) -> list[Operation]:
-    """An attempt failed; another follows after `delay_s` seconds. `key` is the step whose failure ended it."""
-    again = replace(_given_back(task), attempt=task.attempt + 1, error=error)
+def retry_later(task: Task, error: dict[str, Any], delay_s: float, key: str | None, wakes_seen: int) -> list[Operation]:
+    """An attempt failed; another follows after `delay_s` seconds, or a request to cancel before.
+
+    `key` is the step whose failure ended it.
+    """
+    again = replace(_given_back(task), state=TaskState.WAITING, attempt=task.attempt + 1, error=error)
     data = {"error": error, "attempt": again.attempt, "delay_s": delay_s, "key": key}
     event = NewEvent("task.retry", data, level="warning", error_type=error["type"])
-    return [Append(task.id, event, task.token), Put(again, expect=task.version, token=task.token, due_in_s=delay_s)]
+    put = Put(again, expect=task.version, token=task.token, due_in_s=delay_s, wakes_seen=wakes_seen)
+    return [Append(task.id, event, task.token), put]
 
 
-def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str) -> list[Operation]:
-    """The run waits for its next wake or for `due_in_s` seconds, and holds no slot."""
+def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str, needs: int = 1) -> list[Operation]:
+    """The run waits for `needs` more wakes, an urgent one, or for `due_in_s` seconds, and holds no slot."""
     asleep = replace(_given_back(task), state=TaskState.WAITING)
     put = Put(
         asleep,
         expect=task.version,
         token=task.token,
         due_in_s=due_in_s,
-        wake_at=wakes_seen + 1,
+        wake_at=wakes_seen + needs,
         wakes_seen=wakes_seen,
     )
     return [Append(task.id, NewEvent("task.waiting", {"for": what}, level="debug"), task.token), put]
 
 
-def release(task: Task) -> list[Operation]:
-    """A worker that stops gives the task back; costs no attempt."""
+def release(task: Task, delay_s: float = 0.0) -> list[Operation]:
+    """A worker gives the task back, since it stops or cannot go on; costs no attempt."""
     back = _given_back(task)
     return [
         Append(task.id, NewEvent("task.released"), task.token),
-        Put(back, expect=task.version, token=task.token),
+        Put(back, expect=task.version, token=task.token, due_in_s=delay_s),
     ]
 
 
@@ -85,6 +111,20 @@ def halt(task: Task, state: TaskState, error: dict[str, Any], detail: dict[str, 
         Append(task.id, event, task.token),
         Put(stopped, expect=task.version, token=task.token, due_in_s=None),
     ]
+
+
+def cancel(task: Task) -> list[Operation]:
+    """Somebody who is not the claimer wants the end of a task; nothing to do for one that has ended.
+
+    One that never started ends at once, one that halted is handed to a claimer, any other is told.
+    """
+    if task.state.terminal:
+        return []
+    if task.state is TaskState.QUEUED and task.version == 1:
+        return cancelled(task)
+    if task.state in (TaskState.RUNNING, TaskState.WAITING):
+        return request_cancel(task.id)
+    return [*request_cancel(task.id), Put(replace(task, state=TaskState.QUEUED), expect=task.version)]
 
 
 def request_cancel(task: str) -> list[Operation]:
@@ -113,6 +153,6 @@ def _end(task: Task, event: NewEvent) -> list[Operation]:
         told = {"child": task.id, "state": str(task.state), "result": task.result, "error": task.error}
         operations += [
             Append(task.parent, NewEvent("child.ended", told, level="debug")),
-            Wake(task.parent, urgent=task.state is not TaskState.SUCCEEDED),
+            Wake(task.parent, urgent=task.state is TaskState.FAILED),
         ]
     return operations

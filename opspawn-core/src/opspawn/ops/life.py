@@ -1,0 +1,273 @@
+"""One life of a run: from the claim of its task to the commit that ends the claim.
+
+A life ends by one of these verdicts, and each is one fenced commit: the body ended; every branch waits (park); somebody
+asked to cancel; the time is up; the run must halt; the worker stops (release); the lease is lost (no commit at all).
+
+A body that ended by itself decides. One that had to be unwound does not, whatever it returns or raises while it is
+unwound: it may have swallowed its cancellation. And a run that must halt (a mismatch, a doubt, a store that fails)
+halts even if its code caught the halt and went on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from loguru import logger
+
+from opspawn.agentkit.branches import Branches
+from opspawn.agentkit.context import Context, plain_json
+from opspawn.agentkit.failures import error_to_json, failed_step
+from opspawn.agentkit.log import backoff_s
+from opspawn.contracts.run import Handler, RetryPolicy
+from opspawn.contracts.store import Lease, Operation, Store, Task, TaskState
+from opspawn.errors import (
+    Halt,
+    InDoubt,
+    Interrupted,
+    InvalidInput,
+    JournalMismatch,
+    StepFailed,
+    StepTimeout,
+    StoreError,
+)
+from opspawn.ops import transitions
+from opspawn.ops.children import cancel_children
+from opspawn.ops.history import UNWINDING
+from opspawn.ops.journal import Journal
+
+#: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
+RESIDENT_S = 1.0
+#: How long user code may take to unwind before it is left behind, in seconds.
+UNWIND_S = 5.0
+#: When a task is tried again that could not go on because the store failed, in seconds.
+GIVE_BACK_S = 1.0
+#: While children end on request, how often their parent asks those again that halted meanwhile, in seconds.
+ASK_AGAIN_S = 30.0
+
+
+class Life:
+    """A claimed task in this process. `halt_grace_s` is how long, in seconds, the steps in flight of a run that must
+    halt may take to end.
+    """
+
+    def __init__(self, store: Store, lease: Lease, journal: Journal, handler: Handler, *, halt_grace_s: float) -> None:
+        self.task: Task = lease.task
+        self.journal = journal
+        self.branches = Branches(self._went_idle)
+        self._store = store
+        self._handler = handler
+        self._halt_grace_s = halt_grace_s
+        self._verdict: str | None = None
+        self._idle = False
+        self._stopping = False
+        self._news = asyncio.Event()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._orphans: list[str] = []
+        self._deadline = self._out_of_time()
+        journal.on_halt = self._must_halt
+
+    def decide(self, verdict: str) -> None:
+        """End this life: "cancel", "release" or "lost". The first word counts."""
+        if self._verdict is None:
+            self._verdict = verdict
+            self._news.set()
+
+    def drain(self) -> None:
+        """Begin no further step, and give the task back once no step is in flight."""
+        self._stopping = True
+        self.branches.drain()
+
+    async def run(self) -> Sequence[Operation]:
+        """Run until a verdict; return the batch that records it, empty when there is nothing to write.
+
+        Raises: Interrupted: the store refuses or fails, or the lease is lost. StoreError: it could not be read.
+        """
+        if self.journal.history.cancel_requested:
+            return await self._unwind()
+        body = asyncio.ensure_future(self._body())
+        body.add_done_callback(lambda _: self.decide("ended"))
+        if self._deadline is not None:
+            self._later(self._deadline - time.monotonic(), "timeout")
+        try:
+            verdict = await self._await_verdict()
+            due, what = self._waits()
+            if body.done() and verdict != "lost":
+                verdict = "ended"
+        finally:  # before anything else gets a turn, so that a branch which was just released does not begin a step
+            self.journal.closed = self.branches.closed = True
+            for timer in self._timers:
+                timer.cancel()
+            await _close(body, self.task)
+        return await self._sentence(verdict, body, due, what)
+
+    async def conclude(self, operations: Sequence[Operation]) -> None:
+        """Commit what `run` returned. Raises: Interrupted. StoreError: the task has ended, but not all of its children
+        were told."""
+        try:
+            await self.journal.commit(operations)
+        except InvalidInput as error:
+            told = error_to_json(InvalidInput(f"The result of {self.task.handler} is too large: {error}"))
+            await self.journal.commit(transitions.fail(self.task, told))
+        if self._orphans:
+            await cancel_children(self._store, self._orphans, tell=False)
+
+    async def _body(self) -> Any:
+        context = Context(
+            self.journal,
+            name=self.task.agent or self.task.handler.split("/", 1)[1],
+            input=self.task.input,
+            task=self.task.id,
+            session=self.task.session,
+            branches=self.branches,
+        )
+        try:
+            return await self._handler(context)
+        except Halt:
+            raise
+        except SystemExit as error:  # must not end the worker
+            raise StepFailed(f"{self.task.handler} called sys.exit({error.code!r}).") from error
+        except Exception as error:
+            logger.bind(task=self.task.id, agent=self.task.agent).opt(exception=error).debug("The run raised")
+            raise
+
+    # -- the verdict ---------------------------------------------------------------------------------------------------
+
+    def _went_idle(self) -> None:
+        self._idle = True
+        self._news.set()
+
+    def _must_halt(self) -> None:
+        self._later(self._halt_grace_s, "halt")
+
+    def _later(self, seconds: float, verdict: str) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(max(0.0, seconds), self.decide, verdict))
+
+    async def _await_verdict(self) -> str:
+        while self._verdict is None:
+            await self._news.wait()
+            self._news.clear()
+            if self._verdict is None and self._idle:
+                self._idle = False
+                if self.branches.idle and not self._stays():
+                    return "idle"
+        return self._verdict
+
+    def _stays(self) -> bool:
+        """Whether the run waits only for a moment, which is cheaper to wait out than to park."""
+        soonest = self.branches.soonest
+        if self._stopping or self.journal.halt is not None or soonest is None:
+            return False
+        return self.branches.only_timers and soonest - time.time() < RESIDENT_S
+
+    def _waits(self) -> tuple[float | None, str]:
+        """In how many seconds a waiting run has something to do by itself, and what it waits for."""
+        soonest = self.branches.soonest
+        waits = [] if soonest is None else [soonest - time.time()]
+        if self._deadline is not None:
+            waits.append(self._deadline - time.monotonic())
+        return (max(0.0, min(waits)) if waits else None), "time" if self.branches.only_timers else "children"
+
+    def _out_of_time(self) -> float | None:
+        """When the attempt is out of time, monotonic; it began with its first claim, by the store's clock."""
+        task, began = self.task, self.journal.history.began
+        if task.timeout_s is None:
+            return None
+        spent = (task.updated - began).total_seconds() if task.updated is not None and began is not None else 0.0
+        return time.monotonic() + task.timeout_s - spent
+
+    # -- the sentence --------------------------------------------------------------------------------------------------
+
+    async def _sentence(
+        self, verdict: str, body: asyncio.Task[Any], due_in_s: float | None, what: str
+    ) -> Sequence[Operation]:
+        task = self.task
+        if verdict == "lost":
+            logger.bind(task=task.id, agent=task.agent, error_type="interrupted").warning(
+                "The lease of the task is lost."
+            )
+            return []
+        if verdict == "cancel":
+            return await self._unwind()
+        if self.journal.halt is not None:
+            return await self._halted(self.journal.halt)
+        if verdict == "ended":
+            return await self._ended(body)
+        if verdict == "timeout":
+            return await self._failed(StepTimeout(f"The task did not end within {task.timeout_s:g} s."))
+        if verdict == "idle" and not self._stopping:
+            return transitions.park(task, due_in_s, self.journal.wakes, what)
+        return transitions.release(task)
+
+    async def _ended(self, body: asyncio.Task[Any]) -> Sequence[Operation]:
+        task = self.task
+        if body.cancelled():
+            return await self._failed(StepFailed(f"The code of {task.handler} cancelled itself."))
+        error = body.exception()
+        if error is None:
+            try:
+                return transitions.succeed(task, plain_json(body.result()))
+            except (ValueError, RecursionError) as fault:
+                words = f"The result of {task.handler} cannot be expressed in JSON: {fault}"
+                return await self._failed(StepFailed(words, error_type="invalid_output"))
+        if isinstance(error, Halt):
+            return await self._halted(error)
+        if isinstance(error, StoreError):  # something outside the journal could not be read
+            logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error)
+            return transitions.release(task, GIVE_BACK_S)
+        return await self._failed(error)
+
+    async def _halted(self, halt: Halt) -> Sequence[Operation]:
+        if isinstance(halt, Interrupted):
+            raise halt
+        await self.journal.look()
+        if self.journal.history.cancel_requested:
+            return await self._unwind()
+        error = error_to_json(halt)
+        if isinstance(halt, InDoubt):
+            detail = {"key": halt.key, "kind": halt.kind, "name": halt.name, "arguments": halt.arguments}
+            return transitions.halt(self.task, TaskState.IN_DOUBT, error, detail)
+        detail = {"key": halt.key} if isinstance(halt, JournalMismatch) else {}
+        return transitions.halt(self.task, TaskState.PAUSED, error, detail)
+
+    async def _failed(self, error: BaseException) -> Sequence[Operation]:
+        task = self.task
+        told = error_to_json(error)
+        policy = RetryPolicy(**task.retry) if task.retry else RetryPolicy()
+        tries = task.attempt + 1
+        if tries < policy.attempts and told["type"] in policy.when:
+            asked = getattr(error, "retry_after_s", None)
+            delay = asked if asked is not None else backoff_s(policy, tries)
+            return transitions.retry_later(task, told, delay, failed_step(error), self.journal.wakes)
+        self._orphans = self.journal.history.unfinished_children
+        *before, last = transitions.request_cancels(self._orphans) or [[]]
+        for batch in before:
+            await self.journal.commit(batch)
+        return [*last, *transitions.fail(task, told)]
+
+    async def _unwind(self) -> Sequence[Operation]:
+        """Cancel, children first: ask them, and wait parked until all have ended."""
+        history = self.journal.history
+        if history.unfinished_children:
+            await cancel_children(self._store, history.unfinished_children, tell=not history.unwinding)
+            await self.journal.look()
+        if left := len(history.unfinished_children):
+            return transitions.park(self.task, ASK_AGAIN_S, self.journal.wakes, UNWINDING, needs=left)
+        return transitions.cancelled(self.task)
+
+
+async def _close(body: asyncio.Task[Any], task: Task) -> None:
+    """Unwind user code; what does not end in time is left behind, unable to act."""
+    deadline = time.monotonic() + UNWIND_S
+    while not body.done() and time.monotonic() < deadline:
+        body.cancel()
+        await asyncio.wait({body}, timeout=0.5)
+    if body.done():
+        if not body.cancelled():
+            body.exception()  # whatever it says while it is unwound is of no account
+    else:
+        logger.bind(task=task.id, agent=task.agent).error(
+            "The code of the task ignores its cancellation and is left behind."
+        )
