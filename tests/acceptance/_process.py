@@ -129,6 +129,7 @@ class Serve(Process):
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None, *arguments: str) -> None:
         super().__init__([OPSPAWN, "serve", "--port", "0", *arguments], folder, env)
+        self._client = httpx2.Client(timeout=PATIENCE_S, trust_env=False)
         try:
             self.url = self.line("listens on").partition("listens on ")[2].split()[0]
             wait_for(self._healthy, "an answer of /healthz")
@@ -140,9 +141,13 @@ class Serve(Process):
     def __enter__(self) -> Serve:
         return self
 
+    def kill(self) -> None:
+        self._client.close()
+        super().kill()
+
     def request(self, method: str, path: str, body: Any = None) -> httpx2.Response:
         """One request; whatever its status, the answer."""
-        return httpx2.request(method, f"{self.url}{path}", json=body, timeout=PATIENCE_S, trust_env=False)
+        return self._client.request(method, f"{self.url}{path}", json=body)
 
     def get(self, path: str) -> Any:
         """The JSON of a GET that must succeed."""
