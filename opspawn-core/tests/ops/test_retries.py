@@ -108,6 +108,22 @@ async def test_a_once_effect_whose_try_failed_for_certain_is_not_in_doubt_after_
     assert count["pay"] == 2
 
 
+async def test_a_once_effect_that_ran_out_of_time_is_never_tried_again(house: Any, count: Any) -> None:
+    @tool(effect="once", timeout_s=0.05)
+    async def pay() -> None:
+        count("pay")
+        await asyncio.sleep(5)
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return await ctx.call(pay, {}, retry=RetryPolicy(attempts=3, initial_s=0.0))
+
+    task = await house.run("work")
+
+    assert task.error["type"] == "timeout"
+    assert count["pay"] == 1
+
+
 async def test_come_back_later_costs_no_try(house: Any) -> None:
     later = ModelError("slow down", error_type="rate_limited", retry_after_s=0.0)
     broken = ModelError("gone", error_type="transient")

@@ -39,6 +39,8 @@ MODEL_RETRY = RetryPolicy(attempts=4, initial_s=1.0, max_s=30.0, when=("transien
 #: A provider that answers "come back later" this often in a row for one call has refused it.
 MAX_POSTPONEMENTS = 20
 LONGEST_SLEEP_S = 100 * 365.25 * 86400
+#: After these errors nobody knows whether the call did its work.
+_LEAVES_OPEN = {"timeout", "transient"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Context:
                     except (Exception, SystemExit) as error:
                         final = normalised(error)
                         told = error_to_json(final)
-                        counted = _counted(final, retry, tries)
+                        counted = _counted(final, effect, retry, tries)
                         if counted is None:
                             await log.failed(asked, told, time.perf_counter() - began)
                             if isinstance(final, StepError):
@@ -473,9 +475,13 @@ def _outcome(asked: Asked, known: Recorded) -> Any:
     raise error
 
 
-def _counted(error: Exception, policy: RetryPolicy, tries: Tries) -> Tries | None:
-    """The tries with this failure added, and when to try again; None when the failure is final."""
-    if getattr(error, "error_type", "error") not in policy.when:
+def _counted(error: Exception, effect: Effect, policy: RetryPolicy, tries: Tries) -> Tries | None:
+    """The tries with this failure added, and when to try again; None when the failure is final.
+
+    A `once` effect is not tried again after a failure that leaves open whether it happened, whatever the policy says.
+    """
+    kind = getattr(error, "error_type", "error")
+    if kind not in policy.when or (effect == "once" and kind in _LEAVES_OPEN):
         return None
     if isinstance(error, ModelError) and error.error_type == "rate_limited" and error.retry_after_s is not None:
         if tries.postponed >= MAX_POSTPONEMENTS:
