@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import NoneType
 from typing import Any, NoReturn, TypeVar
 
 from pydantic_core import to_jsonable_python
@@ -26,21 +23,16 @@ from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.codec import response_from_json, response_to_json, result_from_json, result_to_json
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
-from opspawn.agentkit.log import Asked, Recorded, StepLog, Tries, backoff_s, sleep_until
+from opspawn.agentkit.log import Asked, Recorded, StepLog, sleep_until
+from opspawn.agentkit.plain import as_text, plain_json
+from opspawn.agentkit.retries import LONGEST_SLEEP_S, MODEL_RETRY, ONE_TRY, counted
+from opspawn.agentkit.scopes import Scope, current
 from opspawn.contracts.model import Message, ModelProvider, ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.tool import Effect, Tool, ToolContext, ToolResult
-from opspawn.errors import Halt, InvalidInput, ModelError, StepError, StepFailed, StepTimeout
+from opspawn.errors import Halt, InvalidInput, StepError, StepFailed, StepTimeout
 
 T = TypeVar("T")
-
-ONE_TRY = RetryPolicy()
-MODEL_RETRY = RetryPolicy(attempts=4, initial_s=1.0, max_s=30.0, when=("transient", "timeout", "rate_limited"))
-#: A provider that answers "come back later" this often in a row for one call has refused it.
-MAX_POSTPONEMENTS = 20
-LONGEST_SLEEP_S = 100 * 365.25 * 86400
-#: After these errors nobody knows whether the call did its work.
-_LEAVES_OPEN = {"timeout", "transient"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +42,6 @@ class BoundModel:
     provider: ModelProvider
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-class _Scope:
-    """A part of a run within which names are counted; `gather` opens one per branch, so that branches may race."""
-
-    __slots__ = ("busy", "counts", "prefix", "run")
-
-    def __init__(self, run: object, prefix: str) -> None:
-        self.run = run
-        self.prefix = prefix
-        self.counts: dict[str, int] = {}
-        self.busy: set[str] = set()
-
-    def enter(self, label: str) -> str:
-        """The key of the next call named `label`, which is in flight until `leave`."""
-        if label in self.busy:
-            raise StepFailed(
-                f"{label!r} was called again while a call of that name is in flight: "
-                "give one a key=, or use ctx.gather.",
-                error_type="invalid_input",
-            )
-        self.busy.add(label)
-        ordinal = self.counts.get(label, 0)
-        self.counts[label] = ordinal + 1
-        key = f"{self.prefix}{_quoted(label)}"
-        return key if ordinal == 0 else f"{key}#{ordinal}"
-
-    def leave(self, label: str) -> None:
-        self.busy.discard(label)
-
-
-def _quoted(label: str) -> str:
-    """The label, changed only where it could be taken for the ordinals or the scopes that keys are made of."""
-    if "#" in label or "%" in label:
-        label = label.replace("%", "%25").replace("#", "%23")
-    if label.startswith(("gather/", "act/")):
-        label = label.replace("/", "%2F", 1)
-    return label
-
-
-_scope: ContextVar[_Scope | None] = ContextVar("opspawn_scope", default=None)
 
 
 class Context:
@@ -109,7 +60,7 @@ class Context:
     ) -> None:
         self._log = log
         self._branches = branches or Branches()
-        self._root = _Scope(self, "")
+        self._root = Scope(self, "")
         self.agent = name
         self.input = input
         self.task = task
@@ -118,8 +69,8 @@ class Context:
 
     # -- what everything stands on -------------------------------------------------------------------------------------
 
-    def _here(self) -> _Scope:
-        scope = _scope.get()
+    def _here(self) -> Scope:
+        scope = current.get()
         return scope if scope is not None and scope.run is self._root.run else self._root
 
     async def _once(
@@ -161,15 +112,15 @@ class Context:
                     except (Exception, SystemExit) as error:
                         final = normalised(error)
                         told = error_to_json(final)
-                        counted = _counted(final, effect, retry, tries)
-                        if counted is None:
+                        again = counted(final, effect, retry, tries)
+                        if again is None:
                             await log.failed(asked, told, time.perf_counter() - began)
                             if isinstance(final, StepError):
                                 final.key = asked.key
                             raise final from (error if error is not final else None)
-                        delay = max(0.0, counted.until - time.time())
-                        until = await log.retry(asked, counted.failures, told, delay)
-                        tries = replace(counted, until=until)
+                        delay = max(0.0, again.until - time.time())
+                        until = await log.retry(asked, again.failures, told, delay)
+                        tries = replace(again, until=until)
         except Halt as halt:
             return await self._halt(halt)
 
@@ -250,7 +201,7 @@ class Context:
         stem = scope.enter("gather")
 
         async def scoped(index: int, branch: Coroutine[Any, Any, Any]) -> Any:
-            _scope.set(_Scope(self._root.run, f"{stem}/{index}/"))
+            current.set(Scope(self._root.run, f"{stem}/{index}/"))
             return await branch
 
         try:
@@ -438,7 +389,7 @@ class AgentRun(Context):
                 raise
             except (Exception, SystemExit) as error:
                 return _refusal(call, _in_words(error))
-            return ToolResult(call.id, call.name, _as_text(value), value)
+            return ToolResult(call.id, call.name, as_text(value), value)
 
         try:
             result = await self._once(
@@ -475,25 +426,6 @@ def _outcome(asked: Asked, known: Recorded) -> Any:
     raise error
 
 
-def _counted(error: Exception, effect: Effect, policy: RetryPolicy, tries: Tries) -> Tries | None:
-    """The tries with this failure added, and when to try again; None when the failure is final.
-
-    A `once` effect is not tried again after a failure that leaves open whether it happened, whatever the policy says.
-    """
-    kind = getattr(error, "error_type", "error")
-    if kind not in policy.when or (effect == "once" and kind in _LEAVES_OPEN):
-        return None
-    if isinstance(error, ModelError) and error.error_type == "rate_limited" and error.retry_after_s is not None:
-        if tries.postponed >= MAX_POSTPONEMENTS:
-            return None
-        delay = min(max(0.0, error.retry_after_s), LONGEST_SLEEP_S)
-        return replace(tries, postponed=tries.postponed + 1, until=time.time() + delay)
-    failures = tries.failures + 1
-    if failures >= policy.attempts:
-        return None
-    return replace(tries, failures=failures, until=time.time() + backoff_s(policy, failures))
-
-
 def _encoded(asked: Asked, encode: Callable[[T], Any], value: T) -> Any:
     try:
         return encode(value)
@@ -511,21 +443,6 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, InvalidInput) and error.faults:
         return f"{error.message} {'; '.join(error.faults)}"
     return str(error) or type(error).__name__
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def plain_json(value: Any) -> Any:
-    """The value as it comes back from a journal: models, dataclasses, dates and sets converted, NaN as null.
-
-    Raises: ValueError: JSON cannot say it.
-    """
-    return value if type(value) in _SCALARS else to_jsonable_python(value, inf_nan_mode="null")
-
-
-_SCALARS = (str, int, bool, NoneType)
 
 
 def _same(value: Any) -> Any:

@@ -18,9 +18,10 @@ from typing import Any
 from loguru import logger
 
 from opspawn.agentkit.branches import Branches
-from opspawn.agentkit.context import Context, plain_json
+from opspawn.agentkit.context import Context
 from opspawn.agentkit.failures import error_to_json, failed_step
 from opspawn.agentkit.log import backoff_s
+from opspawn.agentkit.plain import plain_json
 from opspawn.contracts.run import Handler, RetryPolicy
 from opspawn.contracts.store import Lease, Operation, Store, Task, TaskState
 from opspawn.errors import (
