@@ -22,8 +22,9 @@ import pytest
 from ._process import OPSPAWN, PATIENCE_S, opspawn
 
 WRONG, FAILED = 2, 1
-#: How soon a refusal is there, in seconds. A busy machine may take longer once, so a slow one is asked again.
+#: How soon a refusal is there, in seconds. A busy machine is slow now and then, a slow refusal is slow each time.
 PROMISED_S = 2.0
+TRIES = 5
 
 #: An app that runs without any model: an agent that echoes, a function, a workflow.
 APP = '''
@@ -83,12 +84,13 @@ def refuse(
 ) -> str:
     """Run a command that must be refused, and return its one line."""
     before = everything_in(folder)
-    started = time.monotonic()
-    result = opspawn(*arguments, folder=folder, env=env)
-    if time.monotonic() - started > PROMISED_S:
+    for _ in range(TRIES):
         started = time.monotonic()
         result = opspawn(*arguments, folder=folder, env=env)
-        assert time.monotonic() - started <= PROMISED_S
+        took_s = time.monotonic() - started
+        if took_s <= PROMISED_S:
+            break
+    assert took_s <= PROMISED_S
     check_refusal(result, code, says)
     assert everything_in(folder) == before
     return result.stderr
