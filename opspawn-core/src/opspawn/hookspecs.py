@@ -75,6 +75,7 @@ def opspawn_transports() -> Iterable[TransportPlugin]:
     """Offer ways in.
 
     A record's `name` is what users write in `transports = ["NAME"]`. `open(host, section)` is called by `opspawn serve`
-    for each configured transport; `Transport.start` then binds.
+    for each configured transport, before the store is opened; `Transport.bind` then takes the address, and
+    `Transport.start` serves it.
     """
     return ()
