@@ -286,6 +286,21 @@ async def _released(house: Any, task: Any) -> bool:
     return bool(children) and "task.released" in await house.types(children[0])
 
 
+async def test_a_child_that_ends_while_its_parent_is_being_parked_is_not_slept_over(house: Any) -> None:
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        try:
+            return await ctx.spawn("function/child")
+        finally:
+            await asyncio.sleep(0.1)  # the child ends meanwhile
+
+    @house.function
+    async def child(ctx: Any) -> str:
+        return "done"
+
+    assert (await house.run("parent")).result == "done"
+
+
 async def test_a_child_cannot_be_retried_alone(house: Any) -> None:
     @house.function
     async def parent(ctx: Any) -> Any:

@@ -120,7 +120,7 @@ async def test_only_a_task_in_doubt_can_be_resolved_and_only_in_three_ways(
 ) -> None:
     task = await in_doubt(house, count)
 
-    with pytest.raises(InvalidInput, match="There is no outcome 'maybe'. Choose happened, again or fail"):
+    with pytest.raises(InvalidInput, match=r"There is no outcome 'maybe'\. Choose happened, again or fail"):
         await house.engine.resolve(task.id, "maybe")
     await house.engine.resolve(task.id, "happened")
     await house.settled(task)

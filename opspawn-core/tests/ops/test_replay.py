@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -139,17 +140,21 @@ async def test_branches_of_a_gather_may_end_in_another_order_each_time(house: An
     ended = await house.settled(task)
 
     assert ended.result == [["a", "A"], ["b", "B"], ["c", "C"]]
-    assert sorted(count.calls) == sorted("abcABC") + ["hold", "hold"]
+    assert sorted(count.calls) == [*sorted("abcABC"), "hold", "hold"]
 
 
 async def test_what_a_step_returns_is_the_same_now_and_after_a_replay(house: Any) -> None:
     """Tuples, sets, dates and numbers beyond JSON are converted at once, not only when they come back."""
-    from datetime import UTC, datetime
-
     seen: list[Any] = []
 
     async def odd() -> Any:
-        return {1: (1, 2), "when": datetime(2026, 1, 2, tzinfo=UTC), "nan": float("nan"), "big": 2**70, "half": "\ud800"}
+        return {
+            1: (1, 2),
+            "when": datetime(2026, 1, 2, tzinfo=UTC),
+            "nan": float("nan"),
+            "big": 2**70,
+            "half": "\ud800",
+        }
 
     @house.function
     async def work(ctx: Any) -> None:
@@ -366,4 +371,3 @@ async def test_a_chain_of_two_thousand_steps_ends_and_replays(house: Any, count:
     assert task.result == 2000
     assert count["add"] == 2000
     assert (await house.events(task, "step.done"))[-1].data["key"] == "add#1999"
-

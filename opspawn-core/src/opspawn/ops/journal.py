@@ -37,7 +37,7 @@ class Journal:
         halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
         closed: whether this life has ended: user code that is still there can no longer act.
         uncertain: whether a write failed in a way that leaves open whether the store applied it.
-        on_halt: called once, when the run must halt.
+        on_halt: called once, when the run must halt. on_release: called when news let a branch go on that waited.
     """
 
     durable = True
@@ -61,6 +61,7 @@ class Journal:
         self.closed = False
         self.uncertain = False
         self.on_halt: Callable[[], None] = lambda: None
+        self.on_release: Callable[[], None] = lambda: None
         self._broken: Interrupted | None = None
         self._store = store
         self._token = lease.token
@@ -79,6 +80,7 @@ class Journal:
             waiter = self._waiters.pop(child)
             if not waiter.done():
                 waiter.set_result(self.history.child_ends[child])
+                self.on_release()
 
     async def look(self) -> None:
         """Read the news, if there are any."""

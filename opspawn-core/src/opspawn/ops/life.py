@@ -68,7 +68,9 @@ class Life:
         self._timers: list[asyncio.TimerHandle] = []
         self._orphans: list[str] = []
         self._deadline = self._out_of_time()
+        self._seen = journal.wakes
         journal.on_halt = self._must_halt
+        journal.on_release = self._was_released
 
     def decide(self, verdict: str) -> None:
         """End this life: "cancel", "release" or "lost". The first word counts."""
@@ -95,6 +97,7 @@ class Life:
         try:
             verdict = await self._await_verdict()
             due, what = self._waits()
+            self._seen = self.journal.wakes  # news that come from now on are not for this life
             if body.done() and verdict != "lost":
                 verdict = "ended"
         finally:  # before anything else gets a turn, so that a branch which was just released does not begin a step
@@ -139,6 +142,10 @@ class Life:
     def _went_idle(self) -> None:
         self._idle = True
         self._news.set()
+
+    def _was_released(self) -> None:
+        """A branch goes on at its next turn: what was told of idleness before is void, and the news may not be slept over."""
+        self._idle = False
 
     def _must_halt(self) -> None:
         self._later(self._halt_grace_s, "halt")
@@ -199,7 +206,7 @@ class Life:
         if verdict == "timeout":
             return await self._failed(StepTimeout(f"The task did not end within {task.timeout_s:g} s."))
         if verdict == "idle" and not self._stopping:
-            return transitions.park(task, due_in_s, self.journal.wakes, what)
+            return transitions.park(task, due_in_s, self._seen, what)
         return transitions.release(task)
 
     async def _ended(self, body: asyncio.Task[Any]) -> Sequence[Operation]:
@@ -241,7 +248,7 @@ class Life:
         if tries < policy.attempts and told["type"] in policy.when:
             asked = getattr(error, "retry_after_s", None)
             delay = asked if asked is not None else backoff_s(policy, tries)
-            return transitions.retry_later(task, told, delay, failed_step(error), self.journal.wakes)
+            return transitions.retry_later(task, told, delay, failed_step(error), self._seen)
         self._orphans = self.journal.history.unfinished_children
         *before, last = transitions.request_cancels(self._orphans) or [[]]
         for batch in before:

@@ -9,12 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from opspawn.testing.crashes import CrashRun, crash_everywhere
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
     from opspawn.testing.store_contract import StoreContract
 
-__all__ = ["ScriptEnded", "ScriptedModel", "StoreContract"]
+__all__ = ["CrashRun", "ScriptEnded", "ScriptedModel", "StoreContract", "crash_everywhere"]
 
-_HOMES = {"ScriptEnded": "scripted", "ScriptedModel": "scripted", "StoreContract": "store_contract"}
+_HOMES = {
+    "CrashRun": "crashes",
+    "crash_everywhere": "crashes",
+    "ScriptEnded": "scripted",
+    "ScriptedModel": "scripted",
+    "StoreContract": "store_contract",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,218 @@
+"""Killed before and after each write in turn, a run ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opspawn import tool
+from opspawn.agentkit.context import BoundModel
+from opspawn.contracts.model import Message, ModelRequest, ToolCall
+from opspawn.contracts.run import Handler, RetryPolicy
+from opspawn.contracts.store import Task
+from opspawn.errors import ToolError
+from opspawn.ops.workflows import load_workflow, run_workflow
+from opspawn.testing import ScriptedModel, crash_everywhere
+
+Begin = Callable[[Any], Mapping[str, Handler]]
+
+
+class Runs:
+    """Makes the handlers of each run, with a counter of its own."""
+
+    def __init__(self, begin: Begin, counter: type) -> None:
+        self._begin = begin
+        self._counter = counter
+        self.counts: list[Any] = []
+
+    def __call__(self) -> Mapping[str, Handler]:
+        self.counts.append(self._counter())
+        return self._begin(self.counts[-1])
+
+
+@pytest.fixture
+def runs(count: Any) -> Callable[[Begin], Runs]:
+    return lambda begin: Runs(begin, type(count))
+
+
+async def test_a_function_with_steps_branches_children_time_and_a_handled_failure(tmp_path: Path, runs: Any) -> None:
+    def begin(count: Any) -> Mapping[str, Handler]:
+        async def act(name: str) -> str:
+            count(name)
+            await asyncio.sleep(0)
+            return name
+
+        async def breaks() -> None:
+            count("breaks")
+            raise ValueError("no")
+
+        async def work(ctx: Any) -> Any:
+            first = await ctx.step("first", act, "first")
+            when, chance = await ctx.now(), await ctx.random()
+            try:
+                await ctx.step("breaks", breaks)
+            except Exception as error:
+                await ctx.emit("handled", {"error": str(error)})
+            await ctx.sleep(0.02)
+            both = await ctx.gather(branch(ctx, "left"), branch(ctx, "right"), ctx.spawn("function/child", 2))
+            assert when == when.astimezone()
+            return [first, both, 0 <= chance < 1]
+
+        async def branch(ctx: Any, name: str) -> Any:
+            return [await ctx.step("one", act, f"{name}1"), await ctx.step("two", act, f"{name}2")]
+
+        async def child(ctx: Any) -> Any:
+            return await ctx.step("double", act, f"child{ctx.input}")
+
+        return {"function/work": work, "function/child": child}
+
+    made = runs(begin)
+
+    all_runs = await crash_everywhere(made, "function/work", folder=tmp_path)
+
+    assert all_runs[0].task.result == ["first", [["left1", "left2"], ["right1", "right2"], "child2"], True]
+    assert len(all_runs) > 30
+    for run, count in zip(all_runs, made.counts, strict=True):
+        recorded = {event.data["key"] for journal in run.journals.values() for event in journal if "key" in event.data}
+        assert {"first", "breaks", "gather/0/one", "double"} <= recorded
+        # A crash repeats at most what was in flight: here two branches and a child.
+        assert all(count[name] <= 2 for name in count.calls)
+        assert len(count.calls) <= 7 + 3
+
+
+async def test_a_once_effect_never_happens_twice(tmp_path: Path, runs: Any) -> None:
+    paid: list[int] = []
+
+    def begin(count: Any) -> Mapping[str, Handler]:
+        @tool(effect="once")
+        async def pay(amount: int) -> str:
+            paid[-1] = count("pay")
+            return f"paid {amount}"
+
+        async def work(ctx: Any) -> Any:
+            return [await ctx.call(pay, {"amount": 3}), await ctx.step("note", lambda: "noted")]
+
+        paid.append(0)
+        return {"function/work": work}
+
+    def decide(task: Task) -> tuple[str, Any]:
+        """A human looks at the account."""
+        return ("happened", "paid 3") if paid[-1] else ("again", None)
+
+    made = runs(begin)
+    all_runs = await crash_everywhere(made, "function/work", folder=tmp_path, decide=decide)
+
+    assert all(count["pay"] == 1 for count in made.counts)
+    assert {run.doubts for run in all_runs} == {0, 1}
+
+
+async def test_retries_of_steps_and_of_the_task_are_counted_over_crashes(tmp_path: Path, runs: Any) -> None:
+    def begin(count: Any) -> Mapping[str, Handler]:
+        tried: list[str] = []
+
+        @tool(effect="read")
+        async def look() -> str:
+            raise ToolError(f"nothing there {len(tried)}")
+
+        async def work(ctx: Any) -> Any:
+            return await ctx.call(look, {}, retry=RetryPolicy(attempts=3, initial_s=0.0))
+
+        async def parent(ctx: Any) -> Any:
+            return await ctx.spawn("function/work", retry=RetryPolicy(attempts=2, initial_s=0.0))
+
+        return {"function/work": work, "function/parent": parent}
+
+    all_runs = await crash_everywhere(runs(begin), "function/parent", folder=tmp_path)
+
+    for run in all_runs:
+        journal = next(events for id, events in run.journals.items() if id != run.task.id)
+        tries = [event.data["try"] for event in journal if event.type == "step.retry"]
+        attempts = [event.data["attempt"] for event in journal if event.type in ("task.retry", "task.failed")]
+        assert (tries, attempts) == ([1, 2, 1, 2], [1, 2])
+
+
+async def test_an_agent_with_tools(tmp_path: Path, runs: Any) -> None:
+    def begin(count: Any) -> Mapping[str, Handler]:
+        @tool(effect="read")
+        async def search(word: str) -> str:
+            count(f"search {word}")
+            return f"{word} is here"
+
+        def answer(request: ModelRequest) -> Any:
+            count(f"think {len(request.messages)}")
+            if len(request.messages) == 1:
+                return [ToolCall("1", "search", {"word": "a"}), ToolCall("2", "search", {"word": "b"})]
+            return " and ".join(message.content for message in request.messages[2:])
+
+        async def work(ctx: Any) -> Any:
+            model = BoundModel(ScriptedModel(answer), "m")
+            agent = ctx.for_agent(name="a", instructions="", model=model, tools=[search], max_steps=3)
+            messages = [Message("user", ctx.input)]
+            said = await agent.think(messages)
+            results = await agent.act(said.tool_calls)
+            messages += [Message("assistant", tool_calls=said.tool_calls)]
+            messages += [Message("tool", result.content, tool_call_id=result.call_id) for result in results]
+            return (await agent.think(messages)).text
+
+        return {"function/work": work}
+
+    made = runs(begin)
+
+    all_runs = await crash_everywhere(made, "function/work", "Where?", folder=tmp_path)
+
+    assert all_runs[0].task.result == "a is here and b is here"
+    for count in made.counts:
+        assert len(count.calls) <= 4 + 2
+
+
+async def test_a_workflow(tmp_path: Path, runs: Any) -> None:
+    workflow = load_workflow(
+        {
+            "opspawn": "1",
+            "name": "w",
+            "steps": {
+                "a": {"uses": "tool/say", "with": {"word": "a"}},
+                "b": {"uses": "tool/say", "with": {"word": "b"}},
+                "c": {"uses": "agent/helper", "needs": ["a", "b"], "with": {"input": "${{ steps.a.output }}"}},
+                "d": {"uses": "tool/say", "needs": "c", "with": {"word": "${{ steps.c.output }}"}},
+            },
+            "output": "${{ steps.d.output }}",
+        }
+    )
+
+    def begin(count: Any) -> Mapping[str, Handler]:
+        @tool(effect="idempotent")
+        async def say(word: str) -> str:
+            count(word)
+            return f"<{word}>"
+
+        async def work(ctx: Any) -> Any:
+            return await run_workflow(workflow, ctx, {"say": say})
+
+        async def helper(ctx: Any) -> Any:
+            return await ctx.step("help", lambda: f"helped {ctx.input}")
+
+        return {"workflow/w": work, "agent/helper": helper}
+
+    made = runs(begin)
+
+    all_runs = await crash_everywhere(made, "workflow/w", folder=tmp_path)
+
+    assert all_runs[0].task.result == "<helped <a>>"
+    for count in made.counts:
+        assert len(count.calls) <= 3 + 2
+
+
+async def test_a_run_that_ends_differently_is_reported(tmp_path: Path, runs: Any) -> None:
+    def begin(count: Any) -> Mapping[str, Handler]:
+        async def work(ctx: Any) -> Any:
+            return [count("not durable"), await ctx.step("note", lambda: "noted")]
+
+        return {"function/work": work}
+
+    with pytest.raises(AssertionError, match=r"killed before write 2: ends with .*undisturbed"):
+        await crash_everywhere(runs(begin), "function/work", folder=tmp_path)
