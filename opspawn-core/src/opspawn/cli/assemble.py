@@ -1,4 +1,4 @@
-"""What the commands that run or read an app share: finding the app, opening the host, opening a store that is there already."""
+"""What the commands share that run or read an app: finding it, opening a store that is there already, stopping."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def find_app(named: str | None, loaded: Loaded) -> App:
     if loaded.settings.app is None:
         raise ConfigError(
             "No app is named.",
-            remedy="Name one, e.g. app:app; or write app = \"app:app\" into opspawn.toml; or make both with 'opspawn init'.",
+            remedy='Name one, e.g. app:app; or write app = "app:app" into opspawn.toml; '
+            "or make both with 'opspawn init'.",
         )
     return load_app(loaded.settings.app, loaded.folder)
 
@@ -38,17 +39,21 @@ async def existing_store(loaded: Loaded) -> AsyncIterator[Store]:
     """The configured store; refuses to make one where nothing has run yet."""
     from opspawn.host import open_store
 
+    _refuse_nothing(loaded)
+    store = await open_store(loaded)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _refuse_nothing(loaded: Loaded) -> None:
     data = Path(loaded.settings.data)
     if loaded.settings.store == "sqlite" and "path" not in loaded.sections.get("sqlite", {}) and not data.is_dir():
         raise ConfigError(
             f"There is no data in {data} yet.",
             remedy="Start with 'opspawn serve' or 'opspawn run', or go to its folder.",
         )
-    store = await open_store(loaded)
-    try:
-        yield store
-    finally:
-        await store.aclose()
 
 
 def run(main: Coroutine[Any, Any, int | None]) -> int:

@@ -34,8 +34,8 @@ _QUEUE = "run-"
 def run(context: click.Context, words: tuple[str, ...], resume: str | None, as_json: bool) -> None:
     """Run AGENT (or workflow/NAME, function/NAME) of APP on INPUT and print its result.
 
-    APP may be left out where opspawn.toml names it. INPUT is a text for an agent, a JSON value for workflows and functions, and "-" reads it
-    from standard input.
+    APP may be left out where opspawn.toml names it. INPUT is a text for an agent, a JSON value for workflows and
+    functions, and "-" reads it from standard input.
 
     \b
     opspawn run app:app helper "How do I reset a token?"

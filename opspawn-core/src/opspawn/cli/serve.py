@@ -24,7 +24,8 @@ from opspawn.logs import log_event
 def serve(context: click.Context, app: str | None, host: str | None, port: int | None, no_worker: bool) -> None:
     """Serve APP: its transports and, unless told otherwise, a worker, in one process.
 
-    APP is module:attribute or file.py; without it, `app` of opspawn.toml. The first Ctrl-C stops gracefully, the second at once.
+    APP is module:attribute or file.py; without it, `app` of opspawn.toml. The first Ctrl-C stops gracefully, the
+    second at once.
     """
     loaded = configuration({"plugins.rest.host": host, "plugins.rest.port": port})
     context.exit(run(_live(app, loaded, transports=True, worker=not no_worker)))

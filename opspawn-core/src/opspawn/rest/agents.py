@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Response
 
 from opspawn.errors import NotFound
 from opspawn.rest.deps import HostDep, IdempotencyKey, known_query
-from opspawn.rest.schemas import Agents, AgentView, RunRequest, TaskView
+from opspawn.rest.schemas import Agents, AgentView, RunRequest
+from opspawn.views import TaskView
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], dependencies=[Depends(known_query)])
 

@@ -11,14 +11,13 @@ from opspawn.contracts.store import TaskState
 from opspawn.rest.deps import MAX_POSITION, HostDep, IdempotencyKey, known_query
 from opspawn.rest.schemas import (
     Events,
-    EventView,
     ResolveRequest,
     Tasks,
-    TaskView,
     WorkflowRequest,
     Workflows,
     WorkflowStarted,
 )
+from opspawn.views import EventView, TaskView
 
 router = APIRouter(prefix="/v1/opscore", tags=["opscore"], dependencies=[Depends(known_query)])
 

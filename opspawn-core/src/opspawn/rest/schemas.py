@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from opspawn.contracts.events import Event
-from opspawn.contracts.store import Task
 from opspawn.contracts.transport import AgentInfo
+from opspawn.views import EventView, TaskView, Wire
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-
-class _Request(_Wire):
+class _Request(Wire):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
 
 
@@ -55,7 +49,7 @@ class ResolveRequest(_Request):
     result: Any = Field(None, description="What the step returned, if it happened.")
 
 
-class WorkflowStarted(_Wire):
+class WorkflowStarted(Wire):
     """A workflow was accepted."""
 
     session_id: str
@@ -64,7 +58,7 @@ class WorkflowStarted(_Wire):
     message: str = "Workflow triggered successfully"
 
 
-class AgentView(_Wire):
+class AgentView(Wire):
     """An agent."""
 
     id: str
@@ -84,102 +78,26 @@ class AgentView(_Wire):
         )
 
 
-class TaskView(_Wire):
-    """A task."""
-
-    id: str
-    handler: str
-    state: str
-    agent: str | None
-    session_id: str | None
-    parent: str | None
-    root: str
-    queue: str
-    priority: int
-    attempt: int
-    input: Any
-    result: Any
-    error: dict[str, Any] | None
-    labels: dict[str, str]
-    retry_of: str | None
-    due: datetime | None
-    created: datetime | None
-    updated: datetime | None
-    ended: datetime | None
-
-    @classmethod
-    def of(cls, task: Task) -> TaskView:
-        return cls(
-            id=task.id,
-            handler=task.handler,
-            state=str(task.state),
-            agent=task.agent,
-            session_id=task.session,
-            parent=task.parent,
-            root=task.root,
-            queue=task.queue,
-            priority=task.priority,
-            attempt=task.attempt,
-            input=task.input,
-            result=task.result,
-            error=task.error,
-            labels=dict(task.labels),
-            retry_of=task.retry_of,
-            due=task.due,
-            created=task.created,
-            updated=task.updated,
-            ended=task.ended,
-        )
-
-
-class EventView(_Wire):
-    """One line of a journal."""
-
-    position: int
-    task: str
-    time: datetime
-    type: str
-    level: str
-    agent: str | None
-    session_id: str | None
-    error_type: str | None
-    data: dict[str, Any]
-
-    @classmethod
-    def of(cls, event: Event) -> EventView:
-        return cls(
-            position=event.position,
-            task=event.task,
-            time=event.time,
-            type=event.type,
-            level=event.level,
-            agent=event.agent,
-            session_id=event.session,
-            error_type=event.error_type,
-            data=event.data,
-        )
-
-
-class Agents(_Wire):
+class Agents(Wire):
     """All agents."""
 
     agents: list[AgentView]
 
 
-class Workflows(_Wire):
+class Workflows(Wire):
     """The ids of all workflows."""
 
     workflows: list[str]
 
 
-class Tasks(_Wire):
+class Tasks(Wire):
     """A page of tasks, newest first."""
 
     tasks: list[TaskView]
     cursor: str | None = Field(description="Give it as ?cursor= for the next page; null at the end.")
 
 
-class Events(_Wire):
+class Events(Wire):
     """Events, oldest first."""
 
     events: list[EventView]

@@ -17,7 +17,8 @@ from opspawn.contracts.transport import Host
 from opspawn.rest.answers import JsonAnswer, json_of
 from opspawn.rest.deps import MAX_POSITION, HostDep, known_query
 from opspawn.rest.problems import Problem
-from opspawn.rest.schemas import Events, EventView
+from opspawn.rest.schemas import Events
+from opspawn.views import EventView
 
 router = APIRouter(prefix="/v1/opscore", tags=["events"], dependencies=[Depends(known_query)])
 

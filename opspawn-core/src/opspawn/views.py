@@ -1,0 +1,94 @@
+"""How tasks and events look from outside: one shape for the API and for `--json` on the command line."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from opspawn.contracts.events import Event
+from opspawn.contracts.store import Task
+
+
+class Wire(BaseModel):
+    """A JSON object with camelCase members."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class TaskView(Wire):
+    """A task."""
+
+    id: str
+    handler: str
+    state: str
+    agent: str | None
+    session_id: str | None
+    parent: str | None
+    root: str
+    queue: str
+    priority: int
+    attempt: int
+    input: Any
+    result: Any
+    error: dict[str, Any] | None
+    labels: dict[str, str]
+    retry_of: str | None
+    due: datetime | None
+    created: datetime | None
+    updated: datetime | None
+    ended: datetime | None
+
+    @classmethod
+    def of(cls, task: Task) -> TaskView:
+        return cls(
+            id=task.id,
+            handler=task.handler,
+            state=str(task.state),
+            agent=task.agent,
+            session_id=task.session,
+            parent=task.parent,
+            root=task.root,
+            queue=task.queue,
+            priority=task.priority,
+            attempt=task.attempt,
+            input=task.input,
+            result=task.result,
+            error=task.error,
+            labels=dict(task.labels),
+            retry_of=task.retry_of,
+            due=task.due,
+            created=task.created,
+            updated=task.updated,
+            ended=task.ended,
+        )
+
+
+class EventView(Wire):
+    """One line of a journal."""
+
+    position: int
+    task: str
+    time: datetime
+    type: str
+    level: str
+    agent: str | None
+    session_id: str | None
+    error_type: str | None
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> EventView:
+        return cls(
+            position=event.position,
+            task=event.task,
+            time=event.time,
+            type=event.type,
+            level=event.level,
+            agent=event.agent,
+            session_id=event.session,
+            error_type=event.error_type,
+            data=event.data,
+        )
