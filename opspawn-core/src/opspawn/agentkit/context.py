@@ -198,17 +198,19 @@ class Context:
 
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
         scope = self._here()
-        stem = scope.enter("gather")
 
-        async def scoped(index: int, branch: Coroutine[Any, Any, Any]) -> Any:
-            current.set(Scope(self._root.run, f"{stem}/{index}/"))
+        async def scoped(prefix: str, branch: Coroutine[Any, Any, Any]) -> Any:
+            current.set(Scope(self._root.run, prefix))
             return await branch
 
         try:
-            return await self._fan_out([scoped(index, branch) for index, branch in enumerate(branches)])
+            stem = scope.enter("gather")
+            try:
+                return await self._fan_out([scoped(f"{stem}/{n}/", branch) for n, branch in enumerate(branches)])
+            finally:
+                scope.leave("gather")
         finally:
-            scope.leave("gather")
-            for branch in branches:  # one that was cancelled before its first turn was never awaited
+            for branch in branches:  # one that was refused, or cancelled before its first turn, was never awaited
                 if asyncio.iscoroutine(branch):
                     branch.close()
 

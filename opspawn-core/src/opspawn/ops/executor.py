@@ -19,7 +19,7 @@ from opspawn.contracts.store import Batch, Claim, Lease, Store, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Interrupted, StoreError
 from opspawn.ops import transitions
-from opspawn.ops.heart import Heart
+from opspawn.ops.heart import HASTE, Heart
 from opspawn.ops.history import History
 from opspawn.ops.journal import Journal
 from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
@@ -70,7 +70,8 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._heart.start()
         listener = asyncio.create_task(self._listen())
-        pause = 0.1
+        longest = HASTE * self._options.lease_s  # so that a fence is noticed in time
+        pause = shortest = min(0.1, longest)
         try:
             while not self.stopping:
                 self._look.clear()
@@ -78,12 +79,12 @@ class Worker:
                 try:
                     claimed = await self._claim()
                     await self._hear_news()
-                    pause = 0.1
+                    pause = shortest
                 except StoreError as error:
                     logger.bind(error_type=error.error_type).error("The store failed; trying again: {}", error)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stop_asked.wait(), pause)
-                    pause = min(pause * 2, 5.0)
+                    pause = min(pause * 2, longest)
                     continue
                 if not claimed:
                     await self._look.wait()

@@ -20,6 +20,8 @@ from opspawn.errors import Interrupted, StoreError
 
 FENCE_AT = 0.8
 RENEWALS_PER_LEASE = 4
+#: As part of a lease: how soon a renewal that failed is tried again, and how late a fence may be noticed.
+HASTE = 0.05
 
 
 def boot_time() -> float:
@@ -76,7 +78,9 @@ class Heart:
 
     def _beat(self) -> None:
         pause = self._lease_s / RENEWALS_PER_LEASE
-        while not self._stop.wait(pause * random.uniform(0.8, 1.2)):
+        wait = pause
+        while not self._stop.wait(wait * random.uniform(0.8, 1.2)):
+            wait = pause
             leases = self._held()
             began = boot_time()
             if not leases:
@@ -87,6 +91,9 @@ class Heart:
             except Exception as error:  # whatever a store raises: a heart that stops would cost every lease
                 kind = error.error_type if isinstance(error, StoreError) else "error"
                 logger.bind(error_type=kind).warning("Leases could not be renewed: {}", error)
+                wait = HASTE * self._lease_s
+                if self.fenced:
+                    self._lost(leases)
                 continue
             self._renewed = began
             if lost := [lease for lease, status in zip(leases, statuses, strict=True) if not status.kept]:
