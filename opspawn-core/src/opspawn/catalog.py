@@ -37,6 +37,9 @@ class Catalog:
         self._known: dict[str, Workflow] = {}
         self.workflows: dict[str, Workflow] = {}
         for workflow in self._load_workflows():
+            if workflow.name in self.workflows or f"workflow/{workflow.name}" == INLINE:
+                taken = "is taken by another" if workflow.name in self.workflows else "has a meaning of its own"
+                raise AppError(f"The name of the workflow {workflow.name!r} {taken}.", remedy="Give it another name.")
             self.workflows[workflow.name] = workflow
         self.handlers: dict[str, Handler] = {}
         if runs:

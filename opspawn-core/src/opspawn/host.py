@@ -226,8 +226,13 @@ class Host:
         self.store = self._catalog.store = store
         self._engine = Engine(store, self._waker, self._catalog.accept)
 
+    async def _accept(self, handler: str, input: Any) -> Any:
+        """What to record as the input of a child task."""
+        await self._catalog.pin(handler)
+        return self._catalog.accept(handler, input)
+
     def _work(self, options: WorkerOptions) -> None:
-        self.worker = Worker(self.store, self._waker, self._catalog.handlers, options)
+        self.worker = Worker(self.store, self._waker, self._catalog.handlers, options, accepts=self._accept)
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
 
     async def _stop(self) -> None:

@@ -137,16 +137,25 @@ async def test_a_blocked_event_loop_does_not_cost_the_lease(house: Any) -> None:
     assert len(await house.events(task, "task.claimed")) == 1
 
 
-async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_get_them(house: Any, count: Any) -> None:
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_get_them(
+    house: Any, count: Any, how: str
+) -> None:
     class Deaf:
         """Nothing of it reaches the store any more, once cut off."""
 
         cut_off = False
 
         def __getattr__(self, name: str) -> Any:
-            if self.cut_off:
+            if self.cut_off and how == "refuses":
                 raise StoreError("The network is down.")
             return getattr(house.store, name)
+
+        async def renew(self, *arguments: Any) -> Any:
+            if self.cut_off:
+                await asyncio.sleep(1.5 if how == "hangs" else 0.0)
+                raise StoreError("The network is down.")
+            return await house.store.renew(*arguments)
 
     async def act() -> str:
         if count("act") > 1:

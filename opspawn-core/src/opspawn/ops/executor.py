@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from loguru import logger
@@ -17,11 +18,11 @@ from opspawn.contracts.events import Event
 from opspawn.contracts.run import Handler
 from opspawn.contracts.store import Batch, Claim, Lease, Store, Task
 from opspawn.contracts.waker import Waker
-from opspawn.errors import Interrupted, StoreError
+from opspawn.errors import Interrupted, NotFound, StoreError
 from opspawn.ops import transitions
 from opspawn.ops.heart import HASTE, Heart
 from opspawn.ops.history import History
-from opspawn.ops.journal import Journal
+from opspawn.ops.journal import Accepts, Journal
 from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
 
 
@@ -38,8 +39,10 @@ class WorkerOptions:
 
 
 class Worker:
-    """Runs tasks until `stop`. `handlers` maps "agent/NAME" and the like to what runs them; other handlers are not
-    claimed.
+    """Runs tasks until `stop`.
+
+    `handlers` maps "agent/NAME" and the like to what runs them; other handlers are not claimed. `accepts` checks what
+    runs ask of children, by default that this worker knows the handler.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class Worker:
         handlers: Mapping[str, Handler],
         options: WorkerOptions | None = None,
         *,
+        accepts: Accepts | None = None,
         id: str | None = None,
     ) -> None:
         self.id = id or f"w-{uuid4().hex[:12]}"
         self._store = store
         self._waker = waker
         self._handlers = handlers
+        self._accepts = accepts or self._accept_known
         self._options = options or WorkerOptions()
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
@@ -170,6 +175,12 @@ class Worker:
         if self._runs:
             await asyncio.wait(set(self._runs), timeout=UNWIND_S + 1.0)
 
+    async def _accept_known(self, handler: str, input: Any) -> Any:
+        if handler in self._handlers:
+            return input
+        kind, _, name = handler.partition("/")
+        raise NotFound(kind, name) if name else NotFound("handler", handler)
+
     # -- leases --------------------------------------------------------------------------------------------------------
 
     def _leases(self) -> list[tuple[str, int]]:
@@ -255,7 +266,7 @@ class Worker:
             lease,
             history,
             identity=identity,
-            knows=self._handlers.__contains__,
+            accepts=self._accepts,
             ring=self._waker.ring,
             may_act=self._heart.check,
         )

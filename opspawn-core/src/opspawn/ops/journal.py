@@ -19,9 +19,12 @@ from opspawn.contracts.events import NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Append, Batch, Lease, Operation, Put, Receipt, Store, Task
-from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, NotFound, StoreError
+from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, StoreError
 from opspawn.ops.history import History
 from opspawn.ops.sizes import refuse_oversize
+
+#: What to record as the input of a handler. Raises: NotFound, InvalidInput.
+Accepts = Callable[[str, Any], Awaitable[Any]]
 
 
 class Journal:
@@ -30,7 +33,8 @@ class Journal:
     Args:
         history: what is recorded so far.
         identity: the first generation's id, the stem of all idempotency keys.
-        knows: whether a handler exists, for children. ring: called with a queue after a child was made.
+        accepts: for a child: its input as it is to be recorded. Raises: NotFound, InvalidInput.
+        ring: called with a queue after a child was made.
         may_act: raises Interrupted when the worker may no longer act under this lease.
 
     Attributes:
@@ -49,7 +53,7 @@ class Journal:
         history: History,
         *,
         identity: str | None = None,
-        knows: Callable[[str], bool] = lambda handler: True,
+        accepts: Accepts,
         ring: Callable[[str], None] = lambda queue: None,
         may_act: Callable[[], None] = lambda: None,
     ) -> None:
@@ -65,7 +69,7 @@ class Journal:
         self._broken: Interrupted | None = None
         self._store = store
         self._token = lease.token
-        self._knows = knows
+        self._accepts = accepts
         self._ring = ring
         self._may_act = may_act
         self._waiters: dict[str, asyncio.Future[Recorded]] = {}
@@ -206,9 +210,11 @@ class Journal:
     async def _make_child(
         self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
     ) -> str:
-        if not self._knows(handler):
-            kind, _, name = handler.partition("/")
-            raise NotFound(kind, name) if name else NotFound("handler", handler)
+        try:
+            input = await self._accepts(handler, input)
+        except StoreError as error:
+            self.uncertain = True
+            raise Interrupted(f"Task {self.task.id} stops in this process: {error}") from error
         self._may_act()
         child = Task(
             id=child_id(self.task.id, asked.key, self.history.lives.get(asked.key, 0)),

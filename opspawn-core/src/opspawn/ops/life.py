@@ -144,7 +144,7 @@ class Life:
         self._news.set()
 
     def _was_released(self) -> None:
-        """A branch goes on at its next turn: what was told of idleness before is void, and the news may not be slept over."""
+        """A branch goes on at its next turn: what was told of idleness before is void."""
         self._idle = False
 
     def _must_halt(self) -> None:
