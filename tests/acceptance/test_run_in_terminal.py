@@ -75,6 +75,16 @@ def test_half_an_answer_stands_on_a_line_of_its_own_and_the_whole_one_follows_on
     assert "broke before the answer was complete. Trying again." in lines[1]
 
 
+def test_a_tool_that_failed_is_marked_as_failed(folder: Path) -> None:
+    app = (folder / "app.py").read_text()
+    (folder / "app.py").write_text(app.replace('return "found"', 'raise ValueError("no index")'))
+
+    lines = see(folder, {"call_tools": [["search", {"query": "token"}]]}, {"say": "I could not look."})
+
+    assert lines[1].startswith("✗ search failed")
+    assert lines[2:] == ["I could not look."]
+
+
 def test_words_before_a_tool_call_are_not_the_answer(folder: Path) -> None:
     looking = {"call_tools": [["search", {"query": "token"}]], "text": "Let me look."}
 

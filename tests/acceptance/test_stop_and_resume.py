@@ -104,7 +104,7 @@ def test_a_second_signal_does_not_wait(folder: Path) -> None:
         task = start(server)
         wait_for(lambda: len(asked.requests) == 1, "the model call")
         server.send(signal.SIGINT)
-        time.sleep(0.3)
+        wait_for(lambda: "Ctrl-C again stops at once" in server.output, "the word that it stops")
         assert server.alive
         server.send(signal.SIGINT)
         code = server.ended(15)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from opspawn.app import App, load_app
+from opspawn.cli.output import say
 from opspawn.config import Loaded
 from opspawn.contracts.store import Store
 from opspawn.errors import ConfigError
@@ -61,8 +62,21 @@ def run(main: Coroutine[Any, Any, int | None]) -> int:
     return asyncio.run(main) or 0
 
 
-def on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop` at each SIGTERM and SIGINT."""
+def on_signals(stop: Callable[[], None], *, first: str | None = None) -> None:
+    """Call `stop` at each SIGTERM and SIGINT; say `first` at the first, so that nobody takes the wait for a hang."""
     loop = asyncio.get_running_loop()
+    words = [first] if first else []
+
+    def stopping() -> None:
+        if words:
+            say(words.pop())
+        stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stopping)
+
+
+def stopping_words(loaded: Loaded) -> str:
+    """What a worker that begins to stop tells the person at the keyboard."""
+    drain_s = loaded.settings.worker.drain_s
+    return f"Stopping: what is in the middle of a step has {drain_s:g} s to finish it. Ctrl-C again stops at once."

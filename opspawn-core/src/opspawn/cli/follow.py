@@ -7,8 +7,7 @@ import json
 import sys
 from typing import Any
 
-import click
-
+from opspawn.cli.output import print_text, say
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Task
 from opspawn.host import Host
@@ -70,20 +69,20 @@ class Follower:
     def _delta(self, delta: TaskDelta) -> None:
         if self._streams and delta.task == self._task and delta.data.get("kind") == "text":
             self._streamed += delta.data["text"]
-            click.echo(delta.data["text"], nl=False)
+            print_text(delta.data["text"], nl=False)
 
     def _event(self, event: Event) -> None:
         data = event.data
         if event.type == "child.spawned":
             self._tree.add(data["child"])
         if self._streamed and event.type in _THOUGHT and data["kind"] == "think":
-            click.echo()
+            print_text("")
             # What broke off, or went with tool calls, is not the answer; the last of several answers is.
             whole = event.type == "step.done" and not data["result"].get("tool_calls")
             self._said, self._streamed = self._streamed if whole else "", ""
         line = _line(event)
         if line and not self._quiet:
-            click.echo(click.style(line, dim=True), err=True)
+            say(line, dim=True)
 
 
 def _line(event: Event) -> str | None:
@@ -92,8 +91,8 @@ def _line(event: Event) -> str | None:
         calls = data["result"].get("tool_calls", ())
         return "\n".join(f"→ {call['name']}({_brief(call.get('arguments', {}))})" for call in calls) or None
     if event.type == "step.done" and data["kind"] in ("act", "tool", "step"):
-        wrong = " failed" if isinstance(data.get("result"), dict) and data["result"].get("is_error") else ""
-        return f"✓ {data['name']}{wrong} ({data['duration_s']:.2f} s)"
+        wrong = isinstance(data.get("result"), dict) and data["result"].get("is_error")
+        return f"{'✗' if wrong else '✓'} {data['name']}{' failed' if wrong else ''} ({data['duration_s']:.2f} s)"
     if event.type == "step.failed":
         return f"✗ {data['name']}: {data['error']['message']}"
     if event.type == "step.retry":

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from opspawn.plugins import Plugins
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 def json_option(command: F) -> F:
@@ -46,9 +48,20 @@ def installed(loaded: Loaded) -> Plugins:
     return Plugins.load(allow=loaded.settings.plugins_allow, block=loaded.settings.plugins_block, quiet=True)
 
 
-def say(text: str) -> None:
+def say(text: str, *, dim: bool = False) -> None:
     """Talk: progress, hints and confirmations go to stderr, so that stdout holds data alone."""
-    click.echo(text, err=True)
+    text = harmless(text, sys.stderr)
+    click.echo(click.style(text, dim=True) if dim and not os.environ.get("NO_COLOR") else text, err=True)
+
+
+def print_text(text: str, *, nl: bool = True) -> None:
+    """Print on stdout what a model, a tool or a user said."""
+    click.echo(harmless(text, sys.stdout), nl=nl)
+
+
+def harmless(text: str, stream: TextIO) -> str:
+    """The text; for a terminal without control characters, which it would obey, but with its lines and tabs."""
+    return text.translate(_CONTROLS) if stream.isatty() else text
 
 
 def print_json(data: Any, *, line: bool = False) -> None:

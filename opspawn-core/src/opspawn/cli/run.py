@@ -11,10 +11,10 @@ import click
 
 from opspawn.app import App
 from opspawn.cli import assemble
-from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs
+from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs, stopping_words
 from opspawn.cli.follow import Follower
 from opspawn.cli.lazy import FAILED, INTERRUPTED, OK
-from opspawn.cli.output import configuration, json_option, say
+from opspawn.cli.output import configuration, json_option, print_text, say
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.config import Loaded
 from opspawn.contracts.store import Task, TaskState
@@ -51,9 +51,11 @@ async def _run(loaded: Loaded, words: list[str], resume: str | None, as_json: bo
         raise InvalidInput("Nothing is named to run.", remedy='Write: opspawn run [APP] AGENT "INPUT", or --resume ID.')
     app = find_app(named, loaded)
     id = resume or f"t-{uuid4().hex[:24]}"
-    handler, input = ("", None) if resume else (_handler(app, words[0]), _input(words))
+    handler, input = "", None
     if resume is None:
+        handler = _handler(words[0])
         _check_known(app, handler)
+        input = _input(words)
     queue = await _queue_of(loaded, id) if resume else f"{_QUEUE}{id}"
     check = None if resume else lambda catalog: catalog.accept(handler, plain_json(handler, input))
     async with Host.open(app, loaded=loaded, queues=[queue], check=check) as host:
@@ -63,7 +65,7 @@ async def _run(loaded: Loaded, words: list[str], resume: str | None, as_json: bo
             host.stop()
             follower.stop()
 
-        on_signals(stop)
+        on_signals(stop, first=stopping_words(loaded))
         if resume is None:
             await host.submit(handler, input, id=id, queue=queue)
         task = await follower.follow()
@@ -86,16 +88,20 @@ def _names_app(word: str) -> bool:
     return ":" in word or word.endswith(".py")
 
 
-def _handler(app: App, word: str) -> str:
+def _handler(word: str) -> str:
     return word if "/" in word else f"agent/{word}"
 
 
 def _check_known(app: App, handler: str) -> None:
-    """Refuse what is misspelt before a missing model is."""
+    """Refuse what is misspelt before a missing model or a wrong input is."""
     kind, _, name = handler.partition("/")
     if kind == "agent" and name not in app.agents:
         workflows = [f"workflow/{path.stem}" for path in app.workflows]
         raise NotFound("agent", name, known=[*app.agents, *workflows, *(f"function/{each}" for each in app.functions)])
+    if kind == "function" and name not in app.functions:
+        raise NotFound("function", name, known=list(app.functions))
+    if kind not in ("agent", "workflow", "function"):
+        raise NotFound("handler", handler, remedy="A handler is agent/…, workflow/… or function/….")
 
 
 def _input(words: list[str]) -> Any:
@@ -106,6 +112,8 @@ def _input(words: list[str]) -> Any:
     text = words[1] if len(words) == 2 else None
     if text == "-":
         text = sys.stdin.read().strip()
+    if text is not None and not _is_unicode(text):
+        raise InvalidInput("The input is not text in UTF-8.", remedy="Give it in UTF-8; iconv converts files.")
     if "/" not in words[0] or text is None:
         if "/" not in words[0] and not text:
             raise InvalidInput(
@@ -120,11 +128,20 @@ def _input(words: list[str]) -> Any:
         ) from error
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether no byte of it was smuggled in as half of a surrogate pair, as Python does with what is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _report(task: Task, follower: Follower, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(task_json(task), ensure_ascii=False))
     elif task.state is TaskState.SUCCEEDED and not follower.printed(task.result):
-        click.echo(
+        print_text(
             task.result if isinstance(task.result, str) else json.dumps(task.result, ensure_ascii=False, indent=2)
         )
     if task.state is TaskState.SUCCEEDED:

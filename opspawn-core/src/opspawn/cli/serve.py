@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from opspawn.cli.assemble import find_app, on_signals, run, start_logs
+from opspawn.cli.assemble import find_app, on_signals, run, start_logs, stopping_words
 from opspawn.cli.output import configuration, say
 from opspawn.config import Loaded
 from opspawn.contracts.events import Event
@@ -48,7 +48,7 @@ async def _live(app: str | None, loaded: Loaded, **parts: Any) -> int:
             host.stop()
             stopping.set()
 
-        on_signals(stop)
+        on_signals(stop, first=stopping_words(loaded) if parts["worker"] else "Stopping.")
         _greet(host)
         logging = asyncio.create_task(_log_events(host))
         ended = asyncio.create_task(host.working()) if parts["worker"] else asyncio.create_task(stopping.wait())

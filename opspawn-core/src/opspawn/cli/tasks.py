@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from opspawn.cli.assemble import existing_store, run
-from opspawn.cli.output import configuration, json_option, print_json, print_table, say
+from opspawn.cli.output import configuration, json_option, print_json, print_table, print_text, say
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidInput
@@ -65,9 +65,9 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
             return
         for name, value in task_json(task).items():
             if value not in (None, {}, ""):
-                click.echo(f"{name:<10} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+                print_text(f"{name:<10} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
         if task.state in (TaskState.IN_DOUBT, TaskState.PAUSED):
-            click.echo(f"\n{tell_halt(task)}")
+            print_text(f"\n{tell_halt(task)}")
 
     _with_engine(context, act)
 
