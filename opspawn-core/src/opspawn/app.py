@@ -30,7 +30,7 @@ class App:
         functions: plain async functions of a run context, by name; a task of one is "function/NAME".
 
     Raises:
-        AppError: two things of one kind share a name.
+        AppError: an argument is not what it should be, or two things of one kind share a name.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class App:
         workflows: Sequence[str | Path] = (),
         functions: Mapping[str, Function] | None = None,
     ) -> None:
+        _refuse_misfits(agents, tools, workflows, functions or {})
         caller = sys._getframe(1).f_globals.get("__file__")
         self.root = Path(caller).resolve().parent if caller else Path.cwd()
         self.agents = {agent.name: agent for agent in agents}
@@ -161,6 +162,32 @@ def _what_there_is(module: ModuleType) -> str:
     if names:
         return f"Choose one of: {', '.join(f'{module.__name__}:{name}' for name in names)}."
     return "Make one, e.g. app = App(agents=[...])."
+
+
+def _refuse_misfits(agents: Any, tools: Any, workflows: Any, functions: Any) -> None:
+    """Say of each argument what is wrong with it, before some later line stumbles over it."""
+    for name, given in (("agents", agents), ("tools", tools), ("workflows", workflows)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise AppError(f"App has {name}={_short(given)}; a list is meant.", remedy=f"Write {name}=[...].")
+    for agent in agents:
+        if not isinstance(agent, Agent):
+            raise AppError(f"App has {_short(agent)} among its agents.", remedy='Make agents with Agent("name", ...).')
+    for workflow in workflows:
+        if not isinstance(workflow, str | Path):
+            raise AppError(f"App has {_short(workflow)} among its workflows.", remedy="Give the path of a file.")
+    if not isinstance(functions, Mapping):
+        raise AppError(f"App has functions={_short(functions)}.", remedy='Write functions={"name": function}.')
+    for name, function in functions.items():
+        if not isinstance(name, str) or not callable(function):
+            raise AppError(
+                f"App has the function {name!r}: {_short(function)}.",
+                remedy="Map each name to an async function of a run context.",
+            )
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _refuse_doubles(what: str, names: Sequence[str]) -> None:
