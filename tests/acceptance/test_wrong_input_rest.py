@@ -285,6 +285,7 @@ def test_a_definition_that_uses_what_the_app_lacks_is_refused_with_what_it_has(a
         (b"\xff\xfe", "is not JSON"),
         (b'{"input": NaN}', "NaN is no JSON number"),
         (b'{"input": 1e999}', "1e999 is too large"),
+        (b'{"input": ' + b"9" * 5000 + b"}", "a number of 5000 digits is too large."),
         (b'{"input": "\\ud800"}', "half of a surrogate pair"),
     ],
 )

@@ -70,7 +70,7 @@ class Limits:
             detail = f"The JSON is nested deeper than {self._max_depth} levels."
             raise Problem(400, "too-deep", detail, remedy="Send a flatter value, or raise plugins.rest.max_depth.")
         try:
-            data = json.loads(body, parse_constant=_no_json, parse_float=_finite)
+            data = json.loads(body, parse_constant=_no_json, parse_float=_finite, parse_int=_whole)
             # Rare enough to be looked for in the text first: half of a surrogate pair, which no UTF-8 can express.
             if rb"\u" in body:
                 json.dumps(data, ensure_ascii=False).encode()
@@ -112,6 +112,13 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {text[:20]} is too large")
     return number
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python refuses thousands of digits, with advice that is not for clients
+        raise ValueError(f"a number of {len(text)} digits is too large") from None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
