@@ -243,6 +243,32 @@ async def test_a_task_that_waits_for_its_next_attempt_holds_no_slot_and_can_be_c
     assert ended.state is TaskState.CANCELLED
 
 
+async def test_a_child_that_fails_meanwhile_does_not_cut_the_wait_short(house: Any) -> None:
+    go = asyncio.Event()
+
+    async def bad() -> None:
+        raise ToolError("broke")
+
+    @house.function
+    async def parent(ctx: Any) -> None:
+        await ctx.gather(ctx.spawn("function/child"), ctx.step("bad", bad))
+
+    @house.function
+    async def child(ctx: Any) -> None:
+        await go.wait()
+        raise ToolError("broke, too")
+
+    house.worker()
+    task = await house.reaches(await house.submit("parent", retry=SLOWLY), TaskState.WAITING)
+    go.set()
+    [child_task] = await house.children(task)
+    await house.settled(child_task)
+    await house.run("child")  # a worker has had every chance to look
+
+    assert (await house.engine.task(task.id)).state is TaskState.WAITING
+    assert (await house.types(task)).count("task.claimed") == 1
+
+
 async def test_a_task_out_of_attempts_fails_with_its_last_error(house: Any) -> None:
     @house.function
     async def work(ctx: Any) -> None:

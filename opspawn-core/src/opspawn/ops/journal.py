@@ -80,6 +80,10 @@ class Journal:
         """Read the news; `wakes` is the count that told of them."""
         self.history.absorb(await self._store.journal(self.task.id, self.history.position))
         self.wakes = max(self.wakes, wakes)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Answer those who wait for children that have ended."""
         for child in [child for child in self._waiters if child in self.history.child_ends]:
             waiter = self._waiters.pop(child)
             if not waiter.done():

@@ -153,6 +153,6 @@ def _end(task: Task, event: NewEvent) -> list[Operation]:
         told = {"child": task.id, "state": str(task.state), "result": task.result, "error": task.error}
         operations += [
             Append(task.parent, NewEvent("child.ended", told, level="debug")),
-            Wake(task.parent, urgent=task.state is TaskState.FAILED),
+            Wake(task.parent),  # not urgent: a parent that waits for its next attempt waits on
         ]
     return operations

@@ -1,0 +1,64 @@
+"""The moment in which a run is parked: too short to be met by chance, so these tests make it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from opspawn.contracts.events import Event
+from opspawn.contracts.store import Claim
+from opspawn.ops.history import History
+from opspawn.ops.journal import Journal
+from opspawn.ops.life import Life
+
+
+async def living(house: Any, handler: Any) -> Life:
+    """A claimed task with a child, and its life, as a worker makes them."""
+    house.functions = {"work": handler, "child": handler}
+
+    async def accepts(handler: str, input: Any) -> Any:
+        return input
+
+    await house.submit("work")
+    [lease] = await house.store.claim(Claim("w", ("default",), ("function/work",), 1, 30.0))
+    journal = Journal(house.store, lease, History(), accepts=accepts)
+    return Life(house.store, lease, journal, handler, halt_grace_s=1.0)
+
+
+def hear_that_the_child_ended(life: Life) -> None:
+    """What `Journal.refresh` does with the news, without the reading."""
+    [child] = life.journal.history.unfinished_children
+    told = {"child": child, "state": "succeeded", "result": "the child's", "error": None}
+    life.journal.history.absorb([Event(99, life.task.id, datetime.now(UTC), "child.ended", told)])
+    life.journal._let_go()
+
+
+async def test_a_branch_that_was_released_just_after_the_run_was_told_idle_gets_its_turn(house: Any) -> None:
+    async def work(ctx: Any) -> Any:
+        return await ctx.spawn("function/child")
+
+    life = await living(house, work)
+    tell_idle = life.branches.on_idle
+
+    def told_idle_and_released_in_one_turn() -> None:
+        tell_idle()  # type: ignore[misc]
+        life.branches.on_idle = tell_idle
+        hear_that_the_child_ended(life)
+
+    life.branches.on_idle = told_idle_and_released_in_one_turn
+
+    [_, put] = await life.run()
+
+    assert (put.record.state, put.record.result) == ("succeeded", "the child's")  # type: ignore[union-attr]
+
+
+async def test_a_result_that_is_there_when_somebody_cancels_stands(house: Any) -> None:
+    async def work(ctx: Any) -> Any:
+        life.decide("cancel")
+        return "done"
+
+    life = await living(house, work)
+
+    [_, put] = await life.run()
+
+    assert (put.record.state, put.record.result) == ("succeeded", "done")  # type: ignore[union-attr]
