@@ -187,3 +187,19 @@ async def test_the_plugin_opens_in_the_data_folder_or_where_it_is_told(tmp_path:
         await (await open_store(section, str(tmp_path / "data"))).aclose()
     assert (tmp_path / "data" / "opspawn.db").exists()
     assert (tmp_path / "other.db").exists()
+
+
+async def test_a_new_data_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Prompts and answers lie there, in files that the usual mask leaves readable for everybody."""
+    await a_database(tmp_path / ".opspawn" / "x.db")
+
+    assert (tmp_path / ".opspawn").stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_folder_that_is_there_keeps_its_rights(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o770)
+
+    await a_database(tmp_path / "shared" / "x.db")
+
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o770

@@ -93,7 +93,9 @@ def connect(path: str, busy_timeout_s: float, synchronous: str = "full", read_on
     """A connection with our settings, to be used by one thread at a time; it looks into nothing yet."""
     # A reader may have to wait while the file is being recovered; the writer waits in `begin`.
     timeout = busy_timeout_s if read_only else 0.0
-    connection = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(
+        path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
     try:
         connection.execute("PRAGMA cache_size = -32768")
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -140,11 +142,11 @@ def open_writer(path: str, busy_timeout_s: float, synchronous: Literal["full", "
 
 
 def _check_file(path: Path) -> None:
-    """Make the folder; refuse what SQLite would report less clearly.
+    """Make the folder, for its owner alone: it holds prompts and answers. Refuse what SQLite would report less clearly.
 
     The file itself is not read here: closing it would drop the locks that another store of this process has on it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_dir():
         raise StoreUnusable(f"The database {path} is a folder.", remedy="Give the path of a file.")
 
