@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from opspawn.contracts.events import Event
+from opspawn.contracts.events import Event, TaskDelta
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
 from opspawn.stores.tails import Follower
 from opspawn.testing.store_promises import commit, create, step
@@ -21,7 +21,7 @@ async def store() -> AsyncIterator[SqliteStore]:
     await store.aclose()
 
 
-async def caught_up(follower: Follower) -> asyncio.Future[object]:
+async def caught_up(follower: Follower) -> asyncio.Future[Event | TaskDelta]:
     """A wait for the next item that begins after everything there was has been read."""
     waiting = asyncio.ensure_future(anext(follower))
     async with asyncio.timeout(20):
@@ -76,3 +76,37 @@ async def test_a_follower_that_is_forgotten_is_not_served(store: SqliteStore) ->
     del forgotten
     assert len(store._hub._followers) == 0
     assert await anext(closed, None) is None
+
+
+async def test_a_delta_never_overtakes_what_was_committed_before_it(store: SqliteStore) -> None:
+    """A reader who sees the next answer begin has seen the tool call that it answers to end."""
+    follower = Follower(store._hub, store._read_after, 0)
+    waiting = await caught_up(follower)
+    rounds = 200
+    for number in range(rounds):
+        await commit(store, step({"n": number}))
+        store.publish([TaskDelta("t", {"kind": "text", "text": str(number)})])
+
+    async with asyncio.timeout(20):
+        seen = [await waiting, *[await anext(follower) for _ in range(2 * rounds - 1)]]
+
+    told = [item.data["n"] if isinstance(item, Event) else item.data["text"] for item in seen]
+    assert told == [each for number in range(rounds) for each in (number, str(number))]
+
+
+async def test_deltas_of_nobody_who_follows_are_not_kept_for_later(store: SqliteStore) -> None:
+    first = Follower(store._hub, store._read_after, 0)
+    waiting = await caught_up(first)
+    await first.aclose()
+    waiting.cancel()
+    await commit(store, step({"n": 1}))
+    store.publish([TaskDelta("t", {"kind": "text", "text": "old"})])
+
+    later = Follower(store._hub, store._read_after, store._hub.position())
+    waiting = await caught_up(later)
+    await commit(store, step({"n": 2}))
+
+    async with asyncio.timeout(20):
+        item = await waiting
+    assert isinstance(item, Event)
+    assert item.data["n"] == 2

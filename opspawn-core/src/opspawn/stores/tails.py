@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.stores import queries
@@ -116,8 +117,10 @@ class Hub:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()  # whoever just forgets its follower leaves, too
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()  # a follower whose loop is gone leaves while it is offered something
         self._look = threading.Event()
+        self._commits = self._offered = 0  # groups committed by this process, and those whose events were offered
+        self._waiting: deque[tuple[int, Sequence[TaskDelta]]] = deque(maxlen=_KEPT)  # deltas, and the position before
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -145,17 +148,26 @@ class Hub:
             self._followers.discard(follower)
 
     def committed(self) -> None:
-        """Say that this process committed. Called by the writer, very often."""
+        """Say that this process committed. Called by the writer, very often, and before anybody hears of the commit."""
+        self._commits += 1
         if self._followers:
             self._look.set()
 
     def publish(self, deltas: Sequence[TaskDelta]) -> None:
-        """Offer deltas; a follower that is behind does not get them."""
-        if self._followers:
-            with self._guard:
-                followers = list(self._followers)
-            for follower in followers:
-                follower.post(deltas)
+        """Offer deltas after what was committed before them; a follower that is behind does not get them."""
+        if not self._followers:
+            return
+        with self._guard:
+            if self._closed:
+                return
+            if self._waiting or self._offered != self._commits:
+                with suppress(sqlite3.Error):  # deltas may be lost; the journal has the whole answer
+                    self._waiting.append((self.position(), deltas))
+                self._look.set()
+                return
+            followers = list(self._followers)
+        for follower in followers:
+            follower.post(deltas)
 
     def close(self) -> None:
         """End all followers and the thread; blocks. Idempotent."""
@@ -180,7 +192,9 @@ class Hub:
                 followers = list(self._followers)
                 if not followers:
                     self._thread = None
+                    self._waiting.clear()
                     return
+            commits = self._commits  # read before the events: a commit that comes meanwhile counts as not offered
             try:
                 with self._source.lock:
                     connection = self._source.connection
@@ -190,10 +204,26 @@ class Hub:
             except sqlite3.Error:
                 continue  # a disk that fails will tell the writer and the readers, who have somebody to tell
             version = seen
-            if events:
-                position = events[-1].position
-                for follower in followers:
-                    follower.post(events)
+            position = self._offer(followers, events, position)
             if len(events) == _PAGE:
                 version = None
                 self._look.set()
+            else:
+                self._offered = commits
+
+    def _offer(self, followers: Sequence[Follower], events: Sequence[Event], position: int) -> int:
+        """Offer events, and the deltas that wait between them; returns the position reached."""
+        items: list[Event | TaskDelta] = []
+        reached = events[-1].position if events else position
+        rest = deque(events)
+        with self._guard:
+            while self._waiting and self._waiting[0][0] <= reached:
+                before, deltas = self._waiting.popleft()
+                while rest and rest[0].position <= before:
+                    items.append(rest.popleft())
+                items.extend(deltas)
+            items.extend(rest)
+            # Under the guard, so that deltas published from now on come after these.
+            for follower in followers if items else ():
+                follower.post(items)
+        return reached
