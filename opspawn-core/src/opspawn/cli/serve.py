@@ -13,6 +13,11 @@ from opspawn.config import Loaded
 from opspawn.contracts.events import Event
 from opspawn.host import Host
 from opspawn.logs import log_event
+from opspawn.ops.engine import SETTLED
+
+#: What callers ask for, and what ends a claim.
+_ASKED = {"task.accepted", "task.resolved", "cancel.requested"}
+_LEFT = {f"task.{state}" for state in (*SETTLED, "waiting", "released", "retry")}
 
 
 @click.command()
@@ -68,6 +73,15 @@ def _greet(host: Host) -> None:
 
 
 async def _log_events(host: Host) -> None:
+    """Log what happens to the tasks that this process runs; one that lets callers in also logs what they ask for."""
+    mine: set[str] = set()
     async for event in host.tail():
-        if isinstance(event, Event):
+        if not isinstance(event, Event):
+            continue
+        if event.type == "task.claimed":
+            claimed = host.worker is not None and event.data.get("worker") == host.worker.id
+            (mine.add if claimed else mine.discard)(event.task)
+        if event.task in mine or (host.transports and event.type in _ASKED):
             log_event(event)
+        if event.type in _LEFT:
+            mine.discard(event.task)

@@ -2,6 +2,6 @@
 
 from opspawn.logs.events import event_line, log_event, write_event
 from opspawn.logs.setup import configure
-from opspawn.logs.writing import json_line, text_line
+from opspawn.logs.writing import json_line, text_line, traceback_text
 
-__all__ = ["configure", "event_line", "json_line", "log_event", "text_line", "write_event"]
+__all__ = ["configure", "event_line", "json_line", "log_event", "text_line", "traceback_text", "write_event"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +58,15 @@ def text_line(line: Mapping[str, Any], *, colour: bool = False, date: bool = Fal
         parts.append(_dim(" ".join(rest), colour))
     text = " ".join(parts)
     return f"{text}\n{line['exception']}" if line.get("exception") else text
+
+
+def traceback_text(error: BaseException) -> str:
+    """The plain traceback of an error, redacted.
+
+    Log lines carry it as `exception=...` and never the error object: a sink that is not ours would print the values
+    of variables.
+    """
+    return redact("".join(traceback.format_exception(error)).rstrip())
 
 
 def iso(time: datetime) -> str:

@@ -19,6 +19,7 @@ from opspawn.contracts.run import Handler
 from opspawn.contracts.store import Batch, Claim, Lease, Store, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Interrupted, NotFound, StoreError
+from opspawn.logs import traceback_text
 from opspawn.ops import transitions
 from opspawn.ops.heart import HASTE, Heart
 from opspawn.ops.history import History
@@ -125,7 +126,9 @@ class Worker:
             try:
                 await self._waker.wait(queues, self._options.poll_s)
             except Exception as error:  # a hint less costs latency, never work
-                logger.opt(exception=error).error("The waker failed; looking every {} s", self._options.poll_s)
+                logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
+                    "The waker failed; looking every {} s", self._options.poll_s
+                )
                 await asyncio.sleep(self._options.poll_s)
             self._look.set()
 
@@ -151,7 +154,9 @@ class Worker:
         del self._runs[run]
         self._look.set()
         if not run.cancelled() and (error := run.exception()) is not None:
-            logger.opt(exception=error).error("A run ended in an unforeseen way; its task comes back by itself")
+            logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
+                "A run ended in an unforeseen way; its task comes back by itself"
+            )
 
     async def _hear_news(self) -> None:
         """Tell runs of cancels and ended children that arrived since their last look."""

@@ -34,6 +34,7 @@ from opspawn.errors import (
     StepTimeout,
     StoreError,
 )
+from opspawn.logs import traceback_text
 from opspawn.ops import transitions
 from opspawn.ops.children import cancel_children
 from opspawn.ops.history import UNWINDING
@@ -134,7 +135,9 @@ class Life:
         except SystemExit as error:  # must not end the worker
             raise StepFailed(f"{self.task.handler} called sys.exit({error.code!r}).") from error
         except Exception as error:
-            logger.bind(task=self.task.id, agent=self.task.agent).opt(exception=error).debug("The run raised")
+            logger.bind(task=self.task.id, agent=self.task.agent, exception=traceback_text(error)).debug(
+                "The run raised"
+            )
             raise
 
     # -- the verdict ---------------------------------------------------------------------------------------------------

@@ -27,7 +27,12 @@ async def get_agent(id: str, host: HostDep) -> AgentView:
     raise NotFound("agent", id, known=[agent.name for agent in host.agents()])
 
 
-@router.post("/{id}/run", operation_id="runAgent", status_code=202)
+@router.post(
+    "/{id}/run",
+    operation_id="runAgent",
+    status_code=202,
+    responses={200: {"model": TaskView, "description": "It ended within `waitS`."}},
+)
 async def run_agent(
     id: str, request: RunRequest, host: HostDep, response: Response, idempotency_key: IdempotencyKey = None
 ) -> TaskView:

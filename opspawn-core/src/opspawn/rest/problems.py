@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from opspawn.errors import InvalidInput, OpspawnError
+from opspawn.logs import traceback_text
 from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.asgi import Asgi, Message, Receive, Scope, Send
 from opspawn.rest.faults import faults_of
@@ -93,7 +94,9 @@ class LastResort:
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
-            logger.opt(exception=error).error("{} {} failed", scope.get("method"), scope.get("path"))
+            logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
+                "{} {} failed", scope.get("method"), scope.get("path")
+            )
             # An answer that has begun cannot be taken back: without an end of it, the server cuts the connection.
             if not started:
                 answer = Problem(500, "internal", "The server failed; its log tells why.").response(scope["path"])
