@@ -122,8 +122,11 @@ async def test_only_a_task_in_doubt_can_be_resolved_and_only_in_three_ways(
 
     with pytest.raises(InvalidInput, match=r"There is no outcome 'maybe'\. Choose happened, again or fail"):
         await house.engine.resolve(task.id, "maybe")
-    await house.engine.resolve(task.id, "happened")
-    await house.settled(task)
+    with pytest.raises(InvalidInput, match="The result is not JSON"):
+        await house.engine.resolve(task.id, "happened", object())
+    await house.engine.resolve(task.id, "happened", {1: (2, 3)})
+    ended = await house.settled(task)
+    assert ended.result == {"1": [2, 3]}
     with pytest.raises(InvalidTransition, match="is succeeded, not in doubt"):
         await house.engine.resolve(task.id, "happened")
 

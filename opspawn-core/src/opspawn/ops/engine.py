@@ -18,6 +18,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.agentkit.codec import result_to_json
 from opspawn.agentkit.digests import digest
+from opspawn.agentkit.plain import as_text
+from opspawn.agentkit.plain import plain_json as as_json
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task, TaskState
@@ -153,10 +155,15 @@ class Engine:
         """Decide on a step in doubt: "happened" (with its result), "again" (do it again) or "fail" (the step failed).
 
         Raises:
-            NotFound: no such task. InvalidTransition: it is not in doubt. InvalidInput: no such outcome.
+            NotFound: no such task. InvalidTransition: it is not in doubt. InvalidInput: no such outcome, or the result
+                is not JSON.
         """
         if outcome not in ("happened", "again", "fail"):
             raise InvalidInput(f"There is no outcome {outcome!r}.", remedy="Choose happened, again or fail.")
+        try:
+            result = as_json(result)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"The result is not JSON: {error}.", remedy="Give it plain JSON.") from error
 
         def decide(task: Task) -> Sequence[Operation]:
             if task.state is not TaskState.IN_DOUBT or task.error is None:
@@ -305,8 +312,7 @@ def _as_recorded(doubt: Mapping[str, Any], result: Any) -> Any:
     """The result in the form in which the step would have recorded it: a call of an agent records a `ToolResult`."""
     if doubt.get("kind") != "act":
         return result
-    content = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
-    return result_to_json(ToolResult("", doubt["name"], content, result))
+    return result_to_json(ToolResult("", doubt["name"], as_text(result), result))
 
 
 def _ended(task: Task) -> str:
