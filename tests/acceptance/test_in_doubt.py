@@ -179,7 +179,7 @@ def test_a_decision_over_rest_counts_the_same(desk: Desk) -> None:
 
     assert answer.status_code == 202, answer.text
     ended = desk.server.settled(id)
-    assert (ended["state"], ended["result"]) == ("succeeded", 'The tool said: {"receipt": 12}')
+    assert (ended["state"], ended["result"]) == ("succeeded", 'The tool said: {"receipt":12}')
     assert (desk.payments("rest"), desk.asked("rest")) == (1, 2)
 
 
