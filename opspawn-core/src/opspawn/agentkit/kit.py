@@ -71,6 +71,7 @@ class Kit:
         loaded = load_settings()
         settings = loaded.settings
         plugins = Plugins.load(allow=settings.plugins_allow, block=settings.plugins_block)
+        plugins.check(loaded.sections)
         return cls(plugins, model=settings.model, sections=loaded.sections, root=loaded.folder)
 
     def model(self, spec: str | None, *, agent: str = "", settings: Mapping[str, Any] | None = None) -> BoundModel:

@@ -25,6 +25,7 @@ def tasks() -> None:
 @tasks.command("list")
 @click.option("--state", type=click.Choice([str(state) for state in TaskState]), help="Only tasks in this state.")
 @click.option("--agent", help="Only tasks of this agent.")
+@click.option("--handler", help="Only tasks of this handler, e.g. workflow/triage.")
 @click.option("--root", help="Only tasks of this tree.")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many at most, newest first."
@@ -32,10 +33,16 @@ def tasks() -> None:
 @json_option
 @click.pass_context
 def list_tasks(
-    context: click.Context, state: str | None, agent: str | None, root: str | None, limit: int, as_json: bool
+    context: click.Context,
+    state: str | None,
+    agent: str | None,
+    handler: str | None,
+    root: str | None,
+    limit: int,
+    as_json: bool,
 ) -> None:
     """List tasks, newest first."""
-    asked = {"state": state, "agent": agent, "root": root}
+    asked = {"state": state, "agent": agent, "handler": handler, "root": root}
     query = Query(where={field: value for field, value in asked.items() if value}, limit=limit)
 
     async def act(engine: Engine) -> None:
