@@ -11,6 +11,7 @@ other lanes lie elsewhere in the index: so a claim costs the same however many t
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -149,6 +150,9 @@ def _check_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_dir():
         raise StoreUnusable(f"The database {path} is a folder.", remedy="Give the path of a file.")
+    # In WAL mode SQLite lets a transaction begin on a file that it may only read, and fails at the first write.
+    if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise _read_only(str(path))
 
 
 def _open_file(path: str, busy_timeout_s: float, synchronous: str) -> sqlite3.Connection:
@@ -206,6 +210,13 @@ def _lay_out(connection: sqlite3.Connection, path: str, busy_timeout_s: float) -
         raise
 
 
+def _read_only(path: str) -> StoreUnusable:
+    return StoreUnusable(
+        f"The database {path} or its folder is read-only for this user.",
+        remedy="Change the permissions, or choose another path.",
+    )
+
+
 def _not_a_database(path: str) -> StoreUnusable:
     return StoreUnusable(f"The file {path} is not a database.", remedy="Choose another path, or move the file away.")
 
@@ -218,10 +229,7 @@ def _unusable(path: str, error: sqlite3.Error, busy_timeout_s: float) -> StoreUn
             remedy="Close that program, or raise busy_timeout_s in [plugins.sqlite].",
         )
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return StoreUnusable(
-            f"The database {path} or its folder is read-only for this user.",
-            remedy="Change the permissions, or choose another path.",
-        )
+        return _read_only(path)
     if code == sqlite3.SQLITE_NOTADB:
         return _not_a_database(path)
     if code == sqlite3.SQLITE_CORRUPT or "no such" in str(error):
