@@ -17,7 +17,6 @@
     │   ├── StepTimeout        a step or task ran out of its time
     │   ├── StepLimit          a planner reached its limit of steps
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
-    ├── RunFailed              a run ended without a result; carries the recorded error
     └── Halt                   the run must stop here; not a failure of its own
         ├── Interrupted        this process may not go on with the run (lease lost, store failed); another will
         ├── JournalMismatch    the code asks for something else than the journal recorded
@@ -192,18 +191,6 @@ class StepFailed(StepError):
     def __init__(self, message: str, *, error_type: str = "error") -> None:
         super().__init__(message)
         self.error_type = error_type
-
-
-class RunFailed(OpspawnError):
-    """A run ended without a result. `error` is what the task recorded: `{"type", "message", ...}`."""
-
-    code = "run-failed"
-
-    def __init__(self, message: str, *, error: dict[str, Any] | None = None, task: str | None = None) -> None:
-        super().__init__(message)
-        self.error = error or {}
-        self.task = task
-        self.error_type = str(self.error.get("type", "error"))
 
 
 class Halt(OpspawnError):

@@ -1,4 +1,4 @@
-"""Model messages as plain JSON and back: what journals and recordings hold.
+"""Answers of models and results of tools as plain JSON and back: what journals and recordings hold.
 
 Empty fields are left out, since a journal repeats them with every step; keys that this version does not know are
 ignored, so that an older worker reads the journal of a newer one. Both directions are written out by hand: they run
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from opspawn.contracts.model import Message, ModelResponse, ToolCall, Usage
+from opspawn.contracts.model import ModelResponse, ToolCall, Usage
 from opspawn.contracts.tool import ToolResult
 
 
@@ -27,27 +27,6 @@ def call_to_json(call: ToolCall) -> dict[str, Any]:
 def call_from_json(data: Mapping[str, Any]) -> ToolCall:
     """Return the call. Raises: KeyError when id or name is missing."""
     return ToolCall(data["id"], data["name"], data.get("arguments") or {}, data.get("malformed"))
-
-
-def message_to_json(message: Message) -> dict[str, Any]:
-    """Return `{"role", "content", ...}` without the empty fields."""
-    data: dict[str, Any] = {"role": message.role}
-    if message.content:
-        data["content"] = message.content
-    if message.tool_calls:
-        data["tool_calls"] = [call_to_json(call) for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        data["tool_call_id"] = message.tool_call_id
-    if message.is_error:
-        data["is_error"] = True
-    return data
-
-
-def message_from_json(data: Mapping[str, Any]) -> Message:
-    """Return the message. Raises: KeyError when the role is missing."""
-    return Message(
-        data["role"], data.get("content", ""), _calls(data), data.get("tool_call_id"), data.get("is_error", False)
-    )
 
 
 def usage_to_json(usage: Usage) -> dict[str, int]:

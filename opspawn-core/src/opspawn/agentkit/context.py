@@ -238,9 +238,9 @@ class Context:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    async def join(self, other: Awaitable[T]) -> T:
+    async def join(self, awaitable: Awaitable[T]) -> T:
         with self._branches.waiting(outside=False):
-            return await other
+            return await awaitable
 
     # -- time, chance, events ------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     cwd = Path(cwd or Path.cwd()).absolute()
-    draft = _Draft(environ)
+    draft = _Draft()
     file = _find(path, environ, cwd)
     folder = file.parent if file else cwd
     name = str(path or environ.get("OPSPAWN_CONFIG") or FILE) if file else ""
@@ -55,8 +55,7 @@ def load_settings(
 class _Draft:
     """The merged values so far, by path, each with its origin; a later value replaces an earlier one."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+    def __init__(self) -> None:
         self._values: dict[tuple[str, ...], Any] = {}
         self._sources: dict[str, str] = {}
 

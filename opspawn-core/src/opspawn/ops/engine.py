@@ -73,7 +73,6 @@ class Engine:
         timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
         labels: Mapping[str, str] | None = None,
-        extra: Sequence[Operation] = (),
     ) -> Task:
         """Accept a task durably and return it. The same key with the same request gives the task of the first time.
 
@@ -83,7 +82,6 @@ class Engine:
             priority: a head start of 60 s per unit. delay_s: earliest start, in seconds from now.
             timeout_s: for one attempt of the whole task. retry: for the whole task; None tries once, beside the retries
             of its steps.
-            extra: operations to commit along, e.g. the definition that the task pins.
 
         Raises:
             NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used
@@ -105,7 +103,7 @@ class Engine:
             retry=asdict(retry) if retry is not None else None,
             labels=dict(labels or {}),
         )
-        operations = [*extra, *transitions.accept(task, delay_s)]
+        operations = transitions.accept(task, delay_s)
         if idempotency_key is not None:
             asked = digest(
                 [handler, plain, agent, session, priority, queue, delay_s, timeout_s, task.retry, dict(task.labels)]
