@@ -420,14 +420,20 @@ async def test_the_idempotency_key_of_a_call_stays_the_same_over_tries_attempts_
 
 
 async def test_a_retry_whose_answer_was_lost_may_be_sent_again(house: Any) -> None:
+    going = asyncio.Event()
+    going.set()
+
     @house.function
     async def work(ctx: Any) -> None:
+        await going.wait()
         raise ToolError("broke")
 
     failed = await house.run("work")
+    going.clear()  # one that has failed again by then would rightly get a generation of its own
     again = await asyncio.gather(*(house.engine.retry(failed.id) for _ in range(5)))
 
     assert len({task.id for task in again}) == 1
+    going.set()
     await house.settled(again[0])
     later = await house.engine.retry(failed.id)
     assert later.retry_of == again[0].id
