@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from opspawn import tool
-from opspawn.agentkit.context import BoundModel, Context
+from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.context import Context
 from opspawn.agentkit.log import MemoryLog
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, ModelDelta, ToolCall, Usage

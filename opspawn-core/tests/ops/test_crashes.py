@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opspawn import tool
-from opspawn.agentkit.context import BoundModel
+from opspawn.agentkit.bound import BoundModel
 from opspawn.contracts.model import Message, ModelRequest, ToolCall
 from opspawn.contracts.run import Handler, RetryPolicy
 from opspawn.contracts.store import Task

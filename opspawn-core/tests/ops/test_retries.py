@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opspawn import tool
-from opspawn.agentkit.context import BoundModel
+from opspawn.agentkit.bound import BoundModel
 from opspawn.contracts.model import Message
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import TaskState

@@ -1,7 +1,8 @@
 """Building agents: what one is, what it can do, and the context in which it acts. Runs with no server and no store."""
 
 from opspawn.agentkit.agent import Agent, RunResult
-from opspawn.agentkit.context import BoundModel, Context
+from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.tool import FunctionTool, tool
 

@@ -10,7 +10,9 @@ from types import MappingProxyType
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from opspawn.agentkit.context import AgentRun, BoundModel, Context
+from opspawn.agentkit.agent_run import AgentRun
+from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.log import MemoryLog, OnEvent, RunEvent
 from opspawn.agentkit.tool import as_tool
@@ -194,7 +196,8 @@ class Agent:
         return handle
 
     def _context(self, base: Context, parts: _Parts) -> AgentRun:
-        return base.for_agent(
+        return AgentRun(
+            base,
             name=self._name,
             instructions=self._instructions,
             model=parts.model,

@@ -1,4 +1,4 @@
-"""The run context: the one implementation of `RunContext` and `AgentContext`, in memory and durable alike.
+"""The run context: the one implementation of `RunContext`, in memory and durable alike; an agent's is in `agent_run`.
 
 Each act follows the same five moves: name the step (scope, name, ordinal), ask the log for a recorded end, pass the
 gate, do the thing with its retries, record the end. Only the log differs between a run in memory and one that survives
@@ -11,37 +11,26 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
 from pydantic_core import to_jsonable_python
 
 from opspawn.agentkit.branches import Branches
-from opspawn.agentkit.codec import response_from_json, response_to_json, result_from_json, result_to_json
-from opspawn.agentkit.digests import combine, digest, message_digest
+from opspawn.agentkit.digests import digest
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
 from opspawn.agentkit.log import Asked, Recorded, StepLog, sleep_until
-from opspawn.agentkit.plain import as_text, plain_json
-from opspawn.agentkit.retries import LONGEST_SLEEP_S, MODEL_RETRY, ONE_TRY, counted
+from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, counted
 from opspawn.agentkit.scopes import Scope, current
-from opspawn.contracts.model import Message, ModelProvider, ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.tool import Effect, Tool, ToolContext, ToolResult
+from opspawn.contracts.tool import Effect, Tool, ToolContext
 from opspawn.errors import Halt, InvalidInput, StepError, StepFailed, StepTimeout
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class BoundModel:
-    """A provider with the model to ask it for, and the settings that go along with every request."""
-
-    provider: ModelProvider
-    name: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Context:
@@ -313,111 +302,6 @@ class Context:
         finally:
             scope.leave(label)
 
-    def for_agent(
-        self, *, name: str, instructions: str, model: BoundModel, tools: Sequence[Tool], max_steps: int
-    ) -> AgentRun:
-        """The same run, with a model and tools: what a planner acts through."""
-        return AgentRun(self, name=name, instructions=instructions, model=model, tools=tools, max_steps=max_steps)
-
-
-class AgentRun(Context):
-    """A run of an agent. See `opspawn.contracts.run.AgentContext`. `usage` counts replayed model calls, too."""
-
-    def __init__(
-        self, base: Context, *, name: str, instructions: str, model: BoundModel, tools: Sequence[Tool], max_steps: int
-    ) -> None:
-        super().__init__(
-            base._log,
-            name=name,
-            input=base.input,
-            task=base.task,
-            session=base.session,
-            deps=base.deps,
-            branches=base._branches,
-        )
-        self._root = base._root
-        self._model = model
-        self._specs = tuple(ToolSpec(tool.name, tool.description, tool.parameters) for tool in tools)
-        self._by_name = {tool.name: tool for tool in tools}
-        self._digests: dict[int, tuple[Message, bytes]] = {}
-        self.instructions = instructions
-        self.tools: Sequence[Tool] = tuple(tools)
-        self.max_steps = max_steps
-        self.usage = Usage()
-
-    async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
-        specs = self._specs if tools is None else tuple(ToolSpec(t.name, t.description, t.parameters) for t in tools)
-        request = ModelRequest(self._model.name, tuple(messages), specs, None, self._model.settings)
-        scope = self._here()
-        key = scope.enter("think")
-        try:
-            response = await self._once(
-                Asked(key, "think", "think", self._conversation(messages)),
-                lambda: self._model.provider.complete(request, self._log.delta),
-                encode=response_to_json,
-                decode=response_from_json,
-                retry=MODEL_RETRY,
-            )
-        finally:
-            scope.leave("think")
-        self.usage += response.usage
-        return response
-
-    async def act(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
-        scope = self._here()
-        stem = scope.enter("act")
-        try:
-            if len(calls) == 1:
-                return [await self._act(calls[0], f"{stem}/0")]
-            return await self._fan_out([self._act(call, f"{stem}/{index}") for index, call in enumerate(calls)])
-        finally:
-            scope.leave("act")
-
-    async def _act(self, call: ToolCall, key: str) -> ToolResult:
-        tool = self._by_name.get(call.name)
-        if tool is None:
-            known = ", ".join(self._by_name) or "none"
-            return _refusal(call, f"There is no tool {call.name!r}. Tools: {known}.")
-        if call.malformed is not None:
-            return _refusal(
-                call, f"The arguments were not a JSON object: {call.malformed[:200]!r}. Send them again as JSON."
-            )
-        what = digest([call.name, call.arguments]) if self._log.durable else ""
-
-        async def perform() -> ToolResult:
-            try:
-                value = plain_json(await self._use(tool, call.arguments, key, None))
-            except Halt:
-                raise
-            except (Exception, SystemExit) as error:
-                return _refusal(call, _in_words(error))
-            return ToolResult(call.id, call.name, as_text(value), value)
-
-        try:
-            result = await self._once(
-                Asked(key, "act", call.name, what),
-                perform,
-                encode=result_to_json,
-                decode=result_from_json,
-                effect=tool.effect,
-                arguments=call.arguments,
-            )
-        except (StepError, InvalidInput) as error:  # an operator decided that it failed, or it is too large
-            return _refusal(call, _in_words(error))
-        return result if result.call_id else replace(result, call_id=call.id)
-
-    def _conversation(self, messages: Sequence[Message]) -> str:
-        """The digest of a conversation; each message is digested once per run, since conversations only grow."""
-        if not self._log.durable:
-            return ""
-        parts = []
-        for message in messages:
-            known = self._digests.get(id(message))
-            if known is None or known[0] is not message:
-                known = self._digests[id(message)] = (message, message_digest(message))
-            parts.append(known[1])
-        return combine(parts)
-
 
 def _outcome(asked: Asked, known: Recorded) -> Any:
     if known.ok:
@@ -435,16 +319,6 @@ def _encoded(asked: Asked, encode: Callable[[T], Any], value: T) -> Any:
         raise StepFailed(
             f"The result of {asked.name!r} cannot be expressed in JSON: {error}", error_type="invalid_output"
         ) from error
-
-
-def _refusal(call: ToolCall, words: str) -> ToolResult:
-    return ToolResult(call.id, call.name, words, None, True)
-
-
-def _in_words(error: BaseException) -> str:
-    if isinstance(error, InvalidInput) and error.faults:
-        return f"{error.message} {'; '.join(error.faults)}"
-    return str(error) or type(error).__name__
 
 
 def _same(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
-from opspawn.agentkit.context import BoundModel
+from opspawn.agentkit.bound import BoundModel
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, ToolPlugin
