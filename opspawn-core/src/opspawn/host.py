@@ -13,6 +13,7 @@ from opspawn.agentkit.kit import Kit
 from opspawn.app import App
 from opspawn.catalog import INLINE, Catalog
 from opspawn.config import Loaded, load_settings
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.plugins import StorePlugin, TransportPlugin, WakerPlugin
 from opspawn.contracts.run import RetryPolicy
@@ -30,7 +31,9 @@ class Host:
 
     store: Store
 
-    def __init__(self, app: App, loaded: Loaded, plugins: Plugins, waker: Waker, catalog: Catalog) -> None:
+    def __init__(
+        self, app: App, loaded: Loaded, plugins: Plugins, waker: Waker, catalog: Catalog, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self.app = app
         self.loaded = loaded
         self.plugins = plugins
@@ -38,6 +41,7 @@ class Host:
         self.worker: Worker | None = None
         self._waker = waker
         self._catalog = catalog
+        self._clock = clock
         self._engine: Engine
         self._working: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -57,6 +61,7 @@ class Host:
         transports: bool = False,
         options: WorkerOptions | None = None,
         check: Callable[[Catalog], object] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> AsyncIterator[Host]:
         """Open everything, run the worker and the transports while the block lasts, then stop gracefully.
 
@@ -67,6 +72,7 @@ class Host:
             transports: whether to open the configured ways in.
             options: the worker's options instead of the configuration's.
             check: called with what the app can run before the store is opened: what it raises leaves nothing behind.
+            clock: what tells the engine and the worker the time; a store has its own.
 
         Raises:
             ConfigError: something in the configuration or the app is wrong; everything opened so far is closed again.
@@ -83,7 +89,7 @@ class Host:
                 check(catalog)
             waker = await open_waker(plugins, loaded)
             stack.push_async_callback(waker.aclose)
-            host = cls(app, loaded, plugins, waker, catalog)
+            host = cls(app, loaded, plugins, waker, catalog, clock)
             stack.push_async_callback(host._unbind)
             if transports:
                 await host._bind(settings.transports)
@@ -224,7 +230,7 @@ class Host:
 
     def _use(self, store: Store) -> None:
         self.store = self._catalog.store = store
-        self._engine = Engine(store, self._waker, self._catalog.accept)
+        self._engine = Engine(store, self._waker, self._catalog.accept, self._clock)
 
     async def _accept(self, handler: str, input: Any) -> Any:
         """What to record as the input of a child task."""
@@ -232,7 +238,9 @@ class Host:
         return self._catalog.accept(handler, input)
 
     def _work(self, options: WorkerOptions) -> None:
-        self.worker = Worker(self.store, self._waker, self._catalog.handlers, options, accepts=self._accept)
+        self.worker = Worker(
+            self.store, self._waker, self._catalog.handlers, options, accepts=self._accept, clock=self._clock
+        )
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
 
     async def _stop(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from opspawn import tool
+from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.log import MemoryLog
@@ -29,7 +30,7 @@ class Run:
 
     def agent(self, script: Any = (), tools: Any = ()) -> Any:
         model = BoundModel(ScriptedModel(script), "m-1", {"seed": 7})
-        return self.ctx.for_agent(name="helper", instructions="Be kind.", model=model, tools=list(tools), max_steps=3)
+        return AgentRun(self.ctx, name="helper", instructions="Be kind.", model=model, tools=list(tools), max_steps=3)
 
     @property
     def keys(self) -> list[str]:
@@ -292,7 +293,7 @@ async def test_thinking_streams_and_counts(run: Run) -> None:
 async def test_a_model_that_stumbles_is_asked_again_and_one_that_refuses_is_not(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opspawn.agentkit.context.MODEL_RETRY", RetryPolicy(2, 0.0, when=("transient",)))
+    monkeypatch.setattr("opspawn.agentkit.agent_run.MODEL_RETRY", RetryPolicy(2, 0.0, when=("transient",)))
     agent = run.agent([ModelError("gone", error_type="transient"), "Hello.", ModelError("no", error_type="denied")])
 
     assert (await agent.think([Message("user", "Hi")])).text == "Hello."

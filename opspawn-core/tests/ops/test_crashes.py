@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from opspawn import tool
+from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
 from opspawn.contracts.model import Message, ModelRequest, ToolCall
 from opspawn.contracts.run import Handler, RetryPolicy
@@ -150,7 +151,7 @@ async def test_an_agent_with_tools(tmp_path: Path, runs: Any) -> None:
 
         async def work(ctx: Any) -> Any:
             model = BoundModel(ScriptedModel(answer), "m")
-            agent = ctx.for_agent(name="a", instructions="", model=model, tools=[search], max_steps=3)
+            agent = AgentRun(ctx, name="a", instructions="", model=model, tools=[search], max_steps=3)
             messages = [Message("user", ctx.input)]
             said = await agent.think(messages)
             results = await agent.act(said.tool_calls)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from opspawn import tool
+from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
 from opspawn.contracts.model import ToolCall
 from opspawn.contracts.store import TaskState
@@ -33,7 +34,7 @@ def work(house: Any, count: Any, kind: str) -> Any:
         if kind == "call":
             return await ctx.call(paying, {"amount": 3})
         model = BoundModel(ScriptedModel(["-"]), "m")
-        agent = ctx.for_agent(name="a", instructions="", model=model, tools=[paying], max_steps=1)
+        agent = AgentRun(ctx, name="a", instructions="", model=model, tools=[paying], max_steps=1)
         [result] = await agent.act([ToolCall("c1", "pay", {"amount": 3})])
         return {"call": result.call_id, "said": result.content, "value": result.value, "error": result.is_error}
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from opspawn import tool
+from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
 from opspawn.contracts.model import Message
 from opspawn.contracts.run import RetryPolicy
@@ -21,8 +22,8 @@ SLOWLY = RetryPolicy(attempts=3, initial_s=30.0, jitter=False)
 
 async def think(ctx: Any, script: Any) -> str:
     """One model call of an agent in this run."""
-    agent = ctx.for_agent(
-        name="a", instructions="", model=BoundModel(ScriptedModel(script), "m"), tools=[], max_steps=9
+    agent = AgentRun(
+        ctx, name="a", instructions="", model=BoundModel(ScriptedModel(script), "m"), tools=[], max_steps=9
     )
     return (await agent.think([Message("user", "Hello?")])).text
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -74,7 +73,7 @@ class Context:
         retry: RetryPolicy = ONE_TRY,
     ) -> T:
         """Perform a step unless the log has its end. Raises: what `normalised` makes of the step's final error."""
-        log = self._log
+        log, clock = self._log, self._log.clock
         try:
             if log.durable:
                 known = log.recall(asked)
@@ -82,32 +81,32 @@ class Context:
                     return decode(_outcome(asked, known))
             tries = log.tries(asked.key)
             while True:
-                if tries.until > time.time():
+                if tries.until > clock.time():
                     with self._branches.waiting(outside=True, until=tries.until):
-                        await sleep_until(tries.until)
+                        await sleep_until(tries.until, clock)
                 await self._branches.gate()
                 log.check()
                 with self._branches.step():
-                    began = time.perf_counter()
+                    began = clock.monotonic()
                     try:
                         if effect == "once":
                             await log.begin(asked, _shown(arguments))
                         value = await perform()
                         result = _encoded(asked, encode, value)
-                        await log.done(asked, result, time.perf_counter() - began)
+                        await log.done(asked, result, clock.monotonic() - began)
                         return value if decode is not _same else result
                     except Halt:
                         raise
                     except (Exception, SystemExit) as error:
                         final = normalised(error)
                         told = error_to_json(final)
-                        again = counted(final, effect, retry, tries)
+                        again = counted(final, effect, retry, tries, clock.time())
                         if again is None:
-                            await log.failed(asked, told, time.perf_counter() - began)
+                            await log.failed(asked, told, clock.monotonic() - began)
                             if isinstance(final, StepError):
                                 final.key = asked.key
                             raise final from (error if error is not final else None)
-                        delay = max(0.0, again.until - time.time())
+                        delay = max(0.0, again.until - clock.time())
                         until = await log.retry(asked, again.failures, told, delay)
                         tries = replace(again, until=until)
         except Halt as halt:
@@ -242,13 +241,13 @@ class Context:
                     until = await self._log.timer(asked, seconds)
             except Halt as halt:
                 await self._halt(halt)
-            if until > time.time():
+            if until > self._log.clock.time():
                 with self._branches.waiting(outside=True, until=until):
-                    await sleep_until(until)
+                    await sleep_until(until, self._log.clock)
 
     async def now(self) -> datetime:
         async def perform() -> datetime:
-            return datetime.now(UTC)
+            return datetime.fromtimestamp(self._log.clock.time(), UTC)
 
         with self._asking("now", "now", None, None) as asked:
             return await self._once(asked, perform, encode=datetime.isoformat, decode=datetime.fromisoformat)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.run import RetryPolicy
@@ -57,12 +57,14 @@ NO_TRIES = Tries()
 class StepLog(Protocol):
     """The one thing that a run context knows of durability.
 
-    `durable` says whether keys and digests matter. `identity` is the stable stem of idempotency keys: the same for
-    every try, attempt and generation of the run.
+    `durable` says whether keys and digests matter. `clock` tells the time of the run. `identity` is the stable stem of
+    idempotency keys: the same for every try, attempt and generation of the run.
     """
 
     @property
     def durable(self) -> bool: ...
+    @property
+    def clock(self) -> Clock: ...
     @property
     def identity(self) -> str: ...
 
@@ -124,8 +126,9 @@ class MemoryLog:
 
     durable = False
 
-    def __init__(self, on_event: OnEvent | None = None) -> None:
+    def __init__(self, on_event: OnEvent | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._on_event = on_event
+        self.clock = clock
         self.identity = uuid4().hex
 
     def recall(self, asked: Asked) -> Recorded | None:
@@ -151,12 +154,12 @@ class MemoryLog:
         self._tell("step.failed", asked, error=error, duration_s=duration_s)
 
     async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
-        until = time.time() + delay_s
+        until = self.clock.time() + delay_s
         self._tell("step.retry", asked, error=error, until=until, **{"try": tries})
         return until
 
     async def timer(self, asked: Asked, seconds: float) -> float:
-        return time.time() + seconds
+        return self.clock.time() + seconds
 
     async def spawn(
         self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
@@ -194,6 +197,6 @@ def backoff_s(policy: RetryPolicy, tries: int) -> float:
     return random.uniform(0.0, wait) if policy.jitter else wait
 
 
-async def sleep_until(until: float) -> None:
+async def sleep_until(until: float, clock: Clock) -> None:
     """Sleep until a time in epoch seconds."""
-    await asyncio.sleep(max(0.0, until - time.time()))
+    await asyncio.sleep(max(0.0, until - clock.time()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from opspawn.agentkit.log import Tries, backoff_s
@@ -19,8 +18,8 @@ LONGEST_SLEEP_S = 100 * 365.25 * 86400
 _LEAVES_OPEN = {"timeout", "transient"}
 
 
-def counted(error: Exception, effect: Effect, policy: RetryPolicy, tries: Tries) -> Tries | None:
-    """The tries with this failure added, and when to try again; None when the failure is final.
+def counted(error: Exception, effect: Effect, policy: RetryPolicy, tries: Tries, now: float) -> Tries | None:
+    """The tries with this failure, which came `now`, added, and when to try again; None when the failure is final.
 
     A `once` effect is not tried again after a failure that leaves open whether it happened, whatever the policy says.
     """
@@ -31,8 +30,8 @@ def counted(error: Exception, effect: Effect, policy: RetryPolicy, tries: Tries)
         if tries.postponed >= MAX_POSTPONEMENTS:
             return None
         delay = min(max(0.0, error.retry_after_s), LONGEST_SLEEP_S)
-        return replace(tries, postponed=tries.postponed + 1, until=time.time() + delay)
+        return replace(tries, postponed=tries.postponed + 1, until=now + delay)
     failures = tries.failures + 1
     if failures >= policy.attempts:
         return None
-    return replace(tries, failures=failures, until=time.time() + backoff_s(policy, failures))
+    return replace(tries, failures=failures, until=now + backoff_s(policy, failures))

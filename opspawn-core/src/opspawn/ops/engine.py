@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -20,6 +19,7 @@ from opspawn.agentkit.codec import result_to_json
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.plain import as_text
 from opspawn.agentkit.plain import plain_json as as_json
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task, TaskState
@@ -49,10 +49,11 @@ class Accepts(Protocol):
 class Engine:
     """Durable work on a store. `accepts` checks handler and input before anything is recorded."""
 
-    def __init__(self, store: Store, waker: Waker, accepts: Accepts) -> None:
+    def __init__(self, store: Store, waker: Waker, accepts: Accepts, clock: Clock = SYSTEM_CLOCK) -> None:
         self._store = store
         self._waker = waker
         self._accepts = accepts
+        self._clock = clock
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
@@ -247,11 +248,11 @@ class Engine:
         told = asyncio.Event()
         self._waiters.setdefault(id, set()).add(told)
         try:
-            deadline = time.monotonic() + timeout_s
+            deadline = self._clock.monotonic() + timeout_s
             while True:
                 told.clear()
                 task = await self.task(id)
-                left = deadline - time.monotonic()
+                left = deadline - self._clock.monotonic()
                 if task.state in SETTLED or left <= 0:
                     return task
                 with suppress(TimeoutError):

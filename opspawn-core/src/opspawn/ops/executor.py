@@ -5,7 +5,6 @@ gracefully.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from uuid import uuid4
 
 from loguru import logger
 
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.run import Handler
 from opspawn.contracts.store import Batch, Claim, Lease, Store, Task
@@ -25,6 +25,7 @@ from opspawn.ops.heart import HASTE, Heart
 from opspawn.ops.history import History
 from opspawn.ops.journal import Accepts, Journal
 from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
+from opspawn.ops.store_time import StoreTime
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Worker:
         *,
         accepts: Accepts | None = None,
         id: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.id = id or f"w-{uuid4().hex[:12]}"
         self._store = store
@@ -62,11 +64,12 @@ class Worker:
         self._handlers = handlers
         self._accepts = accepts or self._accept_known
         self._options = options or WorkerOptions()
+        self._clock = clock
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
         self._look = asyncio.Event()
         self._stop_asked = asyncio.Event()
-        self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._lost)
+        self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._lost, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- the loop ------------------------------------------------------------------------------------------------------
@@ -100,7 +103,7 @@ class Worker:
             for run in self._runs:
                 run.cancel()
             await asyncio.gather(listener, *self._runs, return_exceptions=True)
-            await asyncio.to_thread(self._heart.stop)
+            await self._heart.aclose()
 
     def stop(self) -> None:
         """Claim nothing more; let what runs reach its next step; give it back. A second call gives back at once."""
@@ -144,8 +147,10 @@ class Worker:
         leases = await self._store.claim(
             Claim(self.id, tuple(options.queues), tuple(self._handlers), free, options.lease_s)
         )
+        received = self._clock.monotonic()
         for lease in leases:
-            run = asyncio.create_task(self._run(lease), name=lease.task.id)
+            store_time = StoreTime(self._clock, lease.task.updated, received)
+            run = asyncio.create_task(self._run(lease, store_time), name=lease.task.id)
             self._runs[run] = (lease.task.id, lease.token)
             run.add_done_callback(self._freed)
         return bool(leases)
@@ -172,8 +177,8 @@ class Worker:
     async def _drain(self) -> None:
         for life in self._lives.values():
             life.drain()
-        deadline = time.monotonic() + self._options.drain_s
-        while self._runs and time.monotonic() < deadline:
+        deadline = self._clock.monotonic() + self._options.drain_s
+        while self._runs and self._clock.monotonic() < deadline:
             await asyncio.wait(set(self._runs), timeout=min(0.25, self._options.drain_s))
         for life in list(self._lives.values()):
             life.decide("release")
@@ -211,11 +216,11 @@ class Worker:
 
     # -- one life of a run ---------------------------------------------------------------------------------------------
 
-    async def _run(self, lease: Lease) -> None:
+    async def _run(self, lease: Lease, clock: Clock) -> None:
         task = lease.task
         try:
             await self._end_former(task)
-            journal = await self._open_journal(lease)
+            journal = await self._open_journal(lease, clock)
         except StoreError as error:
             logger.bind(task=task.id, error_type=error.error_type).error("The journal could not be read: {}", error)
             await self._give_back(task)
@@ -251,7 +256,7 @@ class Worker:
         if runs:
             await asyncio.wait(runs)
 
-    async def _open_journal(self, lease: Lease) -> Journal | None:
+    async def _open_journal(self, lease: Lease, clock: Clock) -> Journal | None:
         """The journal of a claimed task; None while the generation whose work it inherits has not ended."""
         task, store = lease.task, self._store
         generations: list[Sequence[Event]] = []
@@ -274,6 +279,7 @@ class Worker:
             accepts=self._accepts,
             ring=self._waker.ring,
             may_act=self._heart.check,
+            clock=clock,
         )
 
     async def _give_back(self, task: Task) -> None:

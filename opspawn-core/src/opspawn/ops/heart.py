@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from loguru import logger
 
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.store import Store
 from opspawn.errors import Interrupted, StoreError
 
@@ -24,15 +24,9 @@ RENEWALS_PER_LEASE = 4
 HASTE = 0.05
 
 
-def boot_time() -> float:
-    """Seconds on a clock that never steps and counts suspension."""
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(clock)
-
-
 class Heart:
     """One per worker. `held` gives (task, token) pairs, from any thread; `lost` gets those that are lost, in the
-    heart's thread.
+    heart's thread. In virtual time the heart beats in the event loop that starts it.
     """
 
     def __init__(
@@ -42,19 +36,33 @@ class Heart:
         lease_s: float,
         held: Callable[[], Sequence[tuple[str, int]]],
         lost: Callable[[Sequence[tuple[str, int]]], None],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._store = store
         self._worker = worker
         self._lease_s = lease_s
         self._held = held
         self._lost = lost
+        self._clock = clock
+        self._pause = lease_s / RENEWALS_PER_LEASE
         self._stop = threading.Event()
-        self._renewed = boot_time()
+        self._renewed = clock.monotonic()
+        self._beating: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._beat, name=f"opspawn-heart-{worker}", daemon=True)
 
     def start(self) -> None:
         """Begin to renew."""
-        self._thread.start()
+        if self._clock.virtual:
+            self._beating = asyncio.create_task(self._beat_here())
+        else:
+            self._thread.start()
+
+    async def aclose(self) -> None:
+        """Stop renewing, and wait for a renewal in flight."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        await asyncio.to_thread(self.stop)
 
     def stop(self) -> None:
         """Stop renewing, and wait for a renewal in flight."""
@@ -64,12 +72,12 @@ class Heart:
 
     def leased(self) -> None:
         """Nothing was held so far, and a claim begins: leases count from now."""
-        self._renewed = boot_time()
+        self._renewed = self._clock.monotonic()
 
     @property
     def fenced(self) -> bool:
         """Whether leases may be about to end."""
-        return boot_time() - self._renewed > FENCE_AT * self._lease_s
+        return self._clock.monotonic() - self._renewed > FENCE_AT * self._lease_s
 
     def check(self) -> None:
         """Raise Interrupted when fenced: no effect may begin."""
@@ -77,24 +85,33 @@ class Heart:
             raise Interrupted("The leases of this worker could not be renewed in time; its tasks go on elsewhere.")
 
     def _beat(self) -> None:
-        pause = self._lease_s / RENEWALS_PER_LEASE
-        wait = pause
-        while not self._stop.wait(wait * random.uniform(0.8, 1.2)):
-            wait = pause
-            leases = self._held()
-            began = boot_time()
-            if not leases:
-                self._renewed = began
-                continue
-            try:
-                statuses = asyncio.run(self._store.renew(self._worker, leases, self._lease_s))
-            except Exception as error:  # whatever a store raises: a heart that stops would cost every lease
-                kind = error.error_type if isinstance(error, StoreError) else "error"
-                logger.bind(error_type=kind).warning("Leases could not be renewed: {}", error)
-                wait = HASTE * self._lease_s
-                if self.fenced:
-                    self._lost(leases)
-                continue
+        while not self._stop.wait(self._next()):
+            asyncio.run(self._renew())
+
+    async def _beat_here(self) -> None:
+        while True:
+            await asyncio.sleep(self._next())
+            await self._renew()
+
+    def _next(self) -> float:
+        return self._pause * random.uniform(0.8, 1.2)
+
+    async def _renew(self) -> None:
+        self._pause = self._lease_s / RENEWALS_PER_LEASE
+        leases = self._held()
+        began = self._clock.monotonic()
+        if not leases:
             self._renewed = began
-            if lost := [lease for lease, status in zip(leases, statuses, strict=True) if not status.kept]:
-                self._lost(lost)
+            return
+        try:
+            statuses = await self._store.renew(self._worker, leases, self._lease_s)
+        except Exception as error:  # whatever a store raises: a heart that stops would cost every lease
+            kind = error.error_type if isinstance(error, StoreError) else "error"
+            logger.bind(error_type=kind).warning("Leases could not be renewed: {}", error)
+            self._pause = HASTE * self._lease_s
+            if self.fenced:
+                self._lost(leases)
+            return
+        self._renewed = began
+        if lost := [lease for lease, status in zip(leases, statuses, strict=True) if not status.kept]:
+            self._lost(lost)

@@ -8,13 +8,13 @@ not go on with an effect whose record is uncertain, and whoever claims the task 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
 from opspawn.agentkit.log import Asked, Recorded, Tries
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.run import RetryPolicy
@@ -36,6 +36,7 @@ class Journal:
         accepts: for a child: its input as it is to be recorded. Raises: NotFound, InvalidInput.
         ring: called with a queue after a child was made.
         may_act: raises Interrupted when the worker may no longer act under this lease.
+        clock: tells the store's time.
 
     Attributes:
         halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
@@ -56,10 +57,12 @@ class Journal:
         accepts: Accepts,
         ring: Callable[[str], None] = lambda queue: None,
         may_act: Callable[[], None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.task: Task = lease.task
         self.history = history
         self.identity = identity or lease.task.id
+        self.clock = clock
         self.wakes = lease.task.wakes
         self.halt: Halt | None = None
         self.closed = False
@@ -135,7 +138,7 @@ class Journal:
         await self._append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
 
     async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
-        until = time.time() + delay_s
+        until = self.clock.time() + delay_s
         await self._append("step.retry", asked, error=error, until=until, **{"try": tries})
         return until
 
@@ -146,7 +149,7 @@ class Journal:
             self._same(asked, known.name, known.digest)
             return known.until
         self._unlike(asked, self.history.ends)
-        until = time.time() + max(0.0, seconds)
+        until = self.clock.time() + max(0.0, seconds)
         await self._append("timer.set", asked, until=until)
         return until
 

@@ -11,7 +11,6 @@ halts even if its code caught the halt and went on.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from opspawn.agentkit.context import Context
 from opspawn.agentkit.failures import error_to_json, failed_step
 from opspawn.agentkit.log import backoff_s
 from opspawn.agentkit.plain import plain_json
+from opspawn.contracts.clock import Clock
 from opspawn.contracts.run import Handler, RetryPolicy
 from opspawn.contracts.store import Lease, Operation, Store, Task, TaskState
 from opspawn.errors import (
@@ -58,6 +58,7 @@ class Life:
     def __init__(self, store: Store, lease: Lease, journal: Journal, handler: Handler, *, halt_grace_s: float) -> None:
         self.task: Task = lease.task
         self.journal = journal
+        self._clock = journal.clock
         self.branches = Branches(self._went_idle)
         self._store = store
         self._handler = handler
@@ -94,7 +95,7 @@ class Life:
         body = asyncio.ensure_future(self._body())
         body.add_done_callback(lambda _: self.decide("ended"))
         if self._deadline is not None:
-            self._later(self._deadline - time.monotonic(), "timeout")
+            self._later(self._deadline - self._clock.monotonic(), "timeout")
         try:
             verdict = await self._await_verdict()
             due, what = self._waits()
@@ -105,7 +106,7 @@ class Life:
             self.journal.closed = self.branches.closed = True
             for timer in self._timers:
                 timer.cancel()
-            await _close(body, self.task)
+            await _close(body, self.task, self._clock)
         return await self._sentence(verdict, body, due, what)
 
     async def conclude(self, operations: Sequence[Operation]) -> None:
@@ -171,14 +172,14 @@ class Life:
         soonest = self.branches.soonest
         if self._stopping or self.journal.halt is not None or soonest is None:
             return False
-        return self.branches.only_timers and soonest - time.time() < RESIDENT_S
+        return self.branches.only_timers and soonest - self._clock.time() < RESIDENT_S
 
     def _waits(self) -> tuple[float | None, str]:
         """In how many seconds a waiting run has something to do by itself, and what it waits for."""
         soonest = self.branches.soonest
-        waits = [] if soonest is None else [soonest - time.time()]
+        waits = [] if soonest is None else [soonest - self._clock.time()]
         if self._deadline is not None:
-            waits.append(self._deadline - time.monotonic())
+            waits.append(self._deadline - self._clock.monotonic())
         return (max(0.0, min(waits)) if waits else None), "time" if self.branches.only_timers else "children"
 
     def _out_of_time(self) -> float | None:
@@ -187,7 +188,7 @@ class Life:
         if task.timeout_s is None:
             return None
         spent = (task.updated - began).total_seconds() if task.updated is not None and began is not None else 0.0
-        return time.monotonic() + task.timeout_s - spent
+        return self._clock.monotonic() + task.timeout_s - spent
 
     # -- the sentence --------------------------------------------------------------------------------------------------
 
@@ -269,10 +270,10 @@ class Life:
         return transitions.cancelled(self.task)
 
 
-async def _close(body: asyncio.Task[Any], task: Task) -> None:
+async def _close(body: asyncio.Task[Any], task: Task, clock: Clock) -> None:
     """Unwind user code; what does not end in time is left behind, unable to act."""
-    deadline = time.monotonic() + UNWIND_S
-    while not body.done() and time.monotonic() < deadline:
+    deadline = clock.monotonic() + UNWIND_S
+    while not body.done() and clock.monotonic() < deadline:
         body.cancel()
         await asyncio.wait({body}, timeout=0.5)
     if body.done():

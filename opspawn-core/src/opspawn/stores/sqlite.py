@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Batch, Claim, EventQuery, Lease, LeaseStatus, Page, Query, Receipt, Record, Task
 from opspawn.stores import claims, operations, queries, schema
@@ -29,7 +30,11 @@ _READERS = 2
 
 
 async def open_sqlite(
-    path: str = schema.MEMORY, *, synchronous: Literal["full", "normal"] = "full", busy_timeout_s: float = 30.0
+    path: str = schema.MEMORY,
+    *,
+    synchronous: Literal["full", "normal"] = "full",
+    busy_timeout_s: float = 30.0,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> SqliteStore:
     """Open a store, making the file and its folder if they are missing.
 
@@ -37,23 +42,24 @@ async def open_sqlite(
         path: a file, or ":memory:" for a store that ends with the object and is not shared.
         synchronous: "full" keeps every commit through a power failure; "normal" may lose the last ones then.
         busy_timeout_s: how long to wait, in seconds, while another process writes.
+        clock: the store's clock, which says what is due; all who open one file must agree on the time.
 
     Raises: StoreUnusable: the file cannot be used; the text says why and what to do. Nothing new is left behind.
     """
-    return await asyncio.to_thread(_open, path, synchronous, busy_timeout_s)
+    return await asyncio.to_thread(_open, path, synchronous, busy_timeout_s, clock)
 
 
-def _open(path: str, synchronous: Literal["full", "normal"], busy_timeout_s: float) -> SqliteStore:
+def _open(path: str, synchronous: Literal["full", "normal"], busy_timeout_s: float, clock: Clock) -> SqliteStore:
     connection = schema.open_writer(path, busy_timeout_s, synchronous)
     lock = threading.Lock()
     if path == schema.MEMORY:
         shared = Source(connection, lock, shared=True)
-        return SqliteStore(connection, lock, [shared] * (_READERS + 1), None, None, busy_timeout_s)
+        return SqliteStore(connection, lock, [shared] * (_READERS + 1), None, None, busy_timeout_s, clock)
     sources = [
         Source(schema.connect(path, busy_timeout_s, read_only=True), threading.Lock(), shared=False)
         for _ in range(_READERS + 1)
     ]
-    return SqliteStore(connection, lock, sources, WorkerLocks(path), Checkpoints(path), busy_timeout_s)
+    return SqliteStore(connection, lock, sources, WorkerLocks(path), Checkpoints(path), busy_timeout_s, clock)
 
 
 class SqliteStore:
@@ -69,6 +75,7 @@ class SqliteStore:
         locks: WorkerLocks | None,
         checkpoints: Checkpoints | None,
         busy_timeout_s: float,
+        clock: Clock,
     ) -> None:
         self._locks = locks
         self._hub = Hub(sources[0])
@@ -79,6 +86,7 @@ class SqliteStore:
             busy_timeout_s,
             self._hub.committed,
             lambda: locks is not None and locks.peers,
+            clock,
             checkpoints,
         )
         self._closing: asyncio.Future[None] | None = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 from datetime import datetime
 
+from opspawn.contracts.clock import Clock
 from opspawn.stores import rows
 
 
@@ -22,9 +22,9 @@ class Transaction:
 
     __slots__ = ("cursor", "execute", "finally_", "now", "time")
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self.cursor = connection.cursor()
         self.execute = self.cursor.execute
-        self.now = time.time_ns() // 1000
+        self.now = round(clock.time() * 1_000_000)
         self.time: datetime = rows.moment(self.now)
         self.finally_: list[Callable[[bool], None]] = []

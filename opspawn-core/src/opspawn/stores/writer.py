@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+from opspawn.contracts.clock import Clock
 from opspawn.errors import StoreError
 from opspawn.stores import schema
 from opspawn.stores.checkpoints import Checkpoints
@@ -34,6 +35,7 @@ class Writer:
         lock: held while a transaction is open; guards a connection that readers share.
         committed: called after every transaction, in the writer's thread.
         peers: whether other processes are at work, which then get their turn.
+        clock: the store's clock.
         checkpoints: keeps commits and checkpoints of several processes apart; None in memory.
     """
 
@@ -44,6 +46,7 @@ class Writer:
         busy_timeout_s: float,
         committed: Callable[[], None],
         peers: Callable[[], bool],
+        clock: Clock,
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self._connection = connection
@@ -51,6 +54,7 @@ class Writer:
         self._busy_timeout_s = busy_timeout_s
         self._committed = committed
         self._peers = peers
+        self._clock = clock
         self._checkpoints = checkpoints
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
@@ -118,7 +122,7 @@ class Writer:
         try:
             with self._lock:
                 schema.begin(self._connection, self._busy_timeout_s)
-                transaction = Transaction(self._connection)
+                transaction = Transaction(self._connection, self._clock)
                 for job in jobs:
                     self._run(job, transaction)
                 transaction.execute("COMMIT")
