@@ -11,7 +11,7 @@ from opspawn.cli.output import print_text, say
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Task
 from opspawn.host import Host
-from opspawn.ops.engine import SETTLED
+from opspawn.ops.reading import SETTLED
 
 _LOOK_S = 0.5
 #: With each of these a model call, or a try of one, is over.

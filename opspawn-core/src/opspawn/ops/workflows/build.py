@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from opspawn.agentkit.values import Path, check_spec, did_you_mean
 from opspawn.contracts.run import RetryPolicy
 from opspawn.errors import InvalidInput
 from opspawn.ops.workflows import template as shape
 from opspawn.ops.workflows.durations import parse_duration
 from opspawn.ops.workflows.expressions import Expression, Text, compile_text
-from opspawn.ops.workflows.faults import Faults, Path, did_you_mean
-from opspawn.ops.workflows.inputs import check_spec
+from opspawn.ops.workflows.faults import Faults
 from opspawn.ops.workflows.workflow import Step, Workflow
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")

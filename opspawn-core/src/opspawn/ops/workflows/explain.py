@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opspawn.agentkit.values import Path, did_you_mean, dotted
 from opspawn.errors import InvalidInput
-from opspawn.ops.workflows.faults import Path, did_you_mean, dotted
 from opspawn.ops.workflows.syntax import Node, static_path
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from opspawn.agentkit.values import Path
 from opspawn.errors import ConfigError, InvalidInput
 from opspawn.ops.workflows import guards
 from opspawn.ops.workflows.explain import explain, resolve, shown
-from opspawn.ops.workflows.faults import Path
 from opspawn.ops.workflows.syntax import Node, parse, static_path
 
 MAX_RESULT_BYTES = 1024 * 1024

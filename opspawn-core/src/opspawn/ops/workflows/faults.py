@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
+from opspawn.agentkit.values import Path, dotted
 from opspawn.errors import InvalidInput
-
-Path = tuple[str | int, ...]
 
 #: A file with more faults than this is the wrong file; the rest would only scroll the first ones away.
 MAX_FAULTS = 50
@@ -44,20 +42,3 @@ class Faults:
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path, 1)
-
-
-def dotted(path: Iterable[str | int]) -> str:
-    """A key path as people write it: steps.read.needs[0]."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy with the nearest known word, or with all of them if none is near."""
-    words = sorted(known)
-    near = difflib.get_close_matches(word, words, n=1)
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    return f"Known here: {', '.join(words)}." if words else "None is known here."

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opspawn.agentkit.values import Path, did_you_mean, dotted
 from opspawn.errors import InvalidInput
-from opspawn.ops.workflows.faults import Path, did_you_mean, dotted
 from opspawn.ops.workflows.syntax import Node, static_path
 
 ROOTS = frozenset({"inputs", "steps", "run"})

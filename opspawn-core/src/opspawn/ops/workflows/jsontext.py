@@ -8,8 +8,8 @@ import re
 from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
 from typing import Any
 
+from opspawn.agentkit.values import Path, dotted
 from opspawn.errors import InvalidInput
-from opspawn.ops.workflows.faults import Path, dotted
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")

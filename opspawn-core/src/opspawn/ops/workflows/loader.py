@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from opspawn.agentkit.values import Path
 from opspawn.errors import InvalidInput
 from opspawn.ops.workflows import sequence
 from opspawn.ops.workflows.build import build
 from opspawn.ops.workflows.expressions import compact
-from opspawn.ops.workflows.faults import Faults, Path
+from opspawn.ops.workflows.faults import Faults
 from opspawn.ops.workflows.messages import message
 from opspawn.ops.workflows.reading import MAX_BYTES, MAX_DEPTH, MAX_NODES, read_text
 from opspawn.ops.workflows.template import Template

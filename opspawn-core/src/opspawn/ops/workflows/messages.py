@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opspawn.ops.workflows.faults import Path, did_you_mean
-from opspawn.ops.workflows.inputs import InputSpec
+from opspawn.agentkit.values import InputSpec, Path, did_you_mean
 from opspawn.ops.workflows.template import LATER_STEP, LATER_TOP, Defaults, Retry, Step, Template
 
 _LATER = "is part of the workflow language but not of this version."

@@ -12,8 +12,9 @@ import re
 from pathlib import PurePath
 from typing import Any
 
+from opspawn.agentkit.values import Path
 from opspawn.errors import ConfigError, InvalidInput
-from opspawn.ops.workflows.faults import Faults, Path
+from opspawn.ops.workflows.faults import Faults
 from opspawn.ops.workflows.jsontext import read_json
 
 MAX_BYTES = 256 * 1024

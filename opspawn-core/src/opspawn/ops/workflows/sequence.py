@@ -9,7 +9,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from opspawn.ops.workflows.faults import Faults, Path, did_you_mean
+from opspawn.agentkit.values import Path, did_you_mean
+from opspawn.ops.workflows.faults import Faults
 
 _TOP = {"id", "name", "description", "version", "tasks"}
 _TASK = {"taskId", "name", "agentCapability", "parameters", "nextTaskId"}

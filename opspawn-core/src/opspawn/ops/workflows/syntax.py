@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from opspawn.agentkit.values import Path
 from opspawn.errors import InvalidInput
-from opspawn.ops.workflows.faults import Path
 
 MAX_LENGTH = 1024
 MAX_DEPTH = 32

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from opspawn.agentkit.values import InputSpec
 from opspawn.ops.workflows.durations import DURATION_PATTERN, parse_duration
-from opspawn.ops.workflows.inputs import InputSpec
 
 LANGUAGE = "1"
 MAX_STEPS = 500

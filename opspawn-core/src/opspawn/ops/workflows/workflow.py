@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from opspawn.agentkit.values import InputSpec
 from opspawn.contracts.run import RetryPolicy
 from opspawn.errors import InvalidInput
 from opspawn.ops.workflows.expressions import compact
-from opspawn.ops.workflows.inputs import InputSpec, bind
+from opspawn.ops.workflows.inputs import bind
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,117 @@
+"""Accepting work: durably, and once for each idempotency key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+from uuid import uuid4
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from opspawn.agentkit.digests import digest
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.store import Operation, Put, Record, Store, Task
+from opspawn.contracts.waker import Waker
+from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
+from opspawn.ops import transitions
+from opspawn.ops.desk import Desk
+
+
+class Accepts(Protocol):
+    """Says what a handler takes. Raises: NotFound, InvalidInput."""
+
+    def __call__(self, handler: str, input: Any) -> Any:
+        """Return the input to record, e.g. with defaults filled in."""
+        ...
+
+
+class Accepting(Desk):
+    """The part of the engine that accepts tasks."""
+
+    def __init__(self, store: Store, waker: Waker, accepts: Accepts, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(store, waker, clock)
+        self._accepts = accepts
+
+    async def submit(
+        self,
+        handler: str,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        agent: str | None = None,
+        session: str | None = None,
+        idempotency_key: str | None = None,
+        priority: int = 0,
+        delay_s: float = 0.0,
+        timeout_s: float | None = None,
+        retry: RetryPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Task:
+        """Accept a task durably and return it. The same key with the same request gives the task of the first time.
+
+        Args:
+            handler: "agent/NAME", "workflow/NAME" or "function/NAME".
+            input: any JSON that the handler takes.
+            priority: a head start of 60 s per unit. delay_s: earliest start, in seconds from now.
+            timeout_s: for one attempt of the whole task. retry: for the whole task; None tries once, beside the retries
+            of its steps.
+
+        Raises:
+            NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used
+            otherwise.
+        """
+        plain = plain_json(handler, input)
+        checked = self._accepts(handler, plain)
+        id = id or f"t-{uuid4().hex[:24]}"
+        task = Task(
+            id=id,
+            handler=handler,
+            root=id,
+            queue=queue,
+            priority=priority,
+            agent=agent or (handler.removeprefix("agent/") if handler.startswith("agent/") else None),
+            session=session or f"s-{id.removeprefix('t-')}",
+            input=checked,
+            timeout_s=timeout_s,
+            retry=asdict(retry) if retry is not None else None,
+            labels=dict(labels or {}),
+        )
+        operations = transitions.accept(task, delay_s)
+        if idempotency_key is not None:
+            asked = digest(
+                [handler, plain, agent, session, priority, queue, delay_s, timeout_s, task.retry, dict(task.labels)]
+            )
+            return await self._accept_once(task, operations, idempotency_key, asked)
+        await self._commit(operations, queue)
+        return await self.task(task.id)
+
+    async def _accept_once(self, task: Task, operations: Sequence[Operation], key: str, asked: str) -> Task:
+        mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}), expect=0)
+        try:
+            await self._commit([mark, *operations], task.queue)
+            return await self.task(task.id)
+        except Conflict:
+            known = await self._store.get("idempotency", key)
+            if known is None:
+                raise
+        if known.data["digest"] != asked:
+            raise IdempotencyMismatch(
+                f"The idempotency key {key!r} was used before with another request.",
+                remedy="Send the same request again, or choose a new key.",
+            )
+        return await self.task(known.data["task"])
+
+
+def plain_json(handler: str, input: Any) -> Any:
+    """The input of a handler as plain JSON data. Raises: InvalidInput."""
+    try:
+        plain = to_jsonable_python(input)
+        # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
+        json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidInput(f"The input of {handler!r} is not JSON: {error}.", remedy="Give it plain JSON.") from error
+    return plain

@@ -1,0 +1,54 @@
+"""What every part of the engine stands on: the store, the waker, and the loop of read, decide, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.store import Batch, Operation, Receipt, Store, Task
+from opspawn.contracts.waker import Waker
+from opspawn.errors import Conflict, InvalidTransition, NotFound, StoreError
+from opspawn.ops.sizes import refuse_oversize
+
+_RACES = 10
+
+
+class Desk:
+    """Reads and writes tasks for somebody who is not their claimer."""
+
+    def __init__(self, store: Store, waker: Waker, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._store = store
+        self._waker = waker
+        self._clock = clock
+
+    async def task(self, id: str) -> Task:
+        """A task. Raises: NotFound."""
+        task = await self._store.get_task(id)
+        if task is None:
+            raise NotFound("task", id, remedy="See 'opspawn tasks list'.")
+        return task
+
+    async def _decide(self, id: str, decide: Callable[[Task], Sequence[Operation]]) -> Task:
+        """Read, decide, commit; again when somebody else was faster. Nothing is committed where nothing is decided."""
+        for _ in range(_RACES):
+            task = await self.task(id)
+            operations = decide(task)
+            if not operations:
+                return task
+            try:
+                await self._commit(operations, task.queue)
+            except Conflict:
+                continue
+            return await self.task(id)
+        raise InvalidTransition(f"Task {id} changes too fast to decide on.", remedy="Try again.")
+
+    async def _commit(self, operations: Sequence[Operation], queue: str) -> Receipt:
+        try:
+            receipt = await self._store.commit(Batch(operations))
+        except Conflict:
+            raise
+        except StoreError:
+            refuse_oversize(operations)
+            raise
+        self._waker.ring(queue)
+        return receipt
