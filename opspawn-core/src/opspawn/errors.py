@@ -12,8 +12,8 @@
     ├── IdempotencyMismatch    the same idempotency key came with another request
     ├── InvalidTransition      the task's state does not allow what was asked
     ├── StepError              something went wrong inside a run; `error_type` says which class of retry applies
-    │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, invalid_output, denied,
-    permanent) │   ├── ToolError          a tool failed for good
+    │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, denied, ...)
+    │   ├── ToolError          a tool failed for good
     │   ├── StepTimeout        a step or task ran out of its time
     │   ├── StepLimit          a planner reached its limit of steps
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
@@ -138,8 +138,10 @@ class ModelError(StepError):
     """A model provider failed.
 
     Args:
-        error_type: `transient` (connection, 5xx, broken stream), `rate_limited`, `timeout`, `invalid_output`,
-            `denied` (no or wrong key), or `permanent` (the request itself is refused).
+        error_type: `transient` (connection, 5xx, broken stream), `rate_limited` (too fast, or the vendor is
+            overloaded), `timeout`, `invalid_output`, `denied` (no or wrong key, no credit), `context_overflow` (more
+            than the model can read), `content_filter` (the vendor will not have it), or `permanent` (the request itself
+            is refused).
         retry_after_s: what the provider asked for, in seconds.
         status: the HTTP status, where there was one.
         request_id: the provider's id of the request, for its support.

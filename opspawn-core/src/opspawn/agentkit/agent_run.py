@@ -10,6 +10,7 @@ from opspawn.agentkit.codec import response_from_json, response_to_json, result_
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.log import Asked
+from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import as_text, plain_json
 from opspawn.agentkit.retries import MODEL_RETRY
 from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
@@ -83,7 +84,10 @@ class AgentRun(Context):
 
         async def perform() -> ToolResult:
             try:
-                value = plain_json(await self._use(tool, call.arguments, key, None))
+                value = await self._use(tool, call.arguments, key, None)
+                if parts := parts_of(value):
+                    return ToolResult(call.id, call.name, words_of(parts), parts=parts)
+                value = plain_json(value)
             except Halt:
                 raise
             except (Exception, SystemExit) as error:

@@ -8,8 +8,11 @@ with every step.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
+from opspawn.agentkit.parts import part_from_json, part_to_json
+from opspawn.contracts.content import Part, Text
 from opspawn.contracts.model import ModelResponse, ToolCall, Usage
 from opspawn.contracts.tool import ToolResult
 
@@ -29,20 +32,34 @@ def call_from_json(data: Mapping[str, Any]) -> ToolCall:
     return ToolCall(data["id"], data["name"], data.get("arguments") or {}, data.get("malformed"))
 
 
-def usage_to_json(usage: Usage) -> dict[str, int]:
-    """Return the counts that are not zero."""
-    return {field: count for field in _USAGE if (count := getattr(usage, field))}
+def usage_to_json(usage: Usage) -> dict[str, Any]:
+    """Return the counts that are not zero, and the cost as text, which keeps every digit."""
+    data: dict[str, Any] = {field: count for field in _USAGE if (count := getattr(usage, field))}
+    if usage.cost is not None:
+        data["cost"] = str(usage.cost)
+    return data
 
 
 def usage_from_json(data: Mapping[str, Any]) -> Usage:
     """Return the usage; what is missing is 0."""
-    return Usage(*[data.get(field, 0) for field in _USAGE])
+    get, cost = data.get, data.get("cost")
+    return Usage(
+        get("input_tokens", 0),
+        get("output_tokens", 0),
+        get("cached_tokens", 0),
+        get("reasoning_tokens", 0),
+        get("requests", 0),
+        get("cache_write_tokens", 0),
+        None if cost is None else Decimal(cost),
+    )
 
 
 def response_to_json(response: ModelResponse) -> dict[str, Any]:
     """Return the answer of a model as JSON, without the empty fields."""
     data: dict[str, Any] = {}
-    if response.text:
+    if response.parts:
+        data["parts"] = [part_to_json(part) for part in response.parts]
+    if response.text and not any(isinstance(part, Text) for part in response.parts):
         data["text"] = response.text
     if response.tool_calls:
         data["tool_calls"] = [call_to_json(call) for call in response.tool_calls]
@@ -54,18 +71,23 @@ def response_to_json(response: ModelResponse) -> dict[str, Any]:
         data["model"] = response.model
     if response.request_id is not None:
         data["request_id"] = response.request_id
+    if response.source:
+        data["source"] = response.source
     return data
 
 
 def response_from_json(data: Mapping[str, Any]) -> ModelResponse:
     """Return the answer of a model. Raises: KeyError when a call in it has no id or name."""
+    parts = _parts(data)
     return ModelResponse(
-        data.get("text", ""),
+        data["text"] if "text" in data else _text(parts),
         _calls(data),
         usage_from_json(data.get("usage") or {}),
         data.get("finish_reason", "stop"),
         data.get("model", ""),
         data.get("request_id"),
+        parts,
+        data.get("source", ""),
     )
 
 
@@ -78,6 +100,8 @@ def result_to_json(result: ToolResult) -> dict[str, Any]:
         data["value_is_content"] = True
     elif result.value is not None:
         data["value"] = result.value
+    if result.parts:
+        data["parts"] = [part_to_json(part) for part in result.parts]
     return data
 
 
@@ -85,7 +109,7 @@ def result_from_json(data: Mapping[str, Any]) -> ToolResult:
     """Return the outcome of a tool call. Raises: KeyError when call_id or name is missing."""
     content = data.get("content", "")
     value = content if data.get("value_is_content") else data.get("value")
-    return ToolResult(data["call_id"], data["name"], content, value, data.get("is_error", False))
+    return ToolResult(data["call_id"], data["name"], content, value, data.get("is_error", False), _parts(data))
 
 
 def _calls(data: Mapping[str, Any]) -> tuple[ToolCall, ...]:
@@ -93,4 +117,13 @@ def _calls(data: Mapping[str, Any]) -> tuple[ToolCall, ...]:
     return tuple([call_from_json(call) for call in calls]) if calls else ()
 
 
-_USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "requests")
+def _parts(data: Mapping[str, Any]) -> tuple[Part, ...]:
+    parts = data.get("parts")
+    return tuple([part_from_json(part) for part in parts]) if parts else ()
+
+
+def _text(parts: tuple[Part, ...]) -> str:
+    return "".join([part.text for part in parts if isinstance(part, Text)]) if parts else ""
+
+
+_USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "requests", "cache_write_tokens")

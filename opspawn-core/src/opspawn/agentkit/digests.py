@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from opspawn.contracts.content import File, Image, Text
 from opspawn.contracts.model import Message
 
 
@@ -27,11 +28,21 @@ def digest(value: Any) -> str:
 
 
 def message_digest(message: Message) -> bytes:
-    """Return 16 bytes for one message."""
+    """Return 16 bytes for one message. Images and files count by their bytes or address; reasoning does not count, and
+    neither does which model spoke: both are answers, not questions.
+    """
     calls = [(call.id, call.name, call.arguments, call.malformed) for call in message.tool_calls]
-    return blake2b(
-        _canonical([message.role, message.content, calls, message.tool_call_id, message.is_error]), digest_size=16
-    ).digest()
+    asked: list[Any] = [message.role, message.content, calls, message.tool_call_id, message.is_error]
+    if message.parts and any(isinstance(part, (Image, File)) for part in message.parts):
+        asked.append([_shown(part) for part in message.parts if isinstance(part, (Text, Image, File))])
+    return blake2b(_canonical(asked), digest_size=16).digest()
+
+
+def _shown(part: Text | Image | File) -> list[str | None]:
+    if isinstance(part, Text):
+        return ["text", part.text]
+    content = part.url if part.data is None else blake2b(part.data, digest_size=16).hexdigest()
+    return [type(part).__name__.lower(), part.media_type, content]
 
 
 def request_digest(messages: Sequence[Message]) -> str:

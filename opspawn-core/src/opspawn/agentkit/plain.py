@@ -8,13 +8,16 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from opspawn.agentkit.parts import plain_parts
+
 
 def plain_json(value: Any) -> Any:
-    """The value as it comes back from a journal: models, dataclasses, dates and sets converted, NaN as null.
+    """The value as it comes back from a journal: models, dataclasses, dates and sets converted, NaN as null, images and
+    files as `part_to_json` writes them.
 
     Raises: ValueError: JSON cannot say it.
     """
-    return value if type(value) in _SCALARS else to_jsonable_python(value, inf_nan_mode="null")
+    return value if type(value) in _SCALARS else to_jsonable_python(plain_parts(value), inf_nan_mode="null")
 
 
 _SCALARS = (str, int, bool, NoneType)

@@ -12,6 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, get_args, overload
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from opspawn.agentkit.parts import plain_parts
 from opspawn.agentkit.schema import signature_of
 from opspawn.contracts.tool import Effect, Tool, ToolContext
 from opspawn.errors import ConfigError, ToolError
@@ -84,7 +85,7 @@ class FunctionTool(Generic[P, R]):
     def _plain(self, value: Any) -> Any:
         """The value as it would come back from a journal, so that a first run and a resumed one see the same."""
         try:
-            return from_json(to_json(value, inf_nan_mode="null"))
+            return from_json(to_json(plain_parts(value), inf_nan_mode="null"))
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise ToolError(
                 f"The tool {self.name!r} returned {_type_name(value)}, which cannot be expressed in JSON: {error}"

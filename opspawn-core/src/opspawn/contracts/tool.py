@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from opspawn.contracts.content import Part
+from opspawn.contracts.model import Message
+
 Effect = Literal["read", "idempotent", "once"]
 
 
@@ -58,7 +61,7 @@ class Tool(Protocol):
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """The outcome of one call, ready for the model: `content` is text; `value` what the tool returned (None on
-    error).
+    error). A tool that returned images or files (`Image`, `File`, or a list of these and texts) has them in `parts`.
     """
 
     call_id: str
@@ -66,3 +69,8 @@ class ToolResult:
     content: str
     value: Any = None
     is_error: bool = False
+    parts: tuple[Part, ...] = ()
+
+    def message(self) -> Message:
+        """The outcome as a message, to go on with the conversation."""
+        return Message("tool", self.content, (), self.call_id, self.is_error, self.parts)

@@ -11,6 +11,7 @@ from uuid import uuid4
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.agentkit.digests import digest
+from opspawn.agentkit.parts import plain_parts
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Operation, Put, Record, Store, Task
@@ -109,7 +110,7 @@ class Accepting(Desk):
 def plain_json(handler: str, input: Any) -> Any:
     """The input of a handler as plain JSON data. Raises: InvalidInput."""
     try:
-        plain = to_jsonable_python(input)
+        plain = to_jsonable_python(plain_parts(input))
         # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
         json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
     except (PydanticSerializationError, ValueError) as error:

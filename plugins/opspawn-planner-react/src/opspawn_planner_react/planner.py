@@ -8,9 +8,10 @@ tool calling carries the actions, which models since then are trained on. All el
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from opspawn.agentkit.content import user_message
 from opspawn.contracts.model import Message, ModelResponse, ToolCall
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
@@ -61,7 +62,7 @@ class ReactPlanner:
             messages.append(response.message())
             if repeats < self._max_repeats:
                 results = await context.act(calls)
-                messages += [Message("tool", r.content, (), r.call_id, r.is_error) for r in results]
+                messages += [result.message() for result in results]
             elif repeats == self._max_repeats:
                 words = f"Not carried out: you asked for this {repeats} times in a row. {_GO_ON}"
                 messages += [Message("tool", words, (), call.id, True) for call in calls]
@@ -79,14 +80,7 @@ class ReactPlanner:
 def opening(context: AgentContext) -> list[Message]:
     """The conversation's begin: the instructions, if there are any, and the input."""
     system = [Message("system", context.instructions)] if context.instructions else []
-    return [*system, Message("user", as_text(context.input))]
-
-
-def as_text(value: Any) -> str:
-    """A text as it is, `{"input": ...}` as what it holds, any other JSON as compact JSON text."""
-    if isinstance(value, Mapping) and len(value) == 1 and "input" in value:
-        value = value["input"]
-    return value if isinstance(value, str) else _compact(value)
+    return [*system, user_message(context.input)]
 
 
 def _compact(value: Any) -> str:
