@@ -127,11 +127,14 @@ class InvalidTransition(OpspawnError):
 
 
 class StepError(OpspawnError):
-    """A failure inside a run. `error_type` selects the retry policy; `key` is the journal key of the failed step."""
+    """A failure inside a run. `error_type` selects the retry policy; `key` is the journal key of the failed step.
+    `retry_after_s` is when the service that failed wants to be asked again, in seconds, if it said so.
+    """
 
     code = "step"
     error_type = "error"
     key: str | None = None
+    retry_after_s: float | None = None
 
 
 class ModelError(StepError):
@@ -167,10 +170,27 @@ class ModelError(StepError):
 
 
 class ToolError(StepError):
-    """A tool failed and says so itself; the message is shown to the model."""
+    """A tool failed and says so itself; the message is shown to the model.
+
+    A tool that a service asked to come back later says `error_type="rate_limited"` and `retry_after_s`: its call is put
+    off until then, which costs no try and no slot.
+    """
 
     code = "tool"
     error_type = "tool_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_type: str | None = None,
+        retry_after_s: float | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        if error_type is not None:
+            self.error_type = error_type
+        self.retry_after_s = retry_after_s
 
 
 class StepTimeout(StepError):

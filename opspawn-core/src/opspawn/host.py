@@ -16,7 +16,7 @@ from opspawn.config import Loaded, load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.plugins import StorePlugin, TransportPlugin, WakerPlugin
-from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.run import Retry
 from opspawn.contracts.store import EventQuery, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, Transport
 from opspawn.contracts.waker import Waker
@@ -123,7 +123,7 @@ class Host:
         priority: int = 0,
         delay_s: float = 0.0,
         timeout_s: float | None = None,
-        retry: RetryPolicy | None = None,
+        retry: Retry | None = None,
         labels: dict[str, str] | None = None,
     ) -> Task:
         if agent is not None and agent not in self.app.agents:

@@ -12,10 +12,14 @@ from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.log import Asked
 from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import as_text, plain_json
-from opspawn.agentkit.retries import MODEL_RETRY
+from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait
 from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
+from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.tool import Tool, ToolResult
 from opspawn.errors import Halt, InvalidInput, StepError
+
+#: An agent is told at once of a tool that failed; only a service that says when to come back is waited for.
+TOOL_RETRY = RetryPolicy(when=("rate_limited", "transient"))
 
 
 class AgentRun(Context):
@@ -91,6 +95,8 @@ class AgentRun(Context):
             except Halt:
                 raise
             except (Exception, SystemExit) as error:
+                if asks_to_wait(error):
+                    raise
                 return _refusal(call, _in_words(error))
             return ToolResult(call.id, call.name, as_text(value), value)
 
@@ -102,6 +108,7 @@ class AgentRun(Context):
                 decode=result_from_json,
                 effect=tool.effect,
                 arguments=call.arguments,
+                retry=TOOL_RETRY,
             )
         except (StepError, InvalidInput) as error:  # an operator decided that it failed, or it is too large
             return _refusal(call, _in_words(error))

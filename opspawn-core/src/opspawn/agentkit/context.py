@@ -23,9 +23,9 @@ from opspawn.agentkit.digests import digest
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
 from opspawn.agentkit.log import Asked, Recorded, StepLog, sleep_until
 from opspawn.agentkit.plain import plain_json
-from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, counted
+from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
-from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.run import Retry
 from opspawn.contracts.tool import Effect, Tool, ToolContext
 from opspawn.errors import Halt, InvalidInput, StepError, StepFailed, StepTimeout
 
@@ -70,7 +70,7 @@ class Context:
         decode: Callable[[Any], T],
         effect: Effect = "idempotent",
         arguments: Any = None,
-        retry: RetryPolicy = ONE_TRY,
+        retry: Retry = ONE_TRY,
     ) -> T:
         """Perform a step unless the log has its end. Raises: what `normalised` makes of the step's final error."""
         log, clock = self._log, self._log.clock
@@ -126,8 +126,16 @@ class Context:
     # -- acting --------------------------------------------------------------------------------------------------------
 
     async def step(
-        self, name: str, fn: Callable[..., Any], *args: Any, effect: Effect = "idempotent", key: str | None = None
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        effect: Effect = "idempotent",
+        key: str | None = None,
+        retry: Retry | None = None,
     ) -> Any:
+        check_retry(retry)
+
         async def perform() -> Any:
             if inspect.iscoroutinefunction(fn):
                 return await fn(*args)
@@ -136,7 +144,13 @@ class Context:
 
         with self._asking("step", name, key, args) as asked:
             return await self._once(
-                asked, perform, encode=plain_json, decode=_same, effect=effect, arguments=list(args)
+                asked,
+                perform,
+                encode=plain_json,
+                decode=_same,
+                effect=effect,
+                arguments=list(args),
+                retry=retry or ONE_TRY,
             )
 
     async def call(
@@ -146,8 +160,9 @@ class Context:
         *,
         key: str | None = None,
         timeout_s: float | None = None,
-        retry: RetryPolicy | None = None,
+        retry: Retry | None = None,
     ) -> Any:
+        check_retry(retry)
         with self._asking("tool", tool.name, key, arguments) as asked:
             return await self._once(
                 asked,
@@ -166,8 +181,9 @@ class Context:
         *,
         key: str | None = None,
         timeout_s: float | None = None,
-        retry: RetryPolicy | None = None,
+        retry: Retry | None = None,
     ) -> Any:
+        check_retry(retry)
         try:
             plain = plain_json(input)
         except (ValueError, RecursionError) as error:

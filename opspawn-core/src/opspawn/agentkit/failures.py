@@ -27,7 +27,11 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}… ({len(text)} characters)"
     if not isinstance(error, OpspawnError):
-        kind = "timeout" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else "error"
+        kind = "error"
+        if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+            kind = "timeout"
+        elif isinstance(error, ConnectionError):
+            kind = "transient"
         return {
             "type": kind,
             "message": f"{type(error).__name__}: {text}" if str(error) else text,
@@ -42,6 +46,8 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
         data |= {"what": error.what, "name": error.name}
     if isinstance(error, StepError) and error.key:
         data["key"] = error.key
+    if isinstance(error, StepError) and error.retry_after_s is not None:
+        data["retry_after_s"] = error.retry_after_s
     return data
 
 
@@ -63,6 +69,7 @@ def error_from_json(data: dict[str, Any]) -> OpspawnError:
         error = StepFailed(message, error_type=kind)
     if isinstance(error, StepError):
         error.key = data.get("key")
+        error.retry_after_s = data.get("retry_after_s")
     return error
 
 

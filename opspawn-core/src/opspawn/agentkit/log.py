@@ -12,7 +12,7 @@ from uuid import uuid4
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
-from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.run import Retry, RetryPolicy
 from opspawn.errors import ConfigError, Halt
 
 RunEvent = NewEvent | ModelDelta
@@ -42,13 +42,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """What is recorded of the failed tries of a step that goes on: how many count, how often a provider asked to come
-    back later (which does not count), and when the next try is due, in epoch seconds.
+    """What is recorded of the failed tries of a step that goes on: how many count, how often a service asked to come
+    back later (which does not count), when the next try is due, and when that of the `first` postponement was, in epoch
+    seconds.
     """
 
     failures: int = 0
     postponed: int = 0
     until: float = 0.0
+    first: float = 0.0
 
 
 NO_TRIES = Tries()
@@ -107,7 +109,7 @@ class StepLog(Protocol):
         ...
 
     async def spawn(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
+        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
     ) -> Recorded | Awaitable[Recorded]:
         """Make a child task, once; its end, or what to await for it."""
         ...
@@ -162,7 +164,7 @@ class MemoryLog:
         return self.clock.time() + seconds
 
     async def spawn(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
+        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
     ) -> Recorded | Awaitable[Recorded]:
         raise ConfigError(
             f"{asked.name!r} needs child tasks, and this run is in memory.",

@@ -15,7 +15,8 @@ EVENT_TYPES: dict[str, str] = {
     "task.claimed": "A worker took the task; written by the store within the claim. data: worker, token, deliveries.",
     "task.waiting": "The task parked: it waits for children or time and holds no slot. data: for.",
     "task.released": "A worker that stops gave the task back; costs no attempt.",
-    "task.retry": "An attempt failed and another will follow. data: error, attempt, delay_s, key (the failed step).",
+    "task.retry": "An attempt failed and another will follow. data: error, attempt, delay_s, key (the failed step), "
+    "until (epoch seconds, if a service asked to come back then, which costs no attempt).",
     "task.succeeded": "Terminal. The result is in the task's record.",
     "task.failed": "Terminal. data: error, attempt.",
     "task.cancelled": "Terminal.",

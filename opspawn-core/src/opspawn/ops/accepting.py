@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -12,13 +11,15 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.parts import plain_parts
+from opspawn.agentkit.retries import check_retry
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
-from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.run import Retry
 from opspawn.contracts.store import Operation, Put, Record, Store, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
 from opspawn.ops.desk import Desk
+from opspawn.ops.plans import Plan
 
 
 class Accepts(Protocol):
@@ -49,7 +50,7 @@ class Accepting(Desk):
         priority: int = 0,
         delay_s: float = 0.0,
         timeout_s: float | None = None,
-        retry: RetryPolicy | None = None,
+        retry: Retry | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Task:
         """Accept a task durably and return it. The same key with the same request gives the task of the first time.
@@ -65,6 +66,7 @@ class Accepting(Desk):
             NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used
             otherwise.
         """
+        check_retry(retry)
         plain = plain_json(handler, input)
         checked = self._accepts(handler, plain)
         id = id or f"t-{uuid4().hex[:24]}"
@@ -78,7 +80,7 @@ class Accepting(Desk):
             session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
-            retry=asdict(retry) if retry is not None else None,
+            retry=Plan(retry).to_json() if retry is not None else None,
             labels=dict(labels or {}),
         )
         operations = transitions.accept(task, delay_s)

@@ -50,6 +50,7 @@ class History:
         ends: how steps ended. intents: `once` effects that began; those also in `ends` are no longer in doubt.
         tries, timers, children, emitted: by key. lives: how many children a key has had.
         child_ends: how children ended, by their ids. former_children: whose work the next child at a key inherits.
+        postponements: how often services put off the task as a whole.
         began: when the first claim of this attempt was, by the store's clock; None before it.
         unwinding: whether the children were asked to end.
     """
@@ -71,6 +72,7 @@ class History:
         self.former_children: dict[str, str] = {}
         self.emitted: dict[str, Recorded] = {}
         self.lives: dict[str, int] = {}
+        self.postponements = Tries()
         for events in generations:
             self.absorb(events)
             self._begin_anew()
@@ -108,6 +110,7 @@ class History:
             if end is None or not end.ok:
                 self.former_children[key] = self.children.pop(key).child
         self.tries = {}
+        self.postponements = Tries()
         self.emitted = {}
         self.position = 0
         self.cancel_requested = self.unwinding = False
@@ -128,8 +131,9 @@ class History:
         before = self.tries.get(data["key"], Tries())
         if data["until"] == before.until:
             return  # seen before
-        postponed = before.postponed + (data["try"] == before.failures)
-        self.tries[data["key"]] = Tries(data["try"], postponed, data["until"])
+        was_put_off = data["try"] == before.failures
+        first = before.first or (data["until"] if was_put_off else 0.0)
+        self.tries[data["key"]] = Tries(data["try"], before.postponed + was_put_off, data["until"], first)
 
     def _timer(self, data: dict[str, Any]) -> None:
         self.timers[data["key"]] = Timer(data["name"], data["digest"], data["until"])
@@ -145,6 +149,10 @@ class History:
     def _task_retry(self, data: dict[str, Any]) -> None:
         """A new attempt answers every recorded step but the failure that ended the last one."""
         self.began = None
+        until = data.get("until")
+        if until is not None and until != self.postponements.until:
+            before = self.postponements
+            self.postponements = Tries(0, before.postponed + 1, until, before.first or until)
         key = data.get("key")
         if key is None:
             return

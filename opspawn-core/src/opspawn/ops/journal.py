@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
@@ -17,10 +16,11 @@ from opspawn.agentkit.log import Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
-from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.run import Retry
 from opspawn.contracts.store import Append, Batch, Lease, Operation, Put, Receipt, Store, Task
 from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, StoreError
 from opspawn.ops.history import History
+from opspawn.ops.plans import Plan
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
@@ -154,7 +154,7 @@ class Journal:
         return until
 
     async def spawn(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
+        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
     ) -> Recorded | Awaitable[Recorded]:
         self._open()
         known = self.history.children.get(asked.key)
@@ -215,7 +215,7 @@ class Journal:
         await self._commit_here([Append(self.task.id, event, self._token)])
 
     async def _make_child(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: RetryPolicy | None
+        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
     ) -> str:
         try:
             input = await self._accepts(handler, input)
@@ -233,7 +233,7 @@ class Journal:
             agent=handler.removeprefix("agent/") if handler.startswith("agent/") else self.task.agent,
             session=self.task.session,
             input=input,
-            retry=asdict(retry) if retry is not None else None,
+            retry=Plan(retry).to_json() if retry is not None else None,
             timeout_s=timeout_s,
             labels=self.task.labels,
             retry_of=self.history.former_children.get(asked.key),

@@ -21,8 +21,9 @@ from opspawn.agentkit.context import Context
 from opspawn.agentkit.failures import error_to_json, failed_step
 from opspawn.agentkit.log import backoff_s
 from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.retries import asks_to_wait, policy_for, postponed
 from opspawn.contracts.clock import Clock
-from opspawn.contracts.run import Handler, RetryPolicy
+from opspawn.contracts.run import Handler
 from opspawn.contracts.store import Lease, Operation, Store, Task, TaskState
 from opspawn.errors import (
     Halt,
@@ -39,6 +40,7 @@ from opspawn.ops import transitions
 from opspawn.ops.children import cancel_children
 from opspawn.ops.history import UNWINDING
 from opspawn.ops.journal import Journal
+from opspawn.ops.plans import plan_of
 
 #: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
 RESIDENT_S = 1.0
@@ -247,12 +249,18 @@ class Life:
     async def _failed(self, error: BaseException) -> Sequence[Operation]:
         task = self.task
         told = error_to_json(error)
-        policy = RetryPolicy(**task.retry) if task.retry else RetryPolicy()
-        tries = task.attempt + 1
-        if tries < policy.attempts and told["type"] in policy.when:
+        policy, tries = policy_for(plan_of(task).retry, told["type"]), task.attempt + 1
+        if policy is not None:
+            step = failed_step(error)
+            if step is None and asks_to_wait(error):  # a step has done its own waiting
+                later = postponed(error, policy, self.journal.history.postponements, self._clock.time())
+                if later is not None:
+                    delay = later.until - self._clock.time()
+                    return transitions.put_off(task, told, delay, later.until, self._seen)
             asked = getattr(error, "retry_after_s", None)
-            delay = asked if asked is not None else backoff_s(policy, tries)
-            return transitions.retry_later(task, told, delay, failed_step(error), self._seen)
+            if tries < policy.attempts and (asked is None or asked <= policy.patience_s):
+                delay = backoff_s(policy, tries) if asked is None else asked
+                return transitions.retry_later(task, told, delay, step, self._seen)
         self._orphans = self.journal.history.unfinished_children
         *before, last = transitions.request_cancels(self._orphans) or [[]]
         for batch in before:

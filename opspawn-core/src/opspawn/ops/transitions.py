@@ -80,6 +80,15 @@ def retry_later(task: Task, error: dict[str, Any], delay_s: float, key: str | No
     return [Append(task.id, event, task.token), put]
 
 
+def put_off(task: Task, error: dict[str, Any], delay_s: float, until: float, wakes_seen: int) -> list[Operation]:
+    """A service asked to come back in `delay_s` seconds, at `until` in epoch seconds: that costs no attempt."""
+    again = replace(_given_back(task), state=TaskState.WAITING, error=error)
+    data = {"error": error, "attempt": task.attempt, "delay_s": delay_s, "key": None, "until": until}
+    event = NewEvent("task.retry", data, level="warning", error_type=error["type"])
+    put = Put(again, expect=task.version, token=task.token, due_in_s=delay_s, wakes_seen=wakes_seen)
+    return [Append(task.id, event, task.token), put]
+
+
 def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str, needs: int = 1) -> list[Operation]:
     """The run waits for `needs` more wakes, an urgent one, or for `due_in_s` seconds, and holds no slot."""
     asleep = replace(_given_back(task), state=TaskState.WAITING)

@@ -1,0 +1,61 @@
+"""What to do when a task fails: kept as JSON in `Task.retry`, so that every worker and every generation knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from opspawn.contracts.run import Retry, RetryPolicy
+from opspawn.contracts.store import Task
+
+ONCE = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of a task.
+
+    Attributes:
+        retry: for the whole task, beside the retries of its steps.
+        fallback: the handler to ask when no attempt is left.
+        generation: how many generations came before. from_scratch: whether it inherits nothing from them.
+    """
+
+    retry: Retry = ONCE
+    fallback: str | None = None
+    generation: int = 0
+    from_scratch: bool = False
+
+    def to_json(self) -> dict[str, Any] | None:
+        """As `Task.retry`; None for a plan that says nothing."""
+        if self == Plan():
+            return None
+        if isinstance(self.retry, Mapping):
+            data: dict[str, Any] = {"by_class": {kind: asdict(policy) for kind, policy in self.retry.items()}}
+        else:
+            data = asdict(self.retry)
+        if self.fallback is not None:
+            data["fallback"] = self.fallback
+        if self.generation:
+            data["generation"] = self.generation
+        if self.from_scratch:
+            data["from_scratch"] = True
+        return data
+
+
+def plan_of(task: Task) -> Plan:
+    """The plan of a task; fields that a newer version wrote are left out."""
+    data = task.retry or {}
+    by_class = data.get("by_class")
+    retry: Retry = _policy(data)
+    if by_class is not None:
+        retry = {kind: _policy(fields) for kind, fields in by_class.items()}
+    return Plan(retry, data.get("fallback"), data.get("generation", 0), data.get("from_scratch", False))
+
+
+def _policy(data: Mapping[str, Any]) -> RetryPolicy:
+    fields = {name: data[name] for name in RetryPolicy.__dataclass_fields__ if name in data}
+    if "when" in fields:
+        fields["when"] = tuple(fields["when"])
+    return RetryPolicy(**fields)
