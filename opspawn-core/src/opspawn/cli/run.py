@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from typing import Any
-from uuid import uuid4
 
 import click
 
@@ -21,6 +20,7 @@ from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn.host import Host
 from opspawn.ops.accepting import plain_json
+from opspawn.ops.ids import new_id
 
 #: A run started here waits in a queue of its own, so that no server takes it over while it can be resumed here.
 _QUEUE = "run-"
@@ -50,7 +50,7 @@ async def _run(loaded: Loaded, words: list[str], resume: str | None, as_json: bo
     if resume is None and not words:
         raise InvalidInput("Nothing is named to run.", remedy='Write: opspawn run [APP] AGENT "INPUT", or --resume ID.')
     app = find_app(named, loaded)
-    id = resume or f"t-{uuid4().hex[:24]}"
+    id = resume or new_id()
     handler, input = "", None
     if resume is None:
         handler = _handler(words[0])

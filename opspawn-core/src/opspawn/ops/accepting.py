@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
-from uuid import uuid4
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
@@ -19,6 +18,7 @@ from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
 from opspawn.ops.desk import Desk
+from opspawn.ops.ids import new_id
 from opspawn.ops.plans import Plan
 
 
@@ -69,7 +69,7 @@ class Accepting(Desk):
         check_retry(retry)
         plain = plain_json(handler, input)
         checked = self._accepts(handler, plain)
-        id = id or f"t-{uuid4().hex[:24]}"
+        id = id or new_id()
         task = Task(
             id=id,
             handler=handler,

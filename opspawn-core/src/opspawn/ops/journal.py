@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 from opspawn.agentkit.log import Asked, Recorded, Tries
@@ -20,6 +19,7 @@ from opspawn.contracts.run import Retry
 from opspawn.contracts.store import Append, Batch, Lease, Operation, Put, Receipt, Store, Task
 from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, StoreError
 from opspawn.ops.history import History
+from opspawn.ops.ids import child_id
 from opspawn.ops.plans import Plan
 from opspawn.ops.sizes import refuse_oversize
 
@@ -271,8 +271,3 @@ class Journal:
         """The key may not be recorded as an act of another sort."""
         if (other := others.get(asked.key)) is not None:
             raise JournalMismatch(asked.key, repr(other.name), f"a {asked.kind} named {asked.name!r}")
-
-
-def child_id(parent: str, key: str, life: int) -> str:
-    """Return the id of a child: derived, so that a half-made fan-out resumes with the same children."""
-    return "t-" + blake2b(f"{parent}\n{key}\n{life}".encode(), digest_size=12).hexdigest()

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from typing import Any
 
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Put, Task, TaskState, Wake
+from opspawn.ops.ids import derived_id
 
 #: Children that one commit can tell of a cancel, two operations each, with room for the rest.
 CHILDREN_PER_BATCH = 200
@@ -32,7 +32,7 @@ def accept(task: Task, delay_s: float = 0.0) -> list[Operation]:
 
 def next_generation(task: Task) -> Task:
     """The task that tries an ended one again. Its id derives from the old one's, so that there is only one."""
-    id = f"t-{blake2b(f'{task.id} again'.encode(), digest_size=12).hexdigest()}"
+    id = derived_id(task.id, "again")
     return Task(
         id=id,
         handler=task.handler,
