@@ -101,7 +101,7 @@ def _event_terms(query: EventQuery) -> tuple[list[str], list[Any]]:
     where("events.task = (SELECT seq FROM tasks WHERE id = ?)", query.task)
     where("events.task IN (SELECT seq FROM tasks WHERE root = ?)", query.root)
     where("events.agent = ?", query.agent)
-    where("events.session = ?", query.session)
+    where("events.task IN (SELECT seq FROM tasks WHERE session = ?)", query.session)
     where("events.error_type = ?", query.error_type)
     # The second half is what lets SQLite use the index, which leaves out the many.
     where("events.level = ?" + (" AND events.level <> 'info'" if query.level != "info" else ""), query.level)

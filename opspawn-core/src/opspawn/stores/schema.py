@@ -53,9 +53,10 @@ _TABLES = (
         position INTEGER PRIMARY KEY, task INTEGER NOT NULL, time INTEGER NOT NULL, type TEXT NOT NULL,
         level TEXT NOT NULL, error_type TEXT, agent TEXT, session TEXT, data TEXT NOT NULL
     ) STRICT""",
+    # None by session: sessions are many, and a commit would write one page more for each event in it. A session's
+    # events are found through its tasks.
     "CREATE INDEX events_task ON events (task)",
     "CREATE INDEX events_agent ON events (agent) WHERE agent IS NOT NULL",
-    "CREATE INDEX events_session ON events (session) WHERE session IS NOT NULL",
     "CREATE INDEX events_error ON events (error_type) WHERE error_type IS NOT NULL",
     "CREATE INDEX events_level ON events (level) WHERE level <> 'info'",
     """
