@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from opspawn.contracts.store import Put, Task
+from opspawn.contracts.events import NewEvent
+from opspawn.contracts.store import Append, Put, Receipt, Task
 from opspawn.errors import Conflict, StoreError
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
 from opspawn.stores.transaction import Transaction
@@ -52,6 +53,43 @@ async def test_a_conflict_in_a_group_rolls_back_itself_and_nothing_else(store: S
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(outcome, Conflict) for outcome in outcomes] == [True, False] * 3
     assert [event.data["n"] for event in await store.journal("t1")] == [1, 3, 5]
+
+
+async def test_an_append_under_a_lost_claim_fails_alone_among_others(store: SqliteStore) -> None:
+    """The appends of a group are one statement, and yet each is judged by its own fence and hears its own position."""
+    for task in ("t1", "t2"):
+        await create(store, task)
+    one, two = (lease.task for lease in await claim(store, slots=2))
+
+    def step_of(task: Task, n: int, token: int) -> Append:
+        return Append(task.id, NewEvent("step.done", {"n": n}), token)
+
+    asked = [step_of(one, 1, 1), step_of(two, 2, 7), step_of(two, 3, 1), step_of(one, 4, 0), step_of(one, 5, 1)]
+    statements: list[str] = []
+    with store._writer._lock:
+        store._writer._connection.set_trace_callback(statements.append)
+        waiting = [asyncio.ensure_future(commit(store, append)) for append in asked]
+        await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(outcome, Conflict) for outcome in outcomes] == [False, True, False, True, False]
+    assert "claim 7 of task" in str(outcomes[1])
+    journal = [event for task in ("t1", "t2") for event in await store.journal(task) if event.type == "step.done"]
+    told = [outcome.positions[0] for outcome in outcomes if isinstance(outcome, Receipt)]
+    assert {event.position: event.data["n"] for event in journal} == dict(zip(told, [1, 3, 5], strict=True))
+    assert sum(statement.startswith("INSERT INTO events") for statement in statements) == 1
+
+
+async def test_an_append_that_cannot_be_written_fails_alone_among_others(store: SqliteStore) -> None:
+    """What one of them does to the common statement hurts no other."""
+    await create(store)
+    (lease,) = await claim(store)
+    events = [NewEvent("step.done", {"n": 1}), NewEvent("half a pair: \ud800"), NewEvent("step.done", {"n": 3})]
+    with store._writer._lock:
+        waiting = [asyncio.ensure_future(commit(store, Append("t1", event, lease.token))) for event in events]
+        await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(outcome, StoreError) for outcome in outcomes] == [False, True, False]
+    assert [event.data["n"] for event in await store.journal("t1") if event.type == "step.done"] == [1, 3]
 
 
 async def test_a_transaction_that_is_lost_fails_all_its_commits(store: SqliteStore) -> None:

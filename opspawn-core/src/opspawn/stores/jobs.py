@@ -11,17 +11,48 @@ from opspawn.errors import OpspawnError, StoreError
 
 
 class Job:
-    """A piece of work for a thread: `run(subject, arguments)`; the subject is a transaction or a connection."""
+    """A piece of work for a thread: `run(subject, arguments)`; the subject is a transaction or a connection.
 
-    __slots__ = ("arguments", "error", "future", "loop", "result", "run")
+    `plain` says that it is a fenced append and nothing else, which the writer does together with others like it.
+    """
 
-    def __init__(self, run: Callable[[Any, Any], Any], arguments: Any) -> None:
+    __slots__ = ("arguments", "error", "future", "loop", "plain", "result", "run")
+
+    def __init__(self, run: Callable[[Any, Any], Any], arguments: Any, plain: bool = False) -> None:
         self.run = run
         self.arguments = arguments
+        self.plain = plain
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
         self.error: Exception | None = None
+
+
+class Outbox:
+    """Hands over together what one turn of an event loop asks for: the thread wakes once, and works on all of it.
+
+    Args:
+        send: takes jobs, at most `most` of them, in the order in which they came. Called in the event loop.
+    """
+
+    def __init__(self, send: Callable[[list[Job]], None], most: int) -> None:
+        self._send = send
+        self._most = most
+        self._waiting: dict[asyncio.AbstractEventLoop, list[Job]] = {}  # each touched in its own loop only
+
+    def put(self, job: Job) -> None:
+        """Send this job with the others, once the callbacks that are ready now have run."""
+        waiting = self._waiting.get(job.loop)
+        if waiting is None:
+            self._waiting[job.loop] = [job]
+            job.loop.call_soon(self._flush, job.loop)
+        else:
+            waiting.append(job)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        jobs = self._waiting.pop(loop)
+        for start in range(0, len(jobs), self._most):
+            self._send(jobs[start : start + self._most])
 
 
 def deliver(jobs: Iterable[Job]) -> None:

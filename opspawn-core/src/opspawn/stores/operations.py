@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from opspawn.contracts.events import NewEvent
@@ -42,6 +43,12 @@ _APPEND = (
 )
 _APPEND_FENCED = _APPEND + "token = ? AND state = 'running'"
 _APPEND_INBOX = _APPEND + "ended IS NULL"
+_APPEND_ALL = (
+    "INSERT INTO events (task, time, type, level, error_type, data, agent, session) "
+    "SELECT seq, ?, column1, column2, column3, column4, agent, session "
+    "FROM (VALUES {}) CROSS JOIN tasks ON id = column5 AND token = column6 AND state = 'running'"
+)
+_HOLDS = "SELECT count(*) FROM tasks WHERE id = ? AND token = ? AND state = 'running'"
 
 _SELECT_WAKE = "SELECT seq, state, wakes, wake_at, ready, due, priority FROM tasks WHERE id = ? AND ended IS NULL"
 _UPDATE_WAKE = "UPDATE tasks SET wakes = wakes + 1 WHERE seq = ?"
@@ -93,6 +100,39 @@ def apply(tx: Transaction, prepared: list[Prepared]) -> Receipt:
     return Receipt(outcomes["version"], outcomes["position"], tx.time)
 
 
+def is_plain(prepared: list[Prepared]) -> bool:
+    """Whether a batch is a fenced append and nothing else."""
+    return len(prepared) == 1 and prepared[0][0] is _append_fenced
+
+
+def append_all(tx: Transaction, batches: list[list[Prepared]]) -> list[Receipt | Conflict]:
+    """Apply plain batches by one statement, in their order; each outcome is its own. All or none if it raises."""
+    arguments: list[Any] = [tx.now]
+    for batch in batches:
+        arguments += batch[0][2]
+    places = 1 << (len(batches) - 1).bit_length()  # few statements to prepare: an empty place finds no task
+    arguments += [None] * ((places - len(batches)) * 6)
+    cursor = tx.execute(_append_statement(places), arguments)
+    if cursor.rowcount == len(batches):
+        first = (cursor.lastrowid or 0) - len(batches) + 1  # one writer, so they follow each other
+        return [Receipt((), (position,), tx.time) for position in range(first, first + len(batches))]
+    first = (cursor.lastrowid or 0) - cursor.rowcount + 1
+    outcomes: list[Receipt | Conflict] = []
+    for batch in batches:
+        *_, task, token = batch[0][2]
+        if tx.execute(_HOLDS, (task, token)).fetchone()[0]:
+            outcomes.append(Receipt((), (first,), tx.time))
+            first += 1
+        else:
+            outcomes.append(_over(task, token))
+    return outcomes
+
+
+@cache
+def _append_statement(places: int) -> str:
+    return _APPEND_ALL.format(", ".join(["(?, ?, ?, ?, ?, ?)"] * places))
+
+
 def append(tx: Transaction, task: str, token: int, new: NewEvent) -> None:
     """Journal an event of the store itself, for a task that it has just claimed."""
     tx.execute(
@@ -121,8 +161,12 @@ def _prepare_append(operation: Append) -> Prepared:
 def _append_fenced(tx: Transaction, arguments: tuple[Any, ...]) -> int:
     cursor = tx.execute(_APPEND_FENCED, (tx.now, *arguments))
     if cursor.rowcount != 1:
-        raise Conflict(f"The claim {arguments[-1]} of task {arguments[-2]!r} is over: another worker may have it.")
+        raise _over(arguments[-2], arguments[-1])
     return cursor.lastrowid or 0
+
+
+def _over(task: str, token: int) -> Conflict:
+    return Conflict(f"The claim {token} of task {task!r} is over: another worker may have it.")
 
 
 def _append_inbox(tx: Transaction, arguments: tuple[Any, ...]) -> int:
@@ -197,7 +241,7 @@ def _check_put(put: Put, id: str, version: int, token: int, state: TaskState) ->
         if state is TaskState.RUNNING:  # nobody writes another's started task
             raise Conflict(f"Task {id!r} is running: only its worker may write it.")
     elif put.token != token or state is not TaskState.RUNNING:
-        raise Conflict(f"The claim {put.token} of task {id!r} is over: another worker may have it.")
+        raise _over(id, put.token)
 
 
 def _when(tx: Transaction, put: Put, task: Task, wakes: int, urgent_at: int) -> tuple[Any, ...]:

@@ -93,7 +93,8 @@ class SqliteStore:
 
     async def commit(self, batch: Batch) -> Receipt:
         """Apply a batch, all or nothing. Raises: Conflict; StoreError."""
-        receipt: Receipt = await self._writer.run(operations.apply, operations.prepare(batch))
+        prepared = operations.prepare(batch)
+        receipt: Receipt = await self._writer.run(operations.apply, prepared, plain=operations.is_plain(prepared))
         return receipt
 
     async def claim(self, claim: Claim) -> list[Lease]:

@@ -4,6 +4,11 @@ While a transaction is being made durable, the callers of the next one gather in
 all of them, gives each a savepoint inside one transaction, and pays for one fsync. So the rate grows with the number
 of callers, and a caller alone waits for nobody. A job that fails is rolled back to its savepoint and hurts no other;
 when the transaction itself fails, all its jobs fail, and none of them had an effect.
+
+Each statement lets go of the interpreter lock, and the thread waits up to 5 ms to get it back while the event loop has
+something to do. So the rate is a matter of few statements and few wake-ups: what one turn of a loop asks for arrives in
+one piece, all plain appends of a group are one statement, and the answers go back in one call per loop. Jobs of a group
+are under way at the same time, so that none can tell in which order they are done.
 """
 
 from __future__ import annotations
@@ -18,11 +23,12 @@ from typing import Any
 
 from opspawn.contracts.clock import Clock
 from opspawn.errors import StoreError
-from opspawn.stores import schema
+from opspawn.stores import operations, schema
 from opspawn.stores.checkpoints import Checkpoints
-from opspawn.stores.jobs import Job, as_store_error, deliver
+from opspawn.stores.jobs import Job, Outbox, as_store_error, deliver
 from opspawn.stores.transaction import Transaction
 
+_PIECE = 250  # jobs that arrive in one piece
 _GROUP = 500  # jobs in one transaction at most, so that nobody waits long for the group before
 _BUSY_S, _PAUSE_S = 0.020, 0.002  # after so long without a rest, rest so long, where other processes wait for the lock
 
@@ -56,26 +62,40 @@ class Writer:
         self._peers = peers
         self._clock = clock
         self._checkpoints = checkpoints
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
+        self._outbox = Outbox(self._accept, _PIECE)
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="opspawn-sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, run: Callable[[Transaction, Any], Any], arguments: Any, *, last: bool = False) -> Any:
+    async def run(
+        self, run: Callable[[Transaction, Any], Any], arguments: Any, *, plain: bool = False, last: bool = False
+    ) -> Any:
         """Run `run(transaction, arguments)` and return its result once it is durable; with `last`, accept nothing more.
+
+        With `plain`, the arguments are those of `operations.append_all` for one append, which `run` would do alone.
 
         Raises: StoreError: the work or the commit failed, or the store is closed; nothing was applied.
         """
-        job = Job(run, arguments)
-        with self._closing:  # nothing may come behind the None that ends the thread
-            if self._closed:
-                raise StoreError("The store is closed.")
-            self._queue.put(job)
-            if last:
-                self._closed = True
-                self._queue.put(None)
+        job = Job(run, arguments, plain)
+        if last:
+            self._accept([job], last=True)
+        else:
+            self._outbox.put(job)
         return await job.future
+
+    def _accept(self, jobs: list[Job], last: bool = False) -> None:
+        with self._closing:  # nothing may come behind the None that ends the thread
+            if not self._closed:
+                self._queue.put(jobs)
+                if last:
+                    self._closed = True
+                    self._queue.put(None)
+                return
+        for job in jobs:
+            job.error = StoreError("The store is closed.")
+        deliver(jobs)
 
     def join(self) -> None:
         """Wait until everything accepted is done, and close the connection; blocks. After a `run` with `last`."""
@@ -104,17 +124,14 @@ class Writer:
                 self._checkpoint()
 
     def _next_group(self) -> tuple[list[Job], bool]:
-        """Wait for a job, take what else is there; False once the end was reached."""
+        """Wait for jobs, take what else is there; False once the end was reached."""
         jobs: list[Job] = []
-        job = self._queue.get()
-        while job is not None:
-            jobs.append(job)
-            if len(jobs) == _GROUP:
+        piece = self._queue.get()
+        while piece is not None:
+            jobs += piece
+            if len(jobs) > _GROUP - _PIECE or self._queue.empty():
                 return jobs, True
-            try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                return jobs, True
+            piece = self._queue.get()
         return jobs, False
 
     def _commit(self, jobs: list[Job]) -> None:
@@ -123,7 +140,7 @@ class Writer:
             with self._lock:
                 schema.begin(self._connection, self._busy_timeout_s)
                 transaction = Transaction(self._connection, self._clock)
-                for job in jobs:
+                for job in self._append_all(jobs, transaction):
                     self._run(job, transaction)
                 transaction.execute("COMMIT")
         except Exception as error:  # whatever it is, the thread must live and every caller must hear of it
@@ -134,6 +151,24 @@ class Writer:
             return
         self._finish(transaction, committed=True)
         self._committed()
+
+    def _append_all(self, jobs: list[Job], transaction: Transaction) -> list[Job]:
+        """Do the plain appends, and return the jobs that are left to do. Raises: sqlite3.Error: as `_run`."""
+        plain = [job for job in jobs if job.plain]
+        if not plain:
+            return jobs
+        try:
+            outcomes = operations.append_all(transaction, [job.arguments for job in plain])
+        except Exception:  # one of them is at fault, which `_run` will find out; a statement that fails did nothing
+            if not self._connection.in_transaction:
+                raise
+            return jobs
+        for job, outcome in zip(plain, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                job.error = outcome
+            else:
+                job.result = outcome
+        return [job for job in jobs if not job.plain]
 
     def _checkpoint(self) -> None:
         if self._checkpoints is None:
