@@ -18,6 +18,7 @@ from opspawn.errors import NotFound, StoreError
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
 from opspawn.stores.sqlite import open_sqlite
+from opspawn.testing import assert_invariants
 from opspawn.wakers.local import LocalWaker
 
 PATIENCE_S = 20.0
@@ -159,11 +160,12 @@ def quiet() -> Iterator[None]:
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    """On a store in memory."""
+    """On a store in memory, which must hold what is promised whatever the test did."""
     store = await open_sqlite(":memory:")
     house = House(store)
     yield house
     await house.aclose()
+    await assert_invariants(store)
     await store.aclose()
 
 
@@ -173,6 +175,7 @@ async def house_on_file(tmp_path: Path) -> AsyncIterator[House]:
     house = House(store)
     yield house
     await house.aclose()
+    await assert_invariants(store)
     await store.aclose()
 
 

@@ -11,7 +11,7 @@ Level = Literal["debug", "info", "warning", "error"]
 #: Every type of event that Opspawn itself writes, with its meaning. `RunContext.emit` adds types of its own
 #: ("custom.…").
 EVENT_TYPES: dict[str, str] = {
-    "task.accepted": "The task is durably known. data: handler, input.",
+    "task.accepted": "The task is durably known. data: handler, input; if given: delay_s, parent, retry_of.",
     "task.claimed": "A worker took the task; written by the store within the claim. data: worker, token, deliveries.",
     "task.waiting": "The task parked: it waits for children or time and holds no slot. data: for.",
     "task.released": "A worker that stops gave the task back; costs no attempt.",

@@ -27,6 +27,8 @@ def accept(task: Task, delay_s: float = 0.0) -> list[Operation]:
     body: dict[str, Any] = {"handler": task.handler, "input": task.input}
     if task.retry_of is not None:
         body["retry_of"] = task.retry_of
+    if delay_s > 0:
+        body["delay_s"] = delay_s
     return [Put(task, expect=0, due_in_s=delay_s), Append(task.id, NewEvent("task.accepted", body))]
 
 

@@ -10,14 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opspawn.testing.crashes import CrashRun, crash_everywhere
+    from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
     from opspawn.testing.store_contract import StoreContract
 
-__all__ = ["CrashRun", "ScriptEnded", "ScriptedModel", "StoreContract", "crash_everywhere"]
+__all__ = [
+    "CrashRun",
+    "InvariantsBroken",
+    "ScriptEnded",
+    "ScriptedModel",
+    "StoreContract",
+    "Violation",
+    "assert_invariants",
+    "crash_everywhere",
+    "find_violations",
+]
 
 _HOMES = {
     "CrashRun": "crashes",
     "crash_everywhere": "crashes",
+    "InvariantsBroken": "invariants",
+    "Violation": "invariants",
+    "assert_invariants": "invariants",
+    "find_violations": "invariants",
     "ScriptEnded": "scripted",
     "ScriptedModel": "scripted",
     "StoreContract": "store_contract",
