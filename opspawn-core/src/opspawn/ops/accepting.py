@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Protocol
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -13,7 +15,7 @@ from opspawn.agentkit.parts import plain_parts
 from opspawn.agentkit.retries import check_retry
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.run import Retry
-from opspawn.contracts.store import Operation, Put, Record, Store, Task
+from opspawn.contracts.store import Operation, Put, Receipt, Record, Store, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
@@ -88,15 +90,15 @@ class Accepting(Desk):
             asked = digest(
                 [handler, plain, agent, session, priority, queue, delay_s, timeout_s, task.retry, dict(task.labels)]
             )
-            return await self._accept_once(task, operations, idempotency_key, asked)
-        await self._commit(operations, queue)
-        return await self.task(task.id)
+            return await self._accept_once(task, operations, delay_s, idempotency_key, asked)
+        return _accepted(task, await self._commit(operations, queue), delay_s)
 
-    async def _accept_once(self, task: Task, operations: Sequence[Operation], key: str, asked: str) -> Task:
+    async def _accept_once(
+        self, task: Task, operations: Sequence[Operation], delay_s: float, key: str, asked: str
+    ) -> Task:
         mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}), expect=0)
         try:
-            await self._commit([mark, *operations], task.queue)
-            return await self.task(task.id)
+            return _accepted(task, await self._commit([mark, *operations], task.queue), delay_s)
         except Conflict:
             known = await self._store.get("idempotency", key)
             if known is None:
@@ -107,6 +109,12 @@ class Accepting(Desk):
                 remedy="Send the same request again, or choose a new key.",
             )
         return await self.task(known.data["task"])
+
+
+def _accepted(task: Task, receipt: Receipt, delay_s: float) -> Task:
+    """The task as the commit left it."""
+    now = receipt.time
+    return replace(task, version=1, created=now, updated=now, due=now + timedelta(seconds=delay_s))
 
 
 def plain_json(handler: str, input: Any) -> Any:
