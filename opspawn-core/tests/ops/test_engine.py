@@ -156,7 +156,7 @@ async def test_a_waiter_is_told_even_if_events_cannot_be_followed(house: Any, wo
         def __getattr__(self, name: str) -> Any:
             return getattr(house.store, name)
 
-        async def tail(self, after: Any = None) -> Any:
+        async def tail(self, after: Any = None, **options: Any) -> Any:
             raise StoreError("no tail today")
             yield
 

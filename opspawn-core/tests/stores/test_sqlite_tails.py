@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 
 import pytest
 
@@ -33,8 +33,8 @@ async def caught_up(follower: Follower) -> asyncio.Future[Event | TaskDelta]:
 async def test_an_event_offered_while_reading_is_not_missed(store: SqliteStore) -> None:
     """The reading that saw nothing is repeated, because of the offer that came meanwhile."""
 
-    async def read(position: int, limit: int) -> list[Event]:
-        page = await store._read_after(position, limit)
+    async def read(position: int, limit: int, types: Set[str]) -> list[Event]:
+        page = await store._read_after(position, limit, types)
         if not follower._missed and not page:
             await commit(store, step({"n": 1}))
             async with asyncio.timeout(20):
@@ -110,3 +110,17 @@ async def test_deltas_of_nobody_who_follows_are_not_kept_for_later(store: Sqlite
         item = await waiting
     assert isinstance(item, Event)
     assert item.data["n"] == 2
+
+
+async def test_a_follower_that_joined_while_the_others_were_read_for_misses_nothing(store: SqliteStore) -> None:
+    """It was not among those whose types were read, so it reads for itself what was passed over."""
+    follower = Follower(store._hub, store._read_after, 0)
+    waiting = await caught_up(follower)
+    with store._hub._guard:  # the hub's thread began to read before it knew of the follower, and offers nothing now
+        store._hub._wanted = frozenset({"task.succeeded"})
+        await commit(store, step({"n": 1}))
+        store._hub._offer([], [], reached=store._hub.position())
+        async with asyncio.timeout(5):
+            item = await waiting
+    assert isinstance(item, Event)
+    assert item.data == {"n": 1}

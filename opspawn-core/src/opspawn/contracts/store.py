@@ -305,8 +305,11 @@ class Store(Protocol):
         """Offer deltas to whoever tails. Best effort: never blocks, never fails, may drop."""
         ...
 
-    def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
-        """Events as they are committed, after a position (None: from now), and deltas between them; endless."""
+    def tail(self, after: int | None = None, *, types: Sequence[str] = ()) -> AsyncIterator[Event | TaskDelta]:
+        """Events as they are committed, after a position (None: from now), and deltas between them; endless.
+
+        With `types`, only events of these types, and no deltas.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -17,7 +17,7 @@ from opspawn.ops.desk import Desk
 
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
 SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT})
-_TELLING = {f"task.{state}" for state in SETTLED}
+_TELLING = tuple(f"task.{state}" for state in sorted(SETTLED))
 #: A caller that waits is told by the tail of events; it looks for itself this often too, in seconds.
 LOOK_AGAIN_S = 1.0
 
@@ -44,7 +44,9 @@ class Reading(Desk):
         NotFound.
         """
         if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(self._watch(self._store.tail()))  # from before the first look
+            self._watcher = asyncio.create_task(
+                self._watch(self._store.tail(types=_TELLING))
+            )  # from before the first look
         told = asyncio.Event()
         self._waiters.setdefault(id, set()).add(told)
         try:
@@ -73,7 +75,7 @@ class Reading(Desk):
     async def _watch(self, tail: AsyncIterator[Event | TaskDelta]) -> None:
         try:
             async for event in tail:
-                if isinstance(event, Event) and event.type in _TELLING:
+                if isinstance(event, Event):
                     for waiter in self._waiters.get(event.task, ()):
                         waiter.set()
         except StoreError as error:  # until the next call of `wait`, each waiter looks for itself

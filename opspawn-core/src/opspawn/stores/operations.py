@@ -111,6 +111,7 @@ def append_all(tx: Transaction, batches: list[list[Prepared]]) -> list[Receipt |
     for batch in batches:
         arguments += batch[0][2]
     places = 1 << (len(batches) - 1).bit_length()  # few statements to prepare: an empty place finds no task
+    tx.types.update(arguments[1::6])
     arguments += [None] * ((places - len(batches)) * 6)
     cursor = tx.execute(_append_statement(places), arguments)
     if cursor.rowcount == len(batches):
@@ -135,6 +136,7 @@ def _append_statement(places: int) -> str:
 
 def append(tx: Transaction, task: str, token: int, new: NewEvent) -> None:
     """Journal an event of the store itself, for a task that it has just claimed."""
+    tx.types.add(new.type)
     tx.execute(
         _APPEND_FENCED, (tx.now, new.type, new.level, new.error_type, rows.dump(new.data, new.type), task, token)
     )
@@ -159,6 +161,7 @@ def _prepare_append(operation: Append) -> Prepared:
 
 
 def _append_fenced(tx: Transaction, arguments: tuple[Any, ...]) -> int:
+    tx.types.add(arguments[0])
     cursor = tx.execute(_APPEND_FENCED, (tx.now, *arguments))
     if cursor.rowcount != 1:
         raise _over(arguments[-2], arguments[-1])
@@ -170,6 +173,7 @@ def _over(task: str, token: int) -> Conflict:
 
 
 def _append_inbox(tx: Transaction, arguments: tuple[Any, ...]) -> int:
+    tx.types.add(arguments[0])
     cursor = tx.execute(_APPEND_INBOX, (tx.now, *arguments))
     return cursor.lastrowid or 0 if cursor.rowcount == 1 else 0
 

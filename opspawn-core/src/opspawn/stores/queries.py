@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from opspawn.contracts.events import Event
@@ -20,6 +20,10 @@ _JOURNAL = (
     "ORDER BY events.position"
 )
 _AFTER = f"{_EVENTS} WHERE events.position > ? ORDER BY events.position LIMIT ?"
+_AFTER_TYPES = (
+    f"{_EVENTS} WHERE events.position > ? AND events.type IN (SELECT value FROM json_each(?)) "
+    "ORDER BY events.position LIMIT ?"
+)
 
 
 def record(connection: sqlite3.Connection, key: tuple[str, str]) -> Record | None:
@@ -73,9 +77,14 @@ def last_position(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(position), 0) FROM events").fetchone()[0])
 
 
-def events_after(connection: sqlite3.Connection, key: tuple[int, int]) -> list[Event]:
-    """The next events, of all tasks, after a position: (position, limit)."""
-    return [rows.event(row) for row in connection.execute(_AFTER, key).fetchall()]
+def events_after(connection: sqlite3.Connection, key: tuple[int, int, Set[str]]) -> list[Event]:
+    """The next events, of all tasks, after a position: (position, limit, types); no types are all."""
+    position, limit, types = key
+    if types:
+        found = connection.execute(_AFTER_TYPES, (position, json.dumps(sorted(types)), limit))
+    else:
+        found = connection.execute(_AFTER, (position, limit))
+    return [rows.event(row) for row in found.fetchall()]
 
 
 def events(connection: sqlite3.Connection, query: EventQuery) -> list[Event]:

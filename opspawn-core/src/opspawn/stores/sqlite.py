@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from typing import Literal
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
@@ -149,12 +149,13 @@ class SqliteStore:
         """Offer deltas to whoever tails in this process; one that is slow does not get them."""
         self._hub.publish(deltas)
 
-    def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
+    def tail(self, after: int | None = None, *, types: Sequence[str] = ()) -> AsyncIterator[Event | TaskDelta]:
         """Events of all processes as they are committed, and deltas of this one. Ends when the store is closed."""
-        return Follower(self._hub, self._read_after, self._hub.position() if after is None else after)
+        position = self._hub.position() if after is None else after
+        return Follower(self._hub, self._read_after, position, frozenset(types))
 
-    async def _read_after(self, position: int, limit: int) -> list[Event]:
-        events: list[Event] = await self._readers.run(queries.events_after, (position, limit))
+    async def _read_after(self, position: int, limit: int, types: Set[str]) -> list[Event]:
+        events: list[Event] = await self._readers.run(queries.events_after, (position, limit, types))
         return events
 
     async def aclose(self) -> None:

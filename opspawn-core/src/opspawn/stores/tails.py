@@ -7,6 +7,8 @@ every follower. It is told of our own commits, and looks for those of others eve
 A follower keeps at most 1,000 items. One that falls behind drops them, reads the database at its own pace, and joins
 the others again once it has read everything. All its state is touched in its own event loop only, so there is no race
 between "read everything" and "an offer came": an offer that came while reading means reading once more.
+
+A follower that wants some types only is offered nothing else; while all are like that, nothing else is read.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sqlite3
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence, Set
 from contextlib import suppress
 
 from opspawn.contracts.events import Event, TaskDelta
@@ -27,13 +29,14 @@ _LOOK_EVERY_S = 0.1
 _PAGE = 500
 _KEPT = 1000
 
-Read = Callable[[int, int], Awaitable[list[Event]]]  # (after this position, at most so many)
+Read = Callable[[int, int, Set[str]], Awaitable[list[Event]]]  # (after this position, at most so many, of types)
 
 
 class Follower(AsyncIterator["Event | TaskDelta"]):
     """What `tail` returns. Ends when the store is closed."""
 
-    def __init__(self, hub: Hub, read: Read, position: int) -> None:
+    def __init__(self, hub: Hub, read: Read, position: int, types: Set[str] = frozenset()) -> None:
+        self.types = types
         self._hub = hub
         self._read = read
         self._position = position
@@ -72,14 +75,21 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
 
     async def _catch_up(self) -> None:
         self._missed = False
-        page = await self._read(self._position, _PAGE)
+        page = await self._read(self._position, _PAGE, self.types)
         self._items.extend(page)
         if not page and not self._missed:
             self._behind = False
 
     def post(self, items: Sequence[Event | TaskDelta]) -> None:
-        """Offer items from any thread."""
-        self._call(self._offer, items)
+        """Offer items from any thread; what this follower does not want is left out."""
+        if self.types:
+            items = [item for item in items if isinstance(item, Event) and item.type in self.types]
+        if items:
+            self._call(self._offer, items)
+
+    def miss(self) -> None:
+        """Say, from any thread, that something was not offered."""
+        self._call(self._fall_behind)
 
     def end(self) -> None:
         """Let the iteration stop, from any thread."""
@@ -96,13 +106,17 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
     def _offer(self, items: Sequence[Event | TaskDelta]) -> None:
         if self._behind or len(self._items) + len(items) > _KEPT:
             if any(isinstance(item, Event) for item in items):
-                self._missed = True
-                if not self._behind:
-                    self._behind = True
-                    self._items.clear()
+                self._fall_behind()
         else:
             last = self._position
             self._items.extend(item for item in items if isinstance(item, TaskDelta) or item.position > last)
+        self._news.set()
+
+    def _fall_behind(self) -> None:
+        self._missed = True
+        if not self._behind:
+            self._behind = True
+            self._items.clear()
         self._news.set()
 
     def _end(self) -> None:
@@ -119,6 +133,7 @@ class Hub:
         self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()  # whoever just forgets its follower leaves, too
         self._guard = threading.RLock()  # a follower whose loop is gone leaves while it is offered something
         self._look = threading.Event()
+        self._wanted: Set[str] | None = None  # the types that followers want; empty for all, None without followers
         self._commits = self._offered = 0  # groups committed by this process, and those whose events were offered
         self._waiting: deque[tuple[int, Sequence[TaskDelta]]] = deque(maxlen=_KEPT)  # deltas, and the position before
         self._thread: threading.Thread | None = None
@@ -135,6 +150,7 @@ class Hub:
             if self._closed:
                 return False
             self._followers.add(follower)
+            self._wanted = _types(self._followers)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work, args=(self.position(),), name="opspawn-sqlite-tail", daemon=True
@@ -147,10 +163,13 @@ class Hub:
         with self._guard:
             self._followers.discard(follower)
 
-    def committed(self) -> None:
-        """Say that this process committed. Called by the writer, very often, and before anybody hears of the commit."""
+    def committed(self, types: Set[str]) -> None:
+        """Say that this process committed events of these types. Called by the writer, very often, and before anybody
+        hears of the commit.
+        """
         self._commits += 1
-        if self._followers:
+        wanted = self._wanted
+        if wanted is not None and not (wanted and wanted.isdisjoint(types)):
             self._look.set()
 
     def publish(self, deltas: Sequence[TaskDelta]) -> None:
@@ -158,7 +177,7 @@ class Hub:
         if not self._followers:
             return
         with self._guard:
-            if self._closed:
+            if self._closed or all(follower.types for follower in self._followers):
                 return
             if self._waiting or self._offered != self._commits:
                 with suppress(sqlite3.Error):  # deltas may be lost; the journal has the whole answer
@@ -190,7 +209,8 @@ class Hub:
             self._look.clear()
             with self._guard:
                 followers = list(self._followers)
-                if not followers:
+                self._wanted = wanted = _types(followers)
+                if wanted is None:
                     self._thread = None
                     self._waiting.clear()
                     return
@@ -200,21 +220,28 @@ class Hub:
                     connection = self._source.connection
                     seen = None if self._source.shared else connection.execute("PRAGMA data_version").fetchone()[0]
                     changed = seen is None or seen != version
-                    events = queries.events_after(connection, (position, _PAGE)) if changed else []
+                    events, reached = self._read(position, wanted) if changed else ([], position)
             except sqlite3.Error:
                 continue  # a disk that fails will tell the writer and the readers, who have somebody to tell
             version = seen
-            position = self._offer(followers, events, position)
+            self._offer(followers, events, reached)
+            position = reached
             if len(events) == _PAGE:
                 version = None
                 self._look.set()
             else:
                 self._offered = commits
 
-    def _offer(self, followers: Sequence[Follower], events: Sequence[Event], position: int) -> int:
-        """Offer events, and the deltas that wait between them; returns the position reached."""
+    def _read(self, position: int, types: Set[str]) -> tuple[list[Event], int]:
+        """The next events of these types, and up to where that is all of them."""
+        newest = queries.last_position(self._source.connection) if types else 0  # first: there may be more by then
+        events = queries.events_after(self._source.connection, (position, _PAGE, types))
+        last = events[-1].position if events else position
+        return events, last if len(events) == _PAGE else max(last, newest)
+
+    def _offer(self, followers: Sequence[Follower], events: Sequence[Event], reached: int) -> None:
+        """Offer events, and the deltas that wait between them, up to the position reached."""
         items: list[Event | TaskDelta] = []
-        reached = events[-1].position if events else position
         rest = deque(events)
         with self._guard:
             while self._waiting and self._waiting[0][0] <= reached:
@@ -226,4 +253,14 @@ class Hub:
             # Under the guard, so that deltas published from now on come after these.
             for follower in followers if items else ():
                 follower.post(items)
-        return reached
+            for follower in self._followers.difference(followers):  # joined while we read
+                follower.miss()
+
+
+def _types(followers: Collection[Follower]) -> Set[str] | None:
+    """The types that somebody wants: empty for all, None for nothing."""
+    if not followers:
+        return None
+    if not all(follower.types for follower in followers):
+        return frozenset()
+    return frozenset[str]().union(*(follower.types for follower in followers))

@@ -17,14 +17,16 @@ class Transaction:
         execute: runs a statement on the one cursor of the transaction, and returns that cursor.
         now: the store's clock, microseconds since 1970; the same for everything in the transaction.
         time: the same moment, aware UTC.
+        types: of the events appended so far.
         finally_: called with True after the commit, with False when the transaction failed.
     """
 
-    __slots__ = ("cursor", "execute", "finally_", "now", "time")
+    __slots__ = ("cursor", "execute", "finally_", "now", "time", "types")
 
     def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self.cursor = connection.cursor()
         self.execute = self.cursor.execute
         self.now = round(clock.time() * 1_000_000)
         self.time: datetime = rows.moment(self.now)
+        self.types: set[str] = set()
         self.finally_: list[Callable[[bool], None]] = []

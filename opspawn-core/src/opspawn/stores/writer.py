@@ -17,7 +17,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from contextlib import nullcontext
 from typing import Any
 
@@ -39,7 +39,7 @@ class Writer:
     Args:
         connection: a connection for writing; `join` closes it, and not before: readers may share it.
         lock: held while a transaction is open; guards a connection that readers share.
-        committed: called after every transaction, in the writer's thread.
+        committed: called after every transaction with the types of its events, in the writer's thread.
         peers: whether other processes are at work, which then get their turn.
         clock: the store's clock.
         checkpoints: keeps commits and checkpoints of several processes apart; None in memory.
@@ -50,7 +50,7 @@ class Writer:
         connection: sqlite3.Connection,
         lock: threading.Lock,
         busy_timeout_s: float,
-        committed: Callable[[], None],
+        committed: Callable[[Set[str]], None],
         peers: Callable[[], bool],
         clock: Clock,
         checkpoints: Checkpoints | None = None,
@@ -150,7 +150,7 @@ class Writer:
             self._finish(transaction, committed=False)
             return
         self._finish(transaction, committed=True)
-        self._committed()
+        self._committed(transaction.types)
 
     def _append_all(self, jobs: list[Job], transaction: Transaction) -> list[Job]:
         """Do the plain appends, and return the jobs that are left to do. Raises: sqlite3.Error: as `_run`."""

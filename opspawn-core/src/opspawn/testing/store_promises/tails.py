@@ -53,6 +53,22 @@ class TailPromises:
         again = store.tail(after=0)
         assert await numbers(again, 6) == list(range(6))
 
+    async def test_a_tail_of_types_shows_these_events_alone(self, store: Store) -> None:
+        """Of the past and of the present, whatever else is committed or published, and others see everything."""
+        await create(store)
+        types = ("step.done", "custom.b")
+        tail, whole = store.tail(types=types), store.tail()
+        seen: list[int] = []
+        for n in range(0, 9, 3):
+            await commit(store, step({"n": n}))
+            await commit(store, step({"n": n + 1}, type="custom.a"), step({"n": n + 2}, type="custom.b"))
+            store.publish([TaskDelta("t1", {"text": "x"})])
+            shown = await take(tail, 2)
+            seen += [item.data["n"] for item in shown if isinstance(item, Event)]
+        assert seen == [0, 2, 3, 5, 6, 8]
+        assert await numbers(whole, 9) == list(range(9))
+        assert await numbers(store.tail(after=0, types=types), 6) == seen
+
     async def test_a_tail_is_in_order_while_many_commit(self, store: Store) -> None:
         """Every event once, positions growing, whoever commits meanwhile, and for every follower the same."""
         for n in range(5):
