@@ -79,8 +79,11 @@ class Desk:
         """Decide on the command line, and wait for the end."""
         told = opspawn("tasks", "resolve", self.tasks[name], *decision, folder=self.folder)
         assert (told.returncode, told.stdout) == (0, ""), told.stderr
-        assert told.stderr == f"Task {self.tasks[name]} goes on.\n"
-        return self.server.settled(self.tasks[name])
+        task = self.server.settled(self.tasks[name])
+        left = ", ".join(doubt["key"] for doubt in task["doubts"])
+        said = f"Decided. Still in doubt: {left}.\n" if left else f"Task {self.tasks[name]} goes on.\n"
+        assert told.stderr == said
+        return task
 
     def payments(self, name: str) -> int:
         """How often `pay` was called for somebody, as the tool itself has written it down."""
@@ -131,7 +134,7 @@ def test_show_explains_what_happened_and_what_to_do(desk: Desk) -> None:
     assert shown.returncode == 0
     assert f"Task {id} is in doubt." in shown.stdout
     assert 'pay({"to": "shown", "amount": 7})' in shown.stdout
-    for decision in ("--happened", "--again", "--fail"):
+    for decision in ("--happened", "--not-happened", "--again", "--fail"):
         assert f"opspawn tasks resolve {id} {decision}" in shown.stdout
     assert '@tool(effect="idempotent")' in shown.stdout
 
@@ -158,16 +161,25 @@ def test_fail_tells_the_model_that_the_call_failed(desk: Desk) -> None:
     assert (desk.payments("fail"), desk.asked("fail")) == (1, 2)
 
 
-def test_of_two_calls_in_doubt_each_is_asked_about(desk: Desk) -> None:
-    first = desk.resolve(TWO, "--happened", '"paid by hand"')
-    asked = [doubt["error"]["arguments"]["to"] for doubt in (desk.doubts[TWO], first)]
+def test_of_two_calls_in_doubt_each_is_listed_and_decided_by_its_step(desk: Desk) -> None:
+    id = desk.tasks[TWO]
+    listed = {doubt["key"]: doubt for doubt in desk.doubts[TWO]["doubts"]}
+    asked = {key: doubt["arguments"]["to"] for key, doubt in listed.items()}
 
-    ended = desk.resolve(TWO, "--again")
+    unclear = opspawn("tasks", "resolve", id, "--again", folder=desk.folder)
+    first = desk.resolve(TWO, "--step", "act/0", "--happened", '"paid by hand"', "--by", "carol")
+    ended = desk.resolve(TWO, "--not-happened")
 
-    assert (first["state"], sorted(asked)) == ("in_doubt", ["left", "right"])
-    assert (ended["state"], desk.payments(asked[0]), desk.payments(asked[1])) == ("succeeded", 1, 2)
-    assert f"paid {asked[1]}" in ended["result"]
+    assert sorted(asked) == ["act/0", "act/1"]
+    assert all(doubt["since"] and doubt["idempotencyKey"] == f"{id}/{key}" for key, doubt in listed.items())
+    assert (unclear.returncode, unclear.stderr.count("\n")) == (2, 1)
+    assert "Say which one: 'act/0', 'act/1'." in unclear.stderr
+    assert (first["state"], [doubt["key"] for doubt in first["doubts"]]) == ("in_doubt", ["act/1"])
+    assert (ended["state"], desk.payments(asked["act/0"]), desk.payments(asked["act/1"])) == ("succeeded", 1, 2)
+    assert f"paid {asked['act/1']}" in ended["result"]
     assert "paid by hand" in ended["result"]
+    decided = [event["data"] for event in desk.server.journal(id) if event["type"] == "task.resolved"]
+    assert [(one["outcome"], one["by"] == "carol") for one in decided] == [("happened", True), ("not-happened", False)]
 
 
 def test_a_decision_over_rest_counts_the_same(desk: Desk) -> None:
@@ -233,8 +245,8 @@ def test_a_second_decision_is_refused_in_one_line(desk: Desk, decision: tuple[st
 @pytest.mark.parametrize(
     ("decision", "words"),
     [
-        ((), "exactly one of --happened, --again and --fail"),
-        (("--again", "--fail"), "exactly one of --happened, --again and --fail"),
+        ((), "exactly one of --happened, --not-happened, --again and --fail"),
+        (("--again", "--fail"), "exactly one of --happened, --not-happened, --again and --fail"),
         (("--happened", "paid"), "--happened is not JSON"),
     ],
 )

@@ -7,7 +7,19 @@ from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.tool import tool
 from opspawn.app import App
 from opspawn.contracts.run import RetryPolicy, RunContext
-from opspawn.contracts.tool import ToolContext
+from opspawn.contracts.tool import DidNotHappen, Happened, ToolContext
 from opspawn.errors import OpspawnError, ToolError
 
-__all__ = ["Agent", "App", "OpspawnError", "RetryPolicy", "RunContext", "RunResult", "ToolContext", "ToolError", "tool"]
+__all__ = [
+    "Agent",
+    "App",
+    "DidNotHappen",
+    "Happened",
+    "OpspawnError",
+    "RetryPolicy",
+    "RunContext",
+    "RunResult",
+    "ToolContext",
+    "ToolError",
+    "tool",
+]

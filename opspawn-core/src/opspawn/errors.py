@@ -258,3 +258,4 @@ class InDoubt(Halt):
         self.name = name
         self.arguments = arguments
         self.kind = kind
+        self.note: str | None = None

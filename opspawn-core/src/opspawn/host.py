@@ -189,8 +189,10 @@ class Host:
     async def retry(self, id: str) -> Task:
         return await self._engine.retry(id)
 
-    async def resolve(self, id: str, outcome: str, result: Any = None) -> Task:
-        return await self._engine.resolve(id, outcome, result)
+    async def resolve(
+        self, id: str, outcome: str, result: Any = None, *, key: str | None = None, by: str | None = None
+    ) -> Task:
+        return await self._engine.resolve(id, outcome, result, key=key, by=by)
 
     async def ready(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"store": "ok", "worker": "none"}

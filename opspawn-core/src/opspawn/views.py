@@ -10,12 +10,25 @@ from pydantic.alias_generators import to_camel
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Task
+from opspawn.ops.doubts import open_doubts
 
 
 class Wire(BaseModel):
     """A JSON object with camelCase members."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class DoubtView(Wire):
+    """A step with the effect "once" that began, and of which nobody knows whether it happened."""
+
+    key: str
+    kind: str | None = None
+    name: str
+    arguments: Any = None
+    since: datetime | None = None
+    idempotency_key: str | None = None
+    note: str | None = None
 
 
 class TaskView(Wire):
@@ -36,6 +49,7 @@ class TaskView(Wire):
     error: dict[str, Any] | None
     labels: dict[str, str]
     retry_of: str | None
+    doubts: list[DoubtView] = []
     due: datetime | None
     created: datetime | None
     updated: datetime | None
@@ -59,6 +73,7 @@ class TaskView(Wire):
             error=task.error,
             labels=dict(task.labels),
             retry_of=task.retry_of,
+            doubts=[DoubtView.model_validate(doubt) for doubt in open_doubts(task)],
             due=task.due,
             created=task.created,
             updated=task.updated,

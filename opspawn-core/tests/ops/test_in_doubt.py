@@ -121,7 +121,7 @@ async def test_only_a_task_in_doubt_can_be_resolved_and_only_in_three_ways(
 ) -> None:
     task = await in_doubt(house, count)
 
-    with pytest.raises(InvalidInput, match=r"There is no outcome 'maybe'\. Choose happened, again or fail"):
+    with pytest.raises(InvalidInput, match=r"There is no outcome 'maybe'\. Choose happened, not-happened, again, fail"):
         await house.engine.resolve(task.id, "maybe")
     with pytest.raises(InvalidInput, match="The result is not JSON"):
         await house.engine.resolve(task.id, "happened", object())

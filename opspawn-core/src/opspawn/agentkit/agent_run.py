@@ -109,6 +109,7 @@ class AgentRun(Context):
                 effect=tool.effect,
                 arguments=call.arguments,
                 retry=TOOL_RETRY,
+                ask=self._check_of(tool, key),
             )
         except (StepError, InvalidInput) as error:  # an operator decided that it failed, or it is too large
             return _refusal(call, _in_words(error))

@@ -20,14 +20,15 @@ from pydantic_core import to_jsonable_python
 
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.digests import digest
+from opspawn.agentkit.doubts import Ask, asking, settle
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
 from opspawn.agentkit.log import Asked, Recorded, StepLog, sleep_until
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
 from opspawn.contracts.run import Retry
-from opspawn.contracts.tool import Effect, Tool, ToolContext
-from opspawn.errors import Halt, InvalidInput, StepError, StepFailed, StepTimeout
+from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
+from opspawn.errors import Halt, InDoubt, InvalidInput, StepError, StepFailed, StepTimeout
 
 T = TypeVar("T")
 
@@ -71,12 +72,13 @@ class Context:
         effect: Effect = "idempotent",
         arguments: Any = None,
         retry: Retry = ONE_TRY,
+        ask: Ask | None = None,
     ) -> T:
         """Perform a step unless the log has its end. Raises: what `normalised` makes of the step's final error."""
         log, clock = self._log, self._log.clock
         try:
             if log.durable:
-                known = log.recall(asked)
+                known = await self._recall(asked, ask)
                 if known is not None:
                     return decode(_outcome(asked, known))
             tries = log.tries(asked.key)
@@ -112,6 +114,18 @@ class Context:
         except Halt as halt:
             return await self._halt(halt)
 
+    async def _recall(self, asked: Asked, ask: Ask | None) -> Recorded | None:
+        """The recorded end of a step; of one in doubt, what its check says. Raises: InDoubt, JournalMismatch."""
+        try:
+            return self._log.recall(asked)
+        except InDoubt as doubt:
+            if ask is None or doubt.key != asked.key:
+                raise
+            await self._branches.gate()
+            self._log.check()
+            with self._branches.step():
+                return await settle(self._log, asked, doubt, ask)
+
     async def _halt(self, halt: Halt) -> NoReturn:
         """End a run that must stop.
 
@@ -133,6 +147,7 @@ class Context:
         effect: Effect = "idempotent",
         key: str | None = None,
         retry: Retry | None = None,
+        check: Check | None = None,
     ) -> Any:
         check_retry(retry)
 
@@ -151,6 +166,7 @@ class Context:
                 effect=effect,
                 arguments=list(args),
                 retry=retry or ONE_TRY,
+                ask=None if check is None else asking(check, self._tool_context(asked.key), None),
             )
 
     async def call(
@@ -172,6 +188,7 @@ class Context:
                 effect=tool.effect,
                 arguments=arguments,
                 retry=retry or ONE_TRY,
+                ask=self._check_of(tool, asked.key),
             )
 
     async def spawn(
@@ -295,7 +312,7 @@ class Context:
 
     async def _use(self, tool: Tool, arguments: dict[str, Any], key: str, timeout_s: float | None) -> Any:
         limit = timeout_s if timeout_s is not None else tool.timeout_s
-        context = ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps)
+        context = self._tool_context(key)
         if limit is None:
             return await tool.call(arguments, context)
         try:
@@ -305,6 +322,13 @@ class Context:
             if not timer.expired():
                 raise
             raise StepTimeout(f"The tool {tool.name!r} did not end within {limit:g} s.") from error
+
+    def _tool_context(self, key: str) -> ToolContext:
+        return ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps)
+
+    def _check_of(self, tool: Tool, key: str) -> Ask | None:
+        check: Check | None = getattr(tool, "check", None)
+        return None if check is None else asking(check, self._tool_context(key), tool.timeout_s)
 
     @contextmanager
     def _asking(self, kind: str, name: str, key: str | None, what: Any) -> Iterator[Asked]:

@@ -74,6 +74,10 @@ class StepLog(Protocol):
         """The recorded end of a step, or None. Raises: JournalMismatch; InDoubt for a `once` effect without an end."""
         ...
 
+    async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
+        """Record what a check says of a step in doubt ("happened" or "not-happened"); the step's end, if it has one."""
+        ...
+
     def halted(self, halt: Halt) -> None:
         """Note that the run must stop: nothing is answered and nothing begins from now on; what is in flight is
         recorded.
@@ -134,6 +138,9 @@ class MemoryLog:
         self.identity = uuid4().hex
 
     def recall(self, asked: Asked) -> Recorded | None:
+        return None
+
+    async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
         return None
 
     def halted(self, halt: Halt) -> None:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from opspawn.agentkit.parts import plain_parts
 from opspawn.agentkit.schema import signature_of
-from opspawn.contracts.tool import Effect, Tool, ToolContext
+from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
 from opspawn.errors import ConfigError, ToolError
 
 P = ParamSpec("P")
@@ -38,10 +38,17 @@ class FunctionTool(Generic[P, R]):
         name: str | None = None,
         description: str | None = None,
         timeout_s: float | None = None,
+        check: Check | None = None,
         local_names: Mapping[str, Any] | None = None,
     ) -> None:
         self.name: str = name if name is not None else getattr(fn, "__name__", "")
         _check(fn, self.name, effect, timeout_s)
+        if check is not None and (effect != "once" or not callable(check)):
+            raise ConfigError(
+                f"The tool {self.name!r} has a check and the effect {effect!r}.",
+                remedy='A check is a function, and only effect="once" needs one.',
+            )
+        self.check = check
         self._signature = signature_of(fn, self.name, local_names or {})
         self.description: str = description if description is not None else self._signature.description
         self.parameters: dict[str, Any] = self._signature.parameters
@@ -103,6 +110,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout_s: float | None = None,
+    check: Check | None = None,
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 def tool(
     fn: Callable[..., Any] | None = None,
@@ -112,6 +120,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout_s: float | None = None,
+    check: Check | None = None,
 ) -> Any:
     """Make a tool from a function, async or plain: `@tool` or `@tool(effect="read")`.
 
@@ -125,6 +134,8 @@ def tool(
         name: 1 to 64 of letters, digits, "_", "-"; the function's name by default.
         description: what the model is told; the docstring's prose by default.
         timeout_s: seconds until a call is stopped and counts as failed; None for no limit.
+        check: with effect "once": asks the world whether a call that began before a crash was carried out, so that no
+            human must; see `opspawn.contracts.tool.Check`.
 
     Raises:
         ConfigError: the function cannot be described to a model; names the tool and the parameter.
@@ -133,7 +144,13 @@ def tool(
 
     def make(function: Callable[..., Any]) -> FunctionTool[..., Any]:
         return FunctionTool(
-            function, effect=effect, name=name, description=description, timeout_s=timeout_s, local_names=local_names
+            function,
+            effect=effect,
+            name=name,
+            description=description,
+            timeout_s=timeout_s,
+            check=check,
+            local_names=local_names,
         )
 
     return make if fn is None else make(fn)

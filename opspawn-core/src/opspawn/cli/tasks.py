@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,6 +15,7 @@ from opspawn.cli.views import task_json, tell_halt
 from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidInput
 from opspawn.host import load_plugins, open_waker
+from opspawn.ops.doubts import open_doubts
 from opspawn.ops.engine import Engine
 
 
@@ -111,16 +113,31 @@ def retry(context: click.Context, id: str, as_json: bool) -> None:
 @tasks.command()
 @click.argument("id")
 @click.option("--happened", metavar="JSON", help="It happened, and returned this.")
-@click.option("--again", is_flag=True, help="Do it again: it did not happen, or may happen twice.")
+@click.option("--not-happened", is_flag=True, help="It did not happen: do it, as if for the first time.")
+@click.option("--again", is_flag=True, help="Do it again, even if it happened.")
 @click.option("--fail", is_flag=True, help="Treat the step as failed.")
+@click.option("--step", metavar="KEY", help="Which step, where several are in doubt.")
+@click.option("--by", metavar="NAME", help="Who decides, for the journal; your login name by default.")
 @json_option
 @click.pass_context
-def resolve(context: click.Context, id: str, happened: str | None, again: bool, fail: bool, as_json: bool) -> None:
-    """Decide about a task in doubt: exactly one of --happened, --again, --fail."""
-    outcomes = [name for name, given in (("happened", happened is not None), ("again", again), ("fail", fail)) if given]
+def resolve(
+    context: click.Context,
+    id: str,
+    happened: str | None,
+    not_happened: bool,
+    again: bool,
+    fail: bool,
+    step: str | None,
+    by: str | None,
+    as_json: bool,
+) -> None:
+    """Decide about a task in doubt: exactly one of --happened, --not-happened, --again, --fail."""
+    given = {"happened": happened is not None, "not-happened": not_happened, "again": again, "fail": fail}
+    outcomes = [name for name, chosen in given.items() if chosen]
     if len(outcomes) != 1:
         raise InvalidInput(
-            "Give exactly one of --happened, --again and --fail.", remedy=f"See 'opspawn tasks show {id}'."
+            "Give exactly one of --happened, --not-happened, --again and --fail.",
+            remedy=f"See 'opspawn tasks show {id}'.",
         )
     try:
         result = json.loads(happened) if happened is not None else None
@@ -130,8 +147,10 @@ def resolve(context: click.Context, id: str, happened: str | None, again: bool, 
         ) from error
 
     async def act(engine: Engine) -> None:
-        task = await engine.resolve(id, outcomes[0], result)
-        _tell(task, f"Task {id} goes on.{_how_to_run(task)}", as_json)
+        task = await engine.resolve(id, outcomes[0], result, key=step, by=by or who())
+        left = ", ".join(str(doubt["key"]) for doubt in open_doubts(task))
+        goes_on = f"Task {id} goes on.{_how_to_run(task)}"
+        _tell(task, f"Decided. Still in doubt: {left}." if left else goes_on, as_json)
 
     _with_engine(context, act)
 
@@ -151,6 +170,14 @@ def _with_engine(context: click.Context, act: Callable[[Engine], Awaitable[None]
         return 0
 
     context.exit(run(main()))
+
+
+def who() -> str:
+    """Who sits at this terminal, as far as the system knows."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def _accept_nothing(handler: str, input: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from opspawn.contracts.store import Task, TaskState
-from opspawn.views import TaskView
+from opspawn.views import DoubtView, TaskView
 
 
 def task_json(task: Task) -> dict[str, Any]:
@@ -19,14 +19,28 @@ def tell_halt(task: Task) -> str:
     error = task.error or {}
     if task.state is TaskState.PAUSED:
         return f"Task {task.id} is paused: {error.get('message')}\nGo on with: opspawn tasks retry {task.id}"
-    arguments = json.dumps(error.get("arguments"), ensure_ascii=False)
+    doubts = TaskView.of(task).doubts
+    names = " and ".join(repr(doubt.name) for doubt in doubts)
+    step = f" --step {doubts[0].key}" if len(doubts) > 1 else ""
     return f"""Task {task.id} is in doubt.
-The process died after {error.get("name")!r} had begun, and nothing tells whether it happened. Its effect is "once"
+The process died after {names} had begun, and nothing tells whether it happened. Its effect is "once"
 (the default), so it is not called again without your word.
-  call   {error.get("name")}({arguments})
-  step   {error.get("key")}
+{chr(10).join(_tell_doubt(doubt) for doubt in doubts)}
 Look at the world, then decide:
-  opspawn tasks resolve {task.id} --happened '"what it returned, as JSON"'
-  opspawn tasks resolve {task.id} --again       it did not happen, or may happen twice: call it again
-  opspawn tasks resolve {task.id} --fail        treat the call as failed; the agent is told
-A tool that may safely be called twice says so: @tool(effect="idempotent"), or "read"."""
+  opspawn tasks resolve {task.id}{step} --happened '"what it returned, as JSON"'
+  opspawn tasks resolve {task.id}{step} --not-happened   call it as if for the first time
+  opspawn tasks resolve {task.id}{step} --again          call it again, even if it happened
+  opspawn tasks resolve {task.id}{step} --fail           treat the call as failed; the agent is told
+A tool that may safely be called twice says so: @tool(effect="idempotent"), or "read". One that can find out what
+happened brings a check: @tool(check=...)."""
+
+
+def _tell_doubt(doubt: DoubtView) -> str:
+    began = f"{doubt.since:%Y-%m-%d %H:%M:%S} UTC" if doubt.since is not None else "unknown"
+    lines = [
+        f"  call   {doubt.name}({json.dumps(doubt.arguments, ensure_ascii=False)})",
+        f"  step   {doubt.key}",
+        f"  began  {began}",
+        f"  key    {doubt.idempotency_key or 'unknown'}   (idempotency key)",
+    ]
+    return "\n".join([*lines, f"  note   {doubt.note}"] if doubt.note else lines)

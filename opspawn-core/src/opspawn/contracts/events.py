@@ -21,8 +21,10 @@ EVENT_TYPES: dict[str, str] = {
     "task.failed": "Terminal. data: error, attempt.",
     "task.cancelled": "Terminal.",
     "task.paused": "The task waits for an operator. data: error.",
-    "task.in_doubt": "A `once` effect may or may not have happened; waits for a decision. data: key, name, arguments.",
-    "task.resolved": "Somebody decided about a step in doubt. data: key, outcome (happened, again, fail), result.",
+    "task.in_doubt": "A `once` effect may or may not have happened; waits for a decision. data: key, name, arguments, "
+    "doubts (all of them).",
+    "task.resolved": "Somebody decided about a step in doubt. data: key, outcome (happened, not-happened, again, "
+    'fail), result, by (who it was; "check" is the tool\'s own).',
     "cancel.requested": "Somebody asked to cancel; the claimer unwinds, children first.",
     "child.spawned": "A child task was made, in one commit with the child. data: key, child, digest.",
     "child.ended": "Inbox: a child reached its end. data: child, state, result, error.",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from opspawn.contracts.model import Message, ModelResponse, ToolCall
-from opspawn.contracts.tool import Effect, Tool, ToolResult
+from opspawn.contracts.tool import Check, Effect, Tool, ToolResult
 
 T = TypeVar("T")
 
@@ -88,10 +88,12 @@ class RunContext(Protocol):
         effect: Effect = "idempotent",
         key: str | None = None,
         retry: Retry | None = None,
+        check: Check | None = None,
     ) -> Any:
         """Run any function (async, or a plain one, which runs in a thread) once and record its JSON result.
 
-        `retry` is None for a single try. A wait for the next try holds no slot and survives a restart.
+        `retry` is None for a single try. A wait for the next try holds no slot and survives a restart. `check` settles
+        the doubt about a step with the effect "once" that began before a crash; it gets the list of `args`.
         """
         ...
 

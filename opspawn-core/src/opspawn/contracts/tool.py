@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -26,6 +27,23 @@ class ToolContext:
     deps: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A check's word: the call was carried out, and returned `result` (any JSON)."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class DidNotHappen:
+    """A check's word: the call was never carried out, so it may begin."""
+
+
+#: Asks the world about a call with the effect "once" that began before a crash: `check(arguments, context)`, async or
+#: plain, returns `Happened(result)`, `DidNotHappen()`, or None when it cannot tell; then a human must decide.
+Check = Callable[[Any, ToolContext], Any]
+
+
 class Tool(Protocol):
     """Something an agent can do. `opspawn.tool` makes one from a function.
 
@@ -35,6 +53,8 @@ class Tool(Protocol):
         parameters: JSON Schema of the arguments, of type object.
         effect: what a repeated call does to the world; see the explanation of durability.
         timeout_s: seconds until a call is stopped and counts as failed; None for no limit.
+
+    A tool may have an attribute `check`, a `Check`, besides.
     """
 
     @property

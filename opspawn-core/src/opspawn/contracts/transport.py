@@ -99,10 +99,14 @@ class Host(Protocol):
         """
         ...
 
-    async def resolve(self, id: str, outcome: str, result: Any = None) -> Task:
-        """Decide on a step in doubt: "happened" (with its result), "again" or "fail".
+    async def resolve(
+        self, id: str, outcome: str, result: Any = None, *, key: str | None = None, by: str | None = None
+    ) -> Task:
+        """Decide on a step in doubt: "happened" (with its result), "not-happened", "again" or "fail".
 
-        Raises: NotFound, InvalidTransition.
+        `key` names the step where several are in doubt; `by` says who decided.
+
+        Raises: NotFound, InvalidTransition, InvalidInput.
         """
         ...
 

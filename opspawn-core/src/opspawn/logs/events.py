@@ -123,7 +123,8 @@ def _child_ended(data: Data) -> str:
 
 
 def _resolved(data: Data) -> str:
-    return f"Somebody decided about step {data.get('key', '?')!r}: {data.get('outcome', '?')}."
+    who = data.get("by") or "Somebody"
+    return f"{who} decided about step {data.get('key', '?')!r}: {data.get('outcome', '?')}."
 
 
 def _timer(data: Data) -> str:

@@ -23,6 +23,8 @@ class Intent:
     name: str
     digest: str
     arguments: Any
+    kind: str = "step"
+    began: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class History:
             reader = _READERS.get(event.type)
             if reader is not None:
                 reader(self, event.data)
+            elif event.type == "step.started":
+                self._started(event.data, event.time)
             elif event.type == "task.claimed":
                 self.began = self.began or event.time
             elif event.type.startswith("custom.") and "digest" in event.data:
@@ -93,6 +97,11 @@ class History:
     def unfinished_children(self) -> list[str]:
         """Ids of children that have not reported their end."""
         return [known.child for known in self.children.values() if known.child not in self.child_ends]
+
+    @property
+    def doubts(self) -> dict[str, Intent]:
+        """The `once` effects that began and whose end is not known, by key."""
+        return {key: intent for key, intent in self.intents.items() if key not in self.ends}
 
     def spawned(self, data: dict[str, Any]) -> None:
         """A child was made."""
@@ -122,8 +131,9 @@ class History:
     def _failed(self, data: dict[str, Any]) -> None:
         self.ends[data["key"]] = Recorded(data["digest"], data["name"], False, error=data["error"])
 
-    def _started(self, data: dict[str, Any]) -> None:
-        self.intents[data["key"]] = Intent(data["name"], data["digest"], data.get("arguments"))
+    def _started(self, data: dict[str, Any], time: datetime) -> None:
+        kind = data.get("kind", "step")
+        self.intents[data["key"]] = Intent(data["name"], data["digest"], data.get("arguments"), kind, time)
 
     def _retry(self, data: dict[str, Any]) -> None:
         """A try failed for certain, so nothing is in doubt. A postponement is a try that does not count."""
@@ -165,9 +175,10 @@ class History:
         if known is not None and not ((end := self.child_ends.get(known.child)) and end.ok):
             self.former_children[key] = self.children.pop(key).child
 
-    def _resolved(self, data: dict[str, Any]) -> None:
+    def resolved(self, data: dict[str, Any]) -> None:
+        """Somebody decided about a step in doubt."""
         intent = self.intents.pop(data["key"], None)
-        if intent is None or data["outcome"] == "again":
+        if intent is None or data["outcome"] in ("again", "not-happened"):
             return
         ok = data["outcome"] == "happened"
         self.ends[data["key"]] = Recorded(intent.digest, intent.name, ok, data.get("result"), data.get("error"))
@@ -188,13 +199,12 @@ UNWINDING = "children to end"
 _READERS: dict[str, Callable[[History, dict[str, Any]], None]] = {
     "step.done": History._done,
     "step.failed": History._failed,
-    "step.started": History._started,
     "step.retry": History._retry,
     "timer.set": History._timer,
     "child.spawned": History.spawned,
     "child.ended": History._child_ended,
     "task.retry": History._task_retry,
-    "task.resolved": History._resolved,
+    "task.resolved": History.resolved,
     "task.paused": History._halted,
     "task.in_doubt": History._halted,
     "task.waiting": History._waiting,

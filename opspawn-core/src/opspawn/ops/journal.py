@@ -116,6 +116,12 @@ class Journal:
         self._unlike(asked, history.children)
         return None
 
+    async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
+        data = {"key": asked.key, "outcome": outcome, "result": result, "by": "check"}
+        await self._commit_here([Append(self.task.id, NewEvent("task.resolved", data), self._token)])
+        self.history.resolved(data)
+        return self.history.ends.get(asked.key)
+
     def halted(self, halt: Halt) -> None:
         if self.halt is None and not self.closed:
             self.halt = halt

@@ -38,6 +38,7 @@ from opspawn.errors import (
 from opspawn.logs import traceback_text
 from opspawn.ops import transitions
 from opspawn.ops.children import cancel_children
+from opspawn.ops.doubts import describe
 from opspawn.ops.history import UNWINDING
 from opspawn.ops.journal import Journal
 from opspawn.ops.plans import plan_of
@@ -241,7 +242,8 @@ class Life:
             return await self._unwind()
         error = error_to_json(halt)
         if isinstance(halt, InDoubt):
-            detail = {"key": halt.key, "kind": halt.kind, "name": halt.name, "arguments": halt.arguments}
+            await self.journal.refresh(self.journal.wakes)  # what was begun and cut off in this life is in doubt, too
+            detail = describe(halt, self.journal.history, self.journal.identity)
             return transitions.halt(self.task, TaskState.IN_DOUBT, error, detail)
         detail = {"key": halt.key} if isinstance(halt, JournalMismatch) else {}
         return transitions.halt(self.task, TaskState.PAUSED, error, detail)

@@ -95,5 +95,5 @@ async def retry_task(id: str, host: HostDep) -> TaskView:
 
 @router.post("/tasks/{id}/resolve", operation_id="resolveTask", status_code=202)
 async def resolve_task(id: str, request: ResolveRequest, host: HostDep) -> TaskView:
-    """Decide whether a step in doubt happened."""
-    return TaskView.of(await host.resolve(id, request.outcome, request.result))
+    """Decide whether a step in doubt happened; the task goes on once all its doubts are decided."""
+    return TaskView.of(await host.resolve(id, request.outcome, request.result, key=request.key, by=request.by or "api"))

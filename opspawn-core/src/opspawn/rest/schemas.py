@@ -45,8 +45,13 @@ class WorkflowRequest(_Request):
 class ResolveRequest(_Request):
     """Decide on a step in doubt."""
 
-    outcome: Literal["happened", "again", "fail"] = Field(description="What became of it, or what to do about it.")
+    outcome: Literal["happened", "not-happened", "again", "fail"] = Field(
+        description="What became of it, or what to do about it: begin it as if for the first time (not-happened), "
+        "do it again whatever happened, or take it as failed."
+    )
     result: Any = Field(None, description="What the step returned, if it happened.")
+    key: str | None = Field(None, description="Which step; needed only where several are in doubt.")
+    by: str | None = Field(None, max_length=200, description="Who decides, for the journal.")
 
 
 class WorkflowStarted(Wire):
