@@ -8,6 +8,7 @@
     ├── InvalidInput           the caller's input does not fit; carries every fault with its place
     ├── StoreError             the store cannot do its work
     │   ├── Conflict           an expectation of a batch failed; nothing of it was applied
+    │   ├── Limited            a rate is spent for now; carries when to come back; nothing was applied
     │   └── StoreUnusable      locked, read-only, from a newer version, or not a database at all
     ├── IdempotencyMismatch    the same idempotency key came with another request
     ├── InvalidTransition      the task's state does not allow what was asked
@@ -104,6 +105,18 @@ class Conflict(StoreError):
 
     code = "conflict"
     error_type = "conflict"
+
+
+class Limited(StoreError):
+    """A rate is spent for now; nothing of the batch was applied. `retry_after_s` says when it will do, in seconds."""
+
+    code = "limited"
+    error_type = "rate_limited"
+
+    def __init__(self, key: str, retry_after_s: float) -> None:
+        super().__init__(f"The rate {key!r} is spent for another {retry_after_s:.3f} s.")
+        self.key = key
+        self.retry_after_s = retry_after_s
 
 
 class StoreUnusable(StoreError):

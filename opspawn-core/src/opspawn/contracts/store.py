@@ -16,6 +16,15 @@ Rules that every store keeps, whatever its technology:
   such a task raises `deliveries`; a task that was given back by a `Put` starts again with the `deliveries` that the
   `Put` carries.
 * The journal order of a task is its commit order. `tail` never shows an event before all earlier positions are decided.
+* A `Batch` and a `Claim` may carry an id. The same id again, within `REMEMBERED_S`, returns the first answer and
+  applies nothing: so whoever lost a reply just asks again.
+* A `Hold` of a task is taken by its claim. `while_="running"` ends with the claim, however it ends; `"unfinished"` with
+  the task. A claim never leases a task whose hold would exceed its limit: such a task stands in that key's line, in the
+  order of rank, and is not looked at again until a place is free. A lease that ran out holds nothing.
+* A closed lane (`SetLane`) is served to no claim, save for tasks that a `Wake(cancel=True)` asked to end.
+* A value (`input`, `result`, an event's `data`) whose JSON is longer than `INLINE_BYTES` is kept once, by its digest.
+  One task, one journal and a claim return it whole; pages (`find_tasks`, `events`, `tail`) show
+  `{"$payload": digest, "bytes": n}` in its place, and `payload` returns it.
 """
 
 from __future__ import annotations
@@ -24,7 +33,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 
@@ -51,6 +60,18 @@ _TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLE
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A place under a concurrency key: at most `limit` tasks (1 or more) hold the key at once, over all workers.
+
+    `while_` says until when: "running" until the claim ends, "unfinished" until the task ends, parked time included.
+    """
+
+    key: str
+    limit: int
+    while_: Literal["running", "unfinished"] = "running"
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """The one unit of durable work.
 
@@ -60,6 +81,9 @@ class Task:
         handler: what runs, as "agent/NAME", "workflow/NAME" or "function/NAME". Queue and handler are its lane.
         input, result: any JSON. error: `{"type", "message", ...}` of a task that failed, is paused or in doubt.
         priority: a head start in a claim's order of 60 s per unit; negative to stand back.
+        strict: whether priority counts before any waiting time, so that lower ones may starve.
+        holds: concurrency keys that a claim must find free, at most 8.
+        deadline: when the whole tree must have ended; children carry their parent's. `Put.deadline_in_s` sets it.
         retry: the fields of a `RetryPolicy` for the whole task; None for the default of its handler.
         attempt: failures of the task so far. deliveries: consecutive claims that ended by the lease and not by a `Put`.
         due: when it may be claimed; None is never. Queued: when it may start; running: when its lease ends.
@@ -83,6 +107,9 @@ class Task:
     deliveries: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     retry_of: str | None = None
+    strict: bool = False
+    holds: tuple[Hold, ...] = ()
+    deadline: datetime | None = None
 
     version: int = 0
     token: int = 0
@@ -96,14 +123,20 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Anything else that is kept by kind and id (an idempotency key, a pinned workflow): a JSON object with a
+    """Anything else that is kept by kind and id (a session, an agent's state, a pinned workflow): a JSON object with a
     version.
+
+    `fields` are the few short texts by which `find` searches this kind, e.g. `{"agent": "helper"}`; at most 8, names of
+    1 to 32 letters, digits and "_". `created` and `updated` are the store's.
     """
 
     kind: str
     id: str
     data: Mapping[str, Any]
     version: int = 0
+    fields: Mapping[str, str] = field(default_factory=dict)
+    created: datetime | None = None
+    updated: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +149,7 @@ class Put:
             claim.
         due_in_s: tasks only: seconds from the commit until it may be claimed; None is never.
         wake_at, wakes_seen: tasks put as `waiting` only; see the rules above.
+        deadline_in_s: tasks only: sets `deadline`, in seconds from the commit; None keeps the record's own.
     """
 
     record: Task | Record
@@ -124,36 +158,87 @@ class Put:
     due_in_s: float | None = 0.0
     wake_at: int | None = None
     wakes_seen: int = 0
+    deadline_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Add an event to a task's journal; with `token` it is fenced, without it is an inbox event."""
+    """Add an event to a task's journal; with `token` it is fenced, without it is an inbox event.
 
-    task: str
+    With `task=None` the event belongs to no task (an agent's state changed, a session ended): `agent` and `session` say
+    whose it is, and count only then.
+    """
+
+    task: str | None
     event: NewEvent
     token: int | None = None
+    agent: str | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """Raise a task's `wakes`; `urgent` makes a waiting task due whatever it waits for."""
+    """Raise a task's `wakes`; `urgent` makes a waiting task due whatever it waits for.
+
+    `cancel` says that the news is a request to end: the task is then served even from a closed lane, and needs no free
+    place under its holds.
+    """
 
     task: str
     urgent: bool = False
+    cancel: bool = False
 
 
-Operation = Put | Append | Wake
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Spend `amount` of a rate: a bucket of `burst` units that refills by `per_s` units a second (GCRA, ITU-T I.371).
+
+    What is not there is not granted: the commit raises `Limited`, and nothing of the batch is applied. A negative
+    amount gives back. `force` spends in any case, into debt: how an estimate is settled with what a call really used.
+    An amount above `burst` is granted when the bucket is full, into debt.
+    """
+
+    key: str
+    amount: float
+    per_s: float
+    burst: float
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a record at a version, or (kind "task") an ended task with its journal and what it alone refers to."""
+
+    kind: str
+    id: str
+    expect: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetLane:
+    """Open or close the lane of a handler, in all queues; new lanes are open."""
+
+    handler: str
+    open: bool
+
+
+Operation = Put | Append | Wake | Take | Delete | SetLane
 
 MAX_OPERATIONS = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
+INLINE_BYTES = 32 * 1024
+REMEMBERED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Operations that are applied together; at most `MAX_OPERATIONS` and `MAX_BATCH_BYTES`."""
+    """Operations that are applied together; at most `MAX_OPERATIONS` and `MAX_BATCH_BYTES`.
+
+    `id` (optional, unique per attempt to say the same) makes the commit safe to repeat after a lost reply.
+    """
 
     operations: Sequence[Operation]
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +256,7 @@ class Receipt:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Ask for due tasks of the lanes `queues` x `handlers`, at most `slots`, leased to `worker` for `lease_s`
-    seconds.
+    seconds. `id` makes the claim safe to repeat after a lost reply.
     """
 
     worker: str
@@ -179,6 +264,7 @@ class Claim:
     handlers: Sequence[str]
     slots: int
     lease_s: float
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +292,18 @@ class LeaseStatus:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which records: equality on declared fields (tasks: id, state, handler, queue, parent, root, agent, session;
-    others: none).
+    """Which records: equality on declared fields (tasks: id, state, handler, queue, parent, root, agent, session,
+    retry_of; others: id and their `fields`).
 
-    `after` and `before` bound the creation time, half open. Newest first. `limit` is 1 to 200; `cursor` is a former
-    page's.
+    `labels` (tasks only) must all match. `after` and `before` bound the creation time, `ended_before` the end of a
+    task, half open. Newest first. `limit` is 1 to 200; `cursor` is a former page's.
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     after: datetime | None = None
     before: datetime | None = None
+    ended_before: datetime | None = None
     limit: int = 50
     cursor: str | None = None
 
@@ -253,6 +341,15 @@ class Page(Generic[T]):
     cursor: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a diagnosis: `level` is "ok", "warning" or "error"; `remedy` says what to do about the latter two."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    remedy: str | None = None
+
+
 class Store(Protocol):
     """A durable store. Every method may be called from any event loop of the process that opened it.
 
@@ -266,6 +363,7 @@ class Store(Protocol):
 
         Raises:
             Conflict: a version, a fence or an existence did not hold; nothing was applied.
+            Limited: a `Take` was not granted; carries when to come back; nothing was applied.
         """
         ...
 
@@ -293,6 +391,14 @@ class Store(Protocol):
         """Tasks that match, newest first."""
         ...
 
+    async def find(self, kind: str, query: Query) -> Page[Record]:
+        """Records of a kind other than tasks that match, newest first."""
+        ...
+
+    async def payload(self, digest: str) -> Any:
+        """The value that a page shows as `{"$payload": digest, ...}`. Raises: NotFound."""
+        ...
+
     async def journal(self, task: str, after: int = 0) -> list[Event]:
         """The events of one task after a position, all of them, oldest first."""
         ...
@@ -310,6 +416,10 @@ class Store(Protocol):
 
         With `types`, only events of these types, and no deltas.
         """
+        ...
+
+    async def check(self) -> Sequence[Finding]:
+        """What an operator should know of this store's health and durability, worst first; reads, never mends."""
         ...
 
     async def aclose(self) -> None:
