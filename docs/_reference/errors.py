@@ -14,6 +14,7 @@ from opspawn.rest.problems import STATUS
 #: Arguments of those that cannot be made from a message alone.
 _SAMPLES: dict[str, tuple[Any, ...]] = {
     "NotFound": ("task", "x"),
+    "Limited": ("key", 1.0),
     "JournalMismatch": ("key", "then", "now"),
     "InDoubt": ("key", "name", {}),
 }

@@ -85,7 +85,7 @@ class EventView(Wire):
     """One line of a journal."""
 
     position: int
-    task: str
+    task: str | None
     time: datetime
     type: str
     level: str

@@ -14,6 +14,7 @@ from opspawn.contracts.store import Batch, Put, Record
 from opspawn.errors import StoreError, StoreUnusable
 from opspawn.stores.plugin import SqliteConfig, open_store, opspawn_stores
 from opspawn.stores.sqlite import open_sqlite
+from opspawn.testing.store_promises import the_record
 
 NOBODY = 65534
 
@@ -62,7 +63,7 @@ async def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -
     path = tmp_path / "x.db"
     await a_database(path)
     store = await open_sqlite(str(path))
-    assert await store.get("k", "i") == Record("k", "i", {"n": 1}, 1)
+    assert await the_record(store) == Record("k", "i", {"n": 1}, 1)
     await store.aclose()
 
 

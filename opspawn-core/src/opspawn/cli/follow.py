@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from opspawn.cli.output import print_text, say
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Task
+from opspawn.errors import NotFound
 from opspawn.host import Host
 from opspawn.ops.reading import SETTLED
 
@@ -62,6 +65,9 @@ class Follower:
             if isinstance(item, TaskDelta):
                 self._delta(item)
                 continue
+            if item.data.keys() == {"$payload", "bytes"}:
+                with suppress(NotFound):
+                    item = replace(item, data=await self._host.store.payload(item.data["$payload"]))
             self._event(item)
             if item.task == self._task and item.type.removeprefix("task.") in SETTLED:
                 return

@@ -78,7 +78,7 @@ async def _log_events(host: Host) -> None:
     async for event in host.tail():
         if not isinstance(event, Event):
             continue
-        if event.type == "task.claimed":
+        if event.task is not None and event.type == "task.claimed":
             claimed = host.worker is not None and event.data.get("worker") == host.worker.id
             (mine.add if claimed else mine.discard)(event.task)
         if event.task in mine or (host.transports and event.type in _ASKED):

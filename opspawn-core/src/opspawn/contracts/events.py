@@ -54,11 +54,12 @@ class Event:
     """One line of a journal.
 
     `position` is unique in the store and grows in commit order: within a task and, for `tail`, over all tasks.
-    `time` is the store's clock, aware UTC. `agent` and `session` are those of the task.
+    `time` is the store's clock, aware UTC. `task` is None for what belongs to none. `agent` and `session` are those of
+    the task, or of the append where there is none.
     """
 
     position: int
-    task: str
+    task: str | None
     time: datetime
     type: str
     data: dict[str, Any]

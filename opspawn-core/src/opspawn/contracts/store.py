@@ -18,13 +18,18 @@ Rules that every store keeps, whatever its technology:
 * The journal order of a task is its commit order. `tail` never shows an event before all earlier positions are decided.
 * A `Batch` and a `Claim` may carry an id. The same id again, within `REMEMBERED_S`, returns the first answer and
   applies nothing: so whoever lost a reply just asks again.
-* A `Hold` of a task is taken by its claim. `while_="running"` ends with the claim, however it ends; `"unfinished"` with
-  the task. A claim never leases a task whose hold would exceed its limit: such a task stands in that key's line, in the
-  order of rank, and is not looked at again until a place is free. A lease that ran out holds nothing.
-* A closed lane (`SetLane`) is served to no claim, save for tasks that a `Wake(cancel=True)` asked to end.
+* The holds of a task are taken by its claim, all or none. `while_="running"` ends with the claim, however it ends: by a
+  Put, by another claim, or when the lease runs out. `"unfinished"` ends with the task, through parking and lost leases.
+  A claim never leases a task whose hold would exceed its limit: such a task stands in that key's line, in the order of
+  rank, and is not looked at again until a place is free. A lease that ran out and whose place was given away meanwhile
+  is not renewed unless there is room for it again.
+* A closed lane (`SetLane`) is served to no claim. A task that a `Wake(cancel=True)` asked to end is served even from
+  there, takes no place, and needs none.
 * A value (`input`, `result`, an event's `data`) whose JSON is longer than `INLINE_BYTES` is kept once, by its digest.
-  One task, one journal and a claim return it whole; pages (`find_tasks`, `events`, `tail`) show
-  `{"$payload": digest, "bytes": n}` in its place, and `payload` returns it.
+  One task, one journal and a claim return it whole; pages (`find_tasks`, `events`, `tail`) show a stand-in
+  `{"$payload": digest, "bytes": n}` in its place, and `payload` returns it. A Put that carries the stand-in of the
+  task's own value leaves that value as it is.
+* Positions are never given twice, not even after a `Delete`. The store's clock never goes back.
 """
 
 from __future__ import annotations
@@ -80,9 +85,9 @@ class Task:
     Attributes:
         handler: what runs, as "agent/NAME", "workflow/NAME" or "function/NAME". Queue and handler are its lane.
         input, result: any JSON. error: `{"type", "message", ...}` of a task that failed, is paused or in doubt.
-        priority: a head start in a claim's order of 60 s per unit; negative to stand back.
-        strict: whether priority counts before any waiting time, so that lower ones may starve.
-        holds: concurrency keys that a claim must find free, at most 8.
+        priority: a head start in a claim's order of `HEAD_START_S` per unit, -1000 to 1000; negative to stand back.
+        strict: whether a unit counts `STRICT_HEAD_START_S` instead: before any waiting time, so that others may starve.
+        holds: concurrency keys that a claim must find free, at most `MAX_HOLDS`, each key once.
         deadline: when the whole tree must have ended; children carry their parent's. `Put.deadline_in_s` sets it.
         retry: the fields of a `RetryPolicy` for the whole task; None for the default of its handler.
         attempt: failures of the task so far. deliveries: consecutive claims that ended by the lease and not by a `Put`.
@@ -194,8 +199,8 @@ class Take:
     """Spend `amount` of a rate: a bucket of `burst` units that refills by `per_s` units a second (GCRA, ITU-T I.371).
 
     What is not there is not granted: the commit raises `Limited`, and nothing of the batch is applied. A negative
-    amount gives back. `force` spends in any case, into debt: how an estimate is settled with what a call really used.
-    An amount above `burst` is granted when the bucket is full, into debt.
+    amount gives back, up to a full bucket. `force` spends in any case, into debt: how an estimate is settled with what
+    a call really used. An amount above `burst` is granted when the bucket is full, into debt.
     """
 
     key: str
@@ -207,7 +212,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a record at a version, or (kind "task") an ended task with its journal and what it alone refers to."""
+    """Remove a record at a version, or (kind "task") an ended task with its journal and what it alone refers to.
+
+    Another version, a task that has not ended, and what is not there are a `Conflict`.
+    """
 
     kind: str
     id: str
@@ -228,6 +236,11 @@ MAX_OPERATIONS = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 INLINE_BYTES = 32 * 1024
 REMEMBERED_S = 60.0
+HEAD_START_S = 60.0
+STRICT_HEAD_START_S = 100.0 * 365 * 86400
+MAX_PRIORITY = 1000
+MAX_HOLDS = 8
+MAX_FIELDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +381,10 @@ class Store(Protocol):
         ...
 
     async def claim(self, claim: Claim) -> list[Lease]:
-        """Lease due tasks, lowest rank first (rank = due - 60 s x priority), and journal `task.claimed` for each."""
+        """Lease due tasks, lowest rank first, and journal `task.claimed` for each.
+
+        The rank is `due` less the head start; see `Task.priority` and `Task.strict`.
+        """
         ...
 
     async def renew(self, worker: str, leases: Sequence[tuple[str, int]], lease_s: float) -> list[LeaseStatus]:

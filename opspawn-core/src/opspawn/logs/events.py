@@ -51,7 +51,10 @@ def event_line(event: Event) -> dict[str, Any]:
         "error_type": event.error_type,
     }
     extra |= {"type": event.type, "position": event.position}
-    if say is None:
+    if "$payload" in event.data:  # too large for a page of events, and so for a line
+        message = f"{event.type} with {event.data.get('bytes')} bytes of data."
+        extra["data"] = event.data
+    elif say is None:
         message = event.type.removeprefix("custom.")
         extra["data"] = masked(event.data)
     else:

@@ -76,7 +76,7 @@ class Reading(Desk):
         try:
             async for event in tail:
                 if isinstance(event, Event):
-                    for waiter in self._waiters.get(event.task, ()):
+                    for waiter in self._waiters.get(event.task or "", ()):
                         waiter.set()
         except StoreError as error:  # until the next call of `wait`, each waiter looks for itself
             logger.bind(error_type=error.error_type).warning("Events cannot be followed: {}", error)

@@ -26,6 +26,7 @@ STATUS = {
     "idempotency-mismatch": 422,
     "invalid-transition": 409,
     "conflict": 409,
+    "limited": 429,
     "store": 503,
     "store-unusable": 503,
 }

@@ -110,7 +110,8 @@ async def _lines(host: Host, after: int | None, wanted: Callable[[Event], bool])
                 if item.task in passed:
                     yield _lines_of(f"event: delta\ndata: {json_of({'task': item.task, **item.data})}")
             elif wanted(item):
-                passed.add(item.task)
+                if item.task is not None:
+                    passed.add(item.task)
                 yield _lines_of(f"id: {item.position}\nevent: {item.type}\ndata: {json_of(EventView.of(item))}")
     finally:
         pending.cancel()

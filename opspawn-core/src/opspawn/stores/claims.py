@@ -7,47 +7,147 @@ from collections.abc import Iterable, Sequence
 
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Claim, Lease, LeaseStatus
-from opspawn.stores import operations, rows
+from opspawn.stores import operations, payloads, places, rows
 from opspawn.stores.locks import WorkerLocks
+from opspawn.stores.places import Lane
 from opspawn.stores.transaction import Transaction
 
 _PROMOTED_AT_ONCE = 1000  # per lane and claim, so that a claim stays short whatever became due meanwhile
 
-# The words of both partial indexes must stand here literally, or SQLite does not use them.
+# The words of the partial indexes must stand here literally, or SQLite does not use them.
 _PROMOTE = (
-    "UPDATE tasks SET ready = 1 WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? AND handler = ? "
-    f"AND ready = 0 AND due IS NOT NULL AND due <= ? ORDER BY due LIMIT {_PROMOTED_AT_ONCE})"
+    "UPDATE tasks SET ready = CASE WHEN cancel = 1 THEN 3 WHEN line IS NULL THEN 1 ELSE 2 END, rank = due - head_start "
+    "WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? AND handler = ? "
+    f"AND ready = 0 AND due IS NOT NULL AND due <= ? ORDER BY due LIMIT {_PROMOTED_AT_ONCE}) RETURNING line"
 )
-_NEXT = "SELECT rank, seq FROM tasks WHERE queue = ? AND handler = ? AND ready = 1 ORDER BY rank, seq LIMIT ?"
+_NEXT = (
+    "SELECT rank, seq, line, holds FROM tasks WHERE queue = ? AND handler = ? AND ready = 1 AND (rank, seq) > (?, ?) "
+    "ORDER BY rank, seq LIMIT ?"
+)
+_NEXT_ENDING = (
+    "SELECT rank, seq, NULL, NULL FROM tasks WHERE queue = ? AND handler = ? AND ready = 3 AND (rank, seq) > (?, ?) "
+    "ORDER BY rank, seq LIMIT ?"
+)
+_CLOSED = "SELECT handler FROM closed"
+_LEAVE_LINE = "UPDATE tasks SET ready = 0 WHERE seq = ?"
+_MOVE_TO_LINE = "UPDATE tasks SET ready = 2, line = ? WHERE seq = ?"
 _LEASE = (
     "UPDATE tasks SET deliveries = deliveries + (state = 'running'), state = 'running', owner = ?, token = token + 1, "
-    "ready = 0, due = ?, rank = ? - ? * priority, wake_at = NULL, updated = ? WHERE seq = ? "
+    "ready = 0, due = ?, wake_at = NULL, updated = ? WHERE seq = ? "  # guard: what is leased is due when its lease ends
     f"RETURNING {rows.TASK_COLUMNS}"
 )
+# A running task with a line had places, which are gone if `places` is not 2: it needs them again, unless it is to end.
 _RENEW = (
-    "UPDATE tasks SET ready = 0, due = ?, rank = ? - ? * priority "
-    "WHERE id = ? AND token = ? AND state = 'running' AND owner = ? RETURNING wakes"
+    "UPDATE tasks SET ready = 0, due = ? WHERE id = ? AND token = ? AND state = 'running' AND owner = ? "
+    "AND (line IS NULL OR places = 2 OR cancel = 1) RETURNING wakes"
+)
+_UNPLACED = (
+    "SELECT seq, holds, line, queue, handler FROM tasks WHERE id = ? AND token = ? AND state = 'running' AND owner = ?"
 )
 _WAKES = "SELECT wakes FROM tasks WHERE id = ?"
-_END_LEASES = "UPDATE tasks SET ready = 1, due = ?, rank = ? - ? * priority WHERE owner = ?"
+_END_LEASES = "UPDATE tasks SET ready = 0, due = ? WHERE owner = ?"
 
 
 def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Lease]:
     """Lease what is due in the lanes of `claim`, lowest rank first; the dead lose their leases before."""
     if locks is not None:
         _bury(tx, locks, claim.worker)
-    found: list[tuple[int, int]] = []
+    places.free_expired(tx)
+    closed = {handler for (handler,) in tx.execute(_CLOSED).fetchall()}
+    due = _Due(tx, claim.slots)
     for queue in claim.queues:
         for handler in claim.handlers:
-            tx.execute(_PROMOTE, (queue, handler, tx.now))
-            found += tx.execute(_NEXT, (queue, handler, claim.slots)).fetchall()
+            _promote(tx, (queue, handler))
+            due.add((queue, handler), _NEXT_ENDING)
+            if handler not in closed:
+                due.add((queue, handler), _NEXT)
     lease_end = tx.now + round(claim.lease_s * 1_000_000)
-    return [_lease(tx, seq, claim.worker, lease_end) for _, seq in heapq.nsmallest(claim.slots, found)]
+    leases: list[Lease] = []
+    while len(leases) < claim.slots and (found := due.pop()) is not None:
+        seq, lane, line, holds = found
+        if line is None or _take_places(tx, due, seq, lane, line, holds):
+            leases.append(_lease(tx, seq, claim.worker, lease_end))
+    return leases
+
+
+class _Due:
+    """The ready tasks of some lanes, lowest rank first, fetched as they are needed."""
+
+    def __init__(self, tx: Transaction, slots: int) -> None:
+        self._tx = tx
+        self._slots = slots
+        self._heap: list[tuple[int, int, int, str | None, str | None]] = []  # rank, seq, source, line, holds
+        self._sources: list[tuple[Lane, str]] = []
+        self._left: list[int] = []  # how many of each source's are in the heap; -1 when there are no more
+        self._reached: list[tuple[int, int]] = []
+        self._seen: set[int] = set()
+
+    def add(self, lane: Lane, select: str) -> None:
+        """Serve from this lane as well."""
+        self._sources.append((lane, select))
+        self._left.append(0)
+        self._reached.append((-(1 << 63), 0))
+
+    def push(self, lane: Lane, rank: int, seq: int, line: str, holds: str | None) -> None:
+        """One that became ready meanwhile; nothing if the lane is not among ours."""
+        source = next((n for n, one in enumerate(self._sources) if one == (lane, _NEXT)), None)
+        # One that lies behind what was fetched will be fetched.
+        if source is not None and (self._left[source] < 0 or (rank, seq) <= self._reached[source]):
+            heapq.heappush(self._heap, (rank, seq, source, line, holds))
+            if self._left[source] >= 0:
+                self._left[source] += 1
+
+    def pop(self) -> tuple[int, Lane, str | None, str | None] | None:
+        """The next one, as seq, lane, line and holds."""
+        while True:
+            for source, left in enumerate(self._left):
+                if left == 0:
+                    self._fetch(source)
+            if not self._heap:
+                return None
+            _, seq, source, line, holds = heapq.heappop(self._heap)
+            if self._left[source] > 0:
+                self._left[source] -= 1
+            if seq not in self._seen:
+                self._seen.add(seq)
+                return seq, self._sources[source][0], line, holds
+
+    def _fetch(self, source: int) -> None:
+        lane, select = self._sources[source]
+        found = self._tx.execute(select, (*lane, *self._reached[source], self._slots)).fetchall()
+        for rank, seq, line, holds in found:
+            heapq.heappush(self._heap, (rank, seq, source, line, holds))
+        self._left[source] = len(found) if len(found) == self._slots > 0 else -1
+        if found:
+            self._reached[source] = found[-1][:2]
+
+
+def _promote(tx: Transaction, lane: Lane) -> None:
+    """Make ready what became due meanwhile."""
+    lines = {line for (line,) in tx.execute(_PROMOTE, (*lane, tx.now)).fetchall()}
+    for line in lines:
+        if line is not None:
+            places.step_forward(tx, line, lane)
+
+
+def _take_places(tx: Transaction, due: _Due, seq: int, lane: Lane, line: str, text: str | None) -> bool:
+    """Take the places of the first of a line; if one is not free, it goes to that line. The next steps forward."""
+    holds = rows.holds(text)
+    has = places.mine(tx, seq)
+    full = places.full(tx, holds, has)
+    if full is None:
+        tx.execute(_LEAVE_LINE, (seq,))
+        places.take(tx, seq, holds, has)
+    else:
+        tx.execute(_MOVE_TO_LINE, (full, seq))
+    if full != line and (first := places.step_forward(tx, line, lane)) is not None:
+        due.push(lane, *first)
+    return full is None
 
 
 def _lease(tx: Transaction, seq: int, worker: str, lease_end: int) -> Lease:
-    arguments = (worker, lease_end, lease_end, operations.HEAD_START, tx.now, seq)
-    task = rows.task(tx.execute(_LEASE, arguments).fetchall()[0])
+    row = tx.execute(_LEASE, (worker, lease_end, tx.now, seq)).fetchall()[0]
+    task = rows.task(row, payloads.fetching(tx.execute))
     data = {"worker": worker, "token": task.token, "deliveries": task.deliveries}
     operations.append(tx, task.id, task.token, NewEvent("task.claimed", data))
     return Lease(task)
@@ -64,7 +164,7 @@ def _bury(tx: Transaction, locks: WorkerLocks, worker: str) -> None:
 def end_leases(tx: Transaction, workers: Iterable[str]) -> None:
     """Make all that these workers run due at once; the next claim of it counts as a lost delivery."""
     for worker in workers:
-        tx.execute(_END_LEASES, (tx.now, tx.now, operations.HEAD_START, worker))
+        tx.execute(_END_LEASES, (tx.now, worker))
 
 
 def renew(tx: Transaction, arguments: tuple[str, Sequence[tuple[str, int]], float]) -> list[LeaseStatus]:
@@ -73,7 +173,26 @@ def renew(tx: Transaction, arguments: tuple[str, Sequence[tuple[str, int]], floa
     lease_end = tx.now + round(lease_s * 1_000_000)
     statuses = []
     for task, token in leases:
-        kept = tx.execute(_RENEW, (lease_end, lease_end, operations.HEAD_START, task, token, worker)).fetchall()
+        lease = (task, token, worker)
+        kept = tx.execute(_RENEW, (lease_end, *lease)).fetchall()
+        if not kept and _take_again(tx, lease):
+            kept = tx.execute(_RENEW, (lease_end, *lease)).fetchall()
         wakes = kept or tx.execute(_WAKES, (task,)).fetchall()
         statuses.append(LeaseStatus(task, bool(kept), wakes[0][0] if wakes else 0))
     return statuses
+
+
+def _take_again(tx: Transaction, lease: tuple[str, int, str]) -> bool:
+    """Take the places that a lease lost when it ran out; False if one is not free, or it is no lease any more."""
+    row = tx.execute(_UNPLACED, lease).fetchone()
+    if row is None:
+        return False
+    seq, text, line, *lane = row
+    holds = rows.holds(text)
+    has = places.mine(tx, seq)
+    if places.full(tx, holds, has) is not None:
+        return False
+    tx.execute(_LEAVE_LINE, (seq,))
+    places.take(tx, seq, holds, has)
+    places.step_forward(tx, line, (lane[0], lane[1]))
+    return True

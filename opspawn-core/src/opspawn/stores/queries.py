@@ -4,38 +4,43 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence, Set
-from typing import Any
+from collections.abc import Callable, Sequence, Set
+from typing import Any, TypeVar
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import EventQuery, Page, Query, Record, Task, TaskState
 from opspawn.errors import InvalidInput
 from opspawn.stores import rows
+from opspawn.stores.payloads import fetching
+from opspawn.stores.records import NAME
 
-TASK_FIELDS = ("id", "state", "handler", "queue", "parent", "root", "agent", "session")
+T = TypeVar("T")
 
-_EVENTS = f"SELECT {rows.EVENT_COLUMNS} FROM events JOIN tasks ON tasks.seq = events.task"
+TASK_FIELDS = ("id", "state", "handler", "queue", "parent", "root", "agent", "session", "retry_of")
+
+_EVENTS = f"SELECT {rows.EVENT_COLUMNS} FROM events LEFT JOIN tasks ON tasks.seq = events.task"
 _JOURNAL = (
     f"{_EVENTS} WHERE events.task = (SELECT seq FROM tasks WHERE id = ?) AND events.position > ? "
     "ORDER BY events.position"
 )
-_AFTER = f"{_EVENTS} WHERE events.position > ? ORDER BY events.position LIMIT ?"
+_AFTER = f"{_EVENTS} WHERE events.position > ? AND events.type <> '' ORDER BY events.position LIMIT ?"
 _AFTER_TYPES = (
     f"{_EVENTS} WHERE events.position > ? AND events.type IN (SELECT value FROM json_each(?)) "
     "ORDER BY events.position LIMIT ?"
 )
+_OF_SESSION = "(events.task IN (SELECT seq FROM tasks WHERE session = ?) OR (events.task = 0 AND events.session = ?))"
 
 
 def record(connection: sqlite3.Connection, key: tuple[str, str]) -> Record | None:
     """The record of a kind and id."""
-    row = connection.execute("SELECT kind, id, data, version FROM records WHERE kind = ? AND id = ?", key).fetchone()
+    row = connection.execute(f"SELECT {rows.RECORD_COLUMNS} FROM records WHERE kind = ? AND id = ?", key).fetchone()
     return None if row is None else rows.record(row)
 
 
 def task(connection: sqlite3.Connection, id: str) -> Task | None:
     """The task of an id."""
     row = connection.execute(f"SELECT {rows.TASK_COLUMNS} FROM tasks WHERE id = ?", (id,)).fetchone()
-    return None if row is None else rows.task(row)
+    return None if row is None else rows.task(row, fetching(connection.execute))
 
 
 def wakes(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
@@ -46,12 +51,48 @@ def wakes(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
 
 def find_tasks(connection: sqlite3.Connection, query: Query) -> Page[Task]:
     """Tasks that match, newest first. Raises: InvalidInput: unknown field, limit out of range, or a foreign cursor."""
-    _check_limit(query.limit, 200)
-    terms = ["1"]
-    values: list[Any] = []
+    terms, values = _terms(query)
     for name, value in query.where.items():
         terms.append(_task_term(name, value))
         values.append(value)
+    for label in query.labels.items():
+        terms.append("seq IN (SELECT task FROM labels WHERE name = ? AND value = ?)")
+        values.extend(label)
+    order = "seq"
+    if query.ended_before is not None:
+        terms.append("ended < ?")
+        values.append(rows.microseconds(query.ended_before))
+        order = "+seq"  # what has ended is found by its time, and not by walking back over all that is newer
+    select = f"SELECT {rows.TASK_COLUMNS}, seq FROM tasks WHERE {' AND '.join(terms)} ORDER BY {order} DESC LIMIT ?"
+    return _page(connection, select, values, query, rows.task)
+
+
+def find(connection: sqlite3.Connection, asked: tuple[str, Query]) -> Page[Record]:
+    """Records of a kind that match, newest first: (kind, query). Raises: InvalidInput: as `find_tasks`."""
+    kind, query = asked
+    if kind == "task" or query.labels or query.ended_before is not None:
+        raise InvalidInput("Only tasks have labels and an end.", remedy="Find tasks by `find_tasks`.")
+    terms, values = _terms(query)
+    terms.append("kind = ?")
+    values.append(kind)
+    for name, value in query.where.items():
+        if name == "id":
+            terms.append("id = ?")
+        elif NAME.fullmatch(name):
+            terms.append("seq IN (SELECT record FROM fields WHERE kind = ? AND name = ? AND value = ?)")
+            values.extend((kind, name))
+        else:
+            raise InvalidInput(f"Records have no field {name!r}.", remedy='Names are of letters, digits and "_".')
+        values.append(value)
+    select = f"SELECT {rows.RECORD_COLUMNS}, seq FROM records WHERE {' AND '.join(terms)} ORDER BY seq DESC LIMIT ?"
+    return _page(connection, select, values, query, rows.record)
+
+
+def _terms(query: Query) -> tuple[list[str], list[Any]]:
+    """What tasks and records are searched by alike."""
+    _check_limit(query.limit, 200)
+    terms = ["1"]
+    values: list[Any] = []
     if query.after is not None:
         terms.append("created >= ?")
         values.append(rows.microseconds(query.after))
@@ -61,15 +102,21 @@ def find_tasks(connection: sqlite3.Connection, query: Query) -> Page[Task]:
     if query.cursor is not None:
         terms.append("seq < ?")
         values.append(_position(query.cursor))
-    select = f"SELECT {rows.TASK_COLUMNS}, seq FROM tasks WHERE {' AND '.join(terms)} ORDER BY seq DESC LIMIT ?"
+    return terms, values
+
+
+def _page(
+    connection: sqlite3.Connection, select: str, values: list[Any], query: Query, read: Callable[[tuple[Any, ...]], T]
+) -> Page[T]:
     found = connection.execute(select, (*values, query.limit + 1)).fetchall()
     cursor = str(found[query.limit - 1][-1]) if len(found) > query.limit else None
-    return Page([rows.task(row[:-1]) for row in found[: query.limit]], cursor)
+    return Page([read(row[:-1]) for row in found[: query.limit]], cursor)
 
 
 def journal(connection: sqlite3.Connection, key: tuple[str, int]) -> list[Event]:
     """All events of a task after a position."""
-    return [rows.event(row) for row in connection.execute(_JOURNAL, key).fetchall()]
+    fetch = fetching(connection.execute)
+    return [rows.event(row, fetch) for row in connection.execute(_JOURNAL, key).fetchall()]
 
 
 def last_position(connection: sqlite3.Connection) -> int:
@@ -98,7 +145,7 @@ def events(connection: sqlite3.Connection, query: EventQuery) -> list[Event]:
 
 
 def _event_terms(query: EventQuery) -> tuple[list[str], list[Any]]:
-    terms: list[str] = []
+    terms = ["events.type <> ''"]
     values: list[Any] = []
 
     def where(term: str, value: Any) -> None:
@@ -110,7 +157,9 @@ def _event_terms(query: EventQuery) -> tuple[list[str], list[Any]]:
     where("events.task = (SELECT seq FROM tasks WHERE id = ?)", query.task)
     where("events.task IN (SELECT seq FROM tasks WHERE root = ?)", query.root)
     where("events.agent = ?", query.agent)
-    where("events.task IN (SELECT seq FROM tasks WHERE session = ?)", query.session)
+    if query.session is not None:
+        where(_OF_SESSION, query.session)
+        values.append(query.session)
     where("events.error_type = ?", query.error_type)
     # The second half is what lets SQLite use the index, which leaves out the many.
     where("events.level = ?" + (" AND events.level <> 'info'" if query.level != "info" else ""), query.level)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydantic_core
 
 from opspawn.contracts.events import Event
-from opspawn.contracts.store import Record, Task, TaskState
+from opspawn.contracts.store import Hold, Record, Task, TaskState
 from opspawn.errors import InvalidInput, StoreError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,17 +19,20 @@ _MICROSECOND = timedelta(microseconds=1)
 #: What `task` reads: the fields of a Task, in their order.
 TASK_COLUMNS = (
     "id, handler, root, queue, state, priority, parent, agent, session, input, result, error, attempt, retry, "
-    "timeout_s, deliveries, labels, retry_of, version, token, wakes, owner, due, created, updated, ended"
+    "timeout_s, deliveries, labels, retry_of, strict, holds, deadline, version, token, wakes, owner, due, "
+    "created, updated, ended"
 )
 _NAMES = TASK_COLUMNS.split(", ")
 _STATE = _NAMES.index("state")
+_STRICT, _HOLDS = _NAMES.index("strict"), _NAMES.index("holds")
 _JSON = [_NAMES.index(name) for name in ("input", "result", "error", "retry", "labels")]
-_TIMES = [_NAMES.index(name) for name in ("due", "created", "updated", "ended")]
+_TIMES = [_NAMES.index(name) for name in ("deadline", "due", "created", "updated", "ended")]
 #: What `event` reads, in its order, from events joined with tasks.
 EVENT_COLUMNS = (
     "events.position, tasks.id, events.time, events.type, events.data, events.level, events.error_type, "
     "events.agent, events.session"
 )
+MARK = "@"  # begins the marker of a large value; see `payloads`
 
 
 def dump(value: Any, what: str) -> str:
@@ -45,12 +49,26 @@ def dump(value: Any, what: str) -> str:
             raise StoreError(f"{what} is not JSON: {error}.") from error
 
 
-def load(text: str) -> Any:
-    """The value of a JSON text that `dump` made."""
+def load(text: str, fetch: Callable[[str], str] | None = None) -> Any:
+    """The value of a JSON text that `dump` made; of a marker, what `fetch` gets for its digest, or a stand-in."""
+    if text[0] == MARK:
+        if fetch is None:
+            return {"$payload": digest(text), "bytes": int(text.partition(":")[2])}
+        text = fetch(digest(text))
     try:
         return pydantic_core.from_json(text)
     except ValueError:
         return json.loads(text)
+
+
+def digest(marker: str) -> str:
+    """The digest in a marker."""
+    return marker[1:].partition(":")[0]
+
+
+def size(text: str) -> int:
+    """The bytes of a text."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def moment(microseconds: int) -> datetime:
@@ -65,24 +83,42 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def task(row: tuple[Any, ...]) -> Task:
-    """A row of `TASK_COLUMNS` as a task."""
+def task(row: tuple[Any, ...], fetch: Callable[[str], str] | None = None) -> Task:
+    """A row of `TASK_COLUMNS` as a task; whole with `fetch`, else with stand-ins for large values."""
     values = list(row)
     values[_STATE] = TaskState(row[_STATE])
+    values[_STRICT] = bool(row[_STRICT])
+    values[_HOLDS] = holds(row[_HOLDS])
     for place in _JSON:
         if row[place] is not None:
-            values[place] = load(row[place])
+            values[place] = load(row[place], fetch)
     for place in _TIMES:
         if row[place] is not None:
             values[place] = moment(row[place])
     return Task(*values)
 
 
-def event(row: tuple[Any, ...]) -> Event:
-    """A row of `EVENT_COLUMNS` as an event."""
-    return Event(row[0], row[1], moment(row[2]), row[3], load(row[4]), *row[5:9])
+def holds(text: str | None) -> tuple[Hold, ...]:
+    """The holds in the column of that name."""
+    return () if text is None else tuple(Hold(*hold) for hold in json.loads(text))
+
+
+def event(row: tuple[Any, ...], fetch: Callable[[str], str] | None = None) -> Event:
+    """A row of `EVENT_COLUMNS` as an event; whole with `fetch`, else with a stand-in for large data."""
+    return Event(row[0], row[1], moment(row[2]), row[3], load(row[4], fetch), *row[5:9])
+
+
+RECORD_COLUMNS = "kind, id, data, version, fields, created, updated"
 
 
 def record(row: tuple[Any, ...]) -> Record:
-    """A row (kind, id, data, version) as a record."""
-    return Record(row[0], row[1], load(row[2]), row[3])
+    """A row of `RECORD_COLUMNS` as a record."""
+    return Record(row[0], row[1], load(row[2]), row[3], load(row[4]), moment(row[5]), moment(row[6]))
+
+
+def texts(values: Mapping[str, str], what: str) -> dict[str, str]:
+    """Labels or fields, checked. Raises: StoreError: something in it is no text."""
+    for name, value in values.items():
+        if not (isinstance(name, str) and isinstance(value, str)):
+            raise StoreError(f"{what}: {name!r} must be a text with a text, not {value!r}.")
+    return dict(values)

@@ -1,13 +1,4 @@
-"""The layout of the database, and how it is opened: every reason not to open it is one line with a remedy.
-
-Times are integers, microseconds since 1970, so that they come back exactly. `tasks.seq` is the order of creation and
-stands for the task in `events`. Small and often changed columns come first: what is large lies behind them. A position
-is one more than the highest so far, given under the write lock: so positions grow in commit order.
-
-A task is *ready* once its `due` has passed and a claim (or the write that made it due) has noticed: then it stands in
-`tasks_ready`, by rank within its lane. Before, it stands in `tasks_due`. Ended tasks stand in neither, and the tasks of
-other lanes lie elsewhere in the index: so a claim costs the same however many there are.
-"""
+"""How the database is opened: every reason not to open it is one line with a remedy."""
 
 from __future__ import annotations
 
@@ -18,54 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from opspawn.errors import StoreUnusable
+from opspawn.stores.layout import APPLICATION_ID, LAYOUT, WHOLE
 from opspawn.stores.leftovers import Leftovers
 
 MEMORY = ":memory:"
-APPLICATION_ID = 0x4F505350  # "OPSP": tells our files from those of other programs
-LAYOUT = 1
 RETRY_S = 0.001  # SQLite's own backoff sleeps up to 100 ms, far longer than a commit takes
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables; RETURNING came with 3.35
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-_TABLES = (
-    """
-    CREATE TABLE tasks (
-        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL,
-        version INTEGER NOT NULL, token INTEGER NOT NULL,
-        wakes INTEGER NOT NULL, urgent_at INTEGER NOT NULL, wake_at INTEGER,
-        ready INTEGER NOT NULL, due INTEGER, rank INTEGER, priority INTEGER NOT NULL, owner TEXT,
-        queue TEXT NOT NULL, handler TEXT NOT NULL, agent TEXT, session TEXT, root TEXT NOT NULL, parent TEXT,
-        attempt INTEGER NOT NULL, deliveries INTEGER NOT NULL, timeout_s REAL, retry TEXT, retry_of TEXT,
-        created INTEGER NOT NULL, updated INTEGER NOT NULL, ended INTEGER,
-        labels TEXT NOT NULL, error TEXT, input TEXT NOT NULL, result TEXT NOT NULL
-    ) STRICT""",
-    "CREATE INDEX tasks_ready ON tasks (queue, handler, rank) WHERE ready = 1",
-    "CREATE INDEX tasks_due ON tasks (queue, handler, due) WHERE ready = 0 AND due IS NOT NULL",
-    "CREATE INDEX tasks_owner ON tasks (owner) WHERE owner IS NOT NULL",
-    # Most tasks of an old store succeeded; whoever asks for those finds them by walking back from the newest.
-    "CREATE INDEX tasks_state ON tasks (state) WHERE state <> 'succeeded'",
-    "CREATE INDEX tasks_root ON tasks (root)",
-    "CREATE INDEX tasks_parent ON tasks (parent) WHERE parent IS NOT NULL",
-    "CREATE INDEX tasks_agent ON tasks (agent) WHERE agent IS NOT NULL",
-    "CREATE INDEX tasks_session ON tasks (session) WHERE session IS NOT NULL",
-    """
-    CREATE TABLE events (
-        position INTEGER PRIMARY KEY, task INTEGER NOT NULL, time INTEGER NOT NULL, type TEXT NOT NULL,
-        level TEXT NOT NULL, error_type TEXT, agent TEXT, session TEXT, data TEXT NOT NULL
-    ) STRICT""",
-    # None by session: sessions are many, and a commit would write one page more for each event in it. A session's
-    # events are found through its tasks.
-    "CREATE INDEX events_task ON events (task)",
-    "CREATE INDEX events_agent ON events (agent) WHERE agent IS NOT NULL",
-    "CREATE INDEX events_error ON events (error_type) WHERE error_type IS NOT NULL",
-    "CREATE INDEX events_level ON events (level) WHERE level <> 'info'",
-    """
-    CREATE TABLE records (
-        kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (kind, id)
-    ) STRICT""",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {LAYOUT}",
-)
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -200,7 +150,7 @@ def _lay_out(connection: sqlite3.Connection, path: str, busy_timeout_s: float) -
     try:
         _check_owner(connection, path)  # again: another process may have been faster
         if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in _TABLES:
+            for statement in (*WHOLE, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {LAYOUT}"):
                 connection.execute(statement)
         connection.execute("SELECT max(position) FROM events").fetchone()
         connection.execute("SELECT max(seq) FROM tasks").fetchone()

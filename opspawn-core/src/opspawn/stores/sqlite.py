@@ -12,16 +12,30 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence, Set
-from typing import Literal
+from typing import Any, Literal
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
-from opspawn.contracts.store import Batch, Claim, EventQuery, Lease, LeaseStatus, Page, Query, Receipt, Record, Task
-from opspawn.stores import claims, operations, queries, schema
+from opspawn.contracts.store import (
+    Batch,
+    Claim,
+    EventQuery,
+    Finding,
+    Lease,
+    LeaseStatus,
+    Page,
+    Query,
+    Receipt,
+    Record,
+    Task,
+)
+from opspawn.stores import claims, health, operations, payloads, queries, schema
+from opspawn.stores.answers import Answers
 from opspawn.stores.checkpoints import Checkpoints
 from opspawn.stores.jobs import as_store_error
 from opspawn.stores.locks import WorkerLocks
 from opspawn.stores.readers import Readers, Source
+from opspawn.stores.storetime import StoreTime
 from opspawn.stores.tails import Follower, Hub
 from opspawn.stores.transaction import Transaction
 from opspawn.stores.writer import Writer
@@ -54,12 +68,14 @@ def _open(path: str, synchronous: Literal["full", "normal"], busy_timeout_s: flo
     lock = threading.Lock()
     if path == schema.MEMORY:
         shared = Source(connection, lock, shared=True)
-        return SqliteStore(connection, lock, [shared] * (_READERS + 1), None, None, busy_timeout_s, clock)
+        time = StoreTime(clock, shared=False)
+        return SqliteStore(path, connection, lock, [shared] * (_READERS + 1), None, None, busy_timeout_s, time)
     sources = [
-        Source(schema.connect(path, busy_timeout_s, read_only=True), threading.Lock(), shared=False)
+        Source(schema.connect(path, busy_timeout_s, synchronous, read_only=True), threading.Lock(), shared=False)
         for _ in range(_READERS + 1)
     ]
-    return SqliteStore(connection, lock, sources, WorkerLocks(path), Checkpoints(path), busy_timeout_s, clock)
+    time = StoreTime(clock, shared=True)
+    return SqliteStore(path, connection, lock, sources, WorkerLocks(path), Checkpoints(path), busy_timeout_s, time)
 
 
 class SqliteStore:
@@ -69,14 +85,17 @@ class SqliteStore:
 
     def __init__(
         self,
+        path: str,
         connection: sqlite3.Connection,
         lock: threading.Lock,
         sources: list[Source],
         locks: WorkerLocks | None,
         checkpoints: Checkpoints | None,
         busy_timeout_s: float,
-        clock: Clock,
+        time: StoreTime,
     ) -> None:
+        self._path = path
+        self._answers = Answers()
         self._locks = locks
         self._hub = Hub(sources[0])
         self._readers = Readers(sources[1:])
@@ -86,16 +105,24 @@ class SqliteStore:
             busy_timeout_s,
             self._hub.committed,
             lambda: locks is not None and locks.peers,
-            clock,
+            time,
             checkpoints,
         )
         self._closing: asyncio.Future[None] | None = None
 
     async def commit(self, batch: Batch) -> Receipt:
-        """Apply a batch, all or nothing. Raises: Conflict; StoreError."""
+        """Apply a batch, all or nothing. Raises: Conflict; Limited; StoreError."""
         prepared = operations.prepare(batch)
-        receipt: Receipt = await self._writer.run(operations.apply, prepared, plain=operations.is_plain(prepared))
+        receipt: Receipt
+        if batch.id is None:
+            receipt = await self._writer.run(operations.apply, prepared, plain=operations.is_plain(prepared))
+        else:
+            receipt = await self._writer.run(self._apply_once, (batch.id, prepared))
         return receipt
+
+    def _apply_once(self, tx: Transaction, arguments: tuple[str, list[operations.Prepared]]) -> Receipt:
+        id, prepared = arguments
+        return self._answers.once(tx, "batch", id, lambda: operations.apply(tx, prepared))
 
     async def claim(self, claim: Claim) -> list[Lease]:
         """Lease due tasks, lowest rank first."""
@@ -108,7 +135,7 @@ class SqliteStore:
         return leases
 
     def _claim(self, tx: Transaction, claim: Claim) -> list[Lease]:
-        return claims.claim(tx, claim, self._locks)
+        return self._answers.once(tx, "claim", claim.id, lambda: claims.claim(tx, claim, self._locks))
 
     async def renew(self, worker: str, leases: Sequence[tuple[str, int]], lease_s: float) -> list[LeaseStatus]:
         """Prolong leases; the answer has their order."""
@@ -135,6 +162,15 @@ class SqliteStore:
         page: Page[Task] = await self._readers.run(queries.find_tasks, query)
         return page
 
+    async def find(self, kind: str, query: Query) -> Page[Record]:
+        """Records of a kind that match, newest first. Raises: InvalidInput: as `find_tasks`."""
+        page: Page[Record] = await self._readers.run(queries.find, (kind, query))
+        return page
+
+    async def payload(self, digest: str) -> Any:
+        """The value of a digest. Raises: NotFound."""
+        return await self._readers.run(payloads.payload, digest)
+
     async def journal(self, task: str, after: int = 0) -> list[Event]:
         """The events of one task after a position, oldest first."""
         events: list[Event] = await self._readers.run(queries.journal, (task, after))
@@ -157,6 +193,11 @@ class SqliteStore:
     async def _read_after(self, position: int, limit: int, types: Set[str]) -> list[Event]:
         events: list[Event] = await self._readers.run(queries.events_after, (position, limit, types))
         return events
+
+    async def check(self) -> Sequence[Finding]:
+        """What an operator should know of this database, worst first."""
+        findings: list[Finding] = await self._readers.run(health.check, self._path)
+        return findings
 
     async def aclose(self) -> None:
         """Finish what was accepted, end our leases, let go of locks and files. Idempotent."""

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 
-from opspawn.contracts.clock import Clock
 from opspawn.stores import rows
+from opspawn.stores.storetime import StoreTime
 
 
 class Transaction:
@@ -18,15 +18,17 @@ class Transaction:
         now: the store's clock, microseconds since 1970; the same for everything in the transaction.
         time: the same moment, aware UTC.
         types: of the events appended so far.
+        journaled: whether an event was written, which then has the time of the transaction.
         finally_: called with True after the commit, with False when the transaction failed.
     """
 
-    __slots__ = ("cursor", "execute", "finally_", "now", "time", "types")
+    __slots__ = ("cursor", "execute", "finally_", "journaled", "now", "time", "types")
 
-    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, time: StoreTime) -> None:
         self.cursor = connection.cursor()
         self.execute = self.cursor.execute
-        self.now = round(clock.time() * 1_000_000)
+        self.now = time.read(connection)
         self.time: datetime = rows.moment(self.now)
         self.types: set[str] = set()
+        self.journaled = False
         self.finally_: list[Callable[[bool], None]] = []

@@ -21,11 +21,11 @@ from collections.abc import Callable, Set
 from contextlib import nullcontext
 from typing import Any
 
-from opspawn.contracts.clock import Clock
 from opspawn.errors import StoreError
 from opspawn.stores import operations, schema
 from opspawn.stores.checkpoints import Checkpoints
 from opspawn.stores.jobs import Job, Outbox, as_store_error, deliver
+from opspawn.stores.storetime import StoreTime
 from opspawn.stores.transaction import Transaction
 
 _PIECE = 250  # jobs that arrive in one piece
@@ -41,7 +41,7 @@ class Writer:
         lock: held while a transaction is open; guards a connection that readers share.
         committed: called after every transaction with the types of its events, in the writer's thread.
         peers: whether other processes are at work, which then get their turn.
-        clock: the store's clock.
+        time: gives each transaction its time.
         checkpoints: keeps commits and checkpoints of several processes apart; None in memory.
     """
 
@@ -52,7 +52,7 @@ class Writer:
         busy_timeout_s: float,
         committed: Callable[[Set[str]], None],
         peers: Callable[[], bool],
-        clock: Clock,
+        time: StoreTime,
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self._connection = connection
@@ -60,7 +60,7 @@ class Writer:
         self._busy_timeout_s = busy_timeout_s
         self._committed = committed
         self._peers = peers
-        self._clock = clock
+        self._time = time
         self._checkpoints = checkpoints
         self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._outbox = Outbox(self._accept, _PIECE)
@@ -139,9 +139,11 @@ class Writer:
         try:
             with self._lock:
                 schema.begin(self._connection, self._busy_timeout_s)
-                transaction = Transaction(self._connection, self._clock)
+                transaction = Transaction(self._connection, self._time)
                 for job in self._append_all(jobs, transaction):
                     self._run(job, transaction)
+                if not transaction.journaled:
+                    self._time.keep(self._connection)
                 transaction.execute("COMMIT")
         except Exception as error:  # whatever it is, the thread must live and every caller must hear of it
             self._roll_back()
@@ -180,13 +182,15 @@ class Writer:
 
     def _run(self, job: Job, transaction: Transaction) -> None:
         """Run one job in a savepoint. Raises: sqlite3.Error: the transaction is lost, with all its jobs."""
-        transaction.execute("SAVEPOINT job")
+        journaled = transaction.journaled
+        transaction.execute("SAVEPOINT job")  # guard: who fails in a group fails alone
         try:
             job.result = job.run(transaction, job.arguments)
         except Exception as error:  # the job's own failure, whatever it is, must not hurt its neighbours
             if not self._connection.in_transaction:  # a full disk or a failing one ends the transaction by itself
                 raise
             transaction.execute("ROLLBACK TO job")
+            transaction.journaled = journaled
             job.error = as_store_error(error)
         transaction.execute("RELEASE job")
 

@@ -73,6 +73,8 @@ def find_violations(
 def _follow(known: Mapping[str, Task], events: Iterable[Event], lease_s: float | None) -> dict[str, Story]:
     stories: dict[str, Story] = {}
     for event in events:
+        if event.task is None:
+            continue
         story = stories.get(event.task)
         if story is None:
             task = known.get(event.task)

@@ -8,7 +8,20 @@ from dataclasses import replace
 from typing import Any
 
 from opspawn.contracts.events import NewEvent
-from opspawn.contracts.store import Append, Batch, Claim, Lease, Operation, Put, Receipt, Store, Task, TaskState, Wake
+from opspawn.contracts.store import (
+    Append,
+    Batch,
+    Claim,
+    Lease,
+    Operation,
+    Put,
+    Receipt,
+    Record,
+    Store,
+    Task,
+    TaskState,
+    Wake,
+)
 
 LONG = 60.0  # seconds; a lease that does not end within a test
 
@@ -35,6 +48,15 @@ async def the_task(store: Store, id: str = "t1") -> Task:
     task = await store.get_task(id)
     assert task is not None
     return task
+
+
+async def the_record(store: Store, kind: str = "k", id: str = "i") -> Record:
+    """The record, which must exist, without the store's times."""
+    record = await store.get(kind, id)
+    assert record is not None
+    assert record.created is not None
+    assert record.updated is not None
+    return replace(record, created=None, updated=None)
 
 
 async def claim(

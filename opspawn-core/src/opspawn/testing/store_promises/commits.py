@@ -19,6 +19,7 @@ from opspawn.testing.store_promises import (
     ended,
     put,
     step,
+    the_record,
     the_task,
     wake,
 )
@@ -197,8 +198,8 @@ class CommitPromises:
         await commit(store, Put(Record("k", "i", AWKWARD), 0), Put(Record("other", "i", {}), 0))
         receipt = await commit(store, Put(Record("k", "i", {"n": 2}), expect=1))
         assert list(receipt.versions) == [2]
-        assert await store.get("k", "i") == Record("k", "i", {"n": 2}, 2)
-        assert await store.get("other", "i") == Record("other", "i", {}, 1)
+        assert await the_record(store) == Record("k", "i", {"n": 2}, 2)
+        assert await the_record(store, "other") == Record("other", "i", {}, 1)
         assert await store.get("k", "none") is None
 
     async def test_a_records_old_version_is_refused(self, store: Store) -> None:
@@ -207,7 +208,7 @@ class CommitPromises:
         for expect in (0, 2):
             with pytest.raises(Conflict):
                 await commit(store, Put(Record("k", "i", {"n": 9}), expect))
-        assert await store.get("k", "i") == Record("k", "i", {"n": 1}, 1)
+        assert await the_record(store) == Record("k", "i", {"n": 1}, 1)
 
     async def test_a_batch_has_a_size(self, store: Store) -> None:
         """Too many operations or too many bytes are refused, with nothing applied; the most that is allowed passes."""
