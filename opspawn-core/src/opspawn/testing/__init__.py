@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
     from opspawn.testing.store_contract import StoreContract
+    from opspawn.testing.virtual import VirtualClock, virtual_time
 
 __all__ = [
     "CrashRun",
@@ -21,9 +22,11 @@ __all__ = [
     "ScriptedModel",
     "StoreContract",
     "Violation",
+    "VirtualClock",
     "assert_invariants",
     "crash_everywhere",
     "find_violations",
+    "virtual_time",
 ]
 
 _HOMES = {
@@ -36,6 +39,8 @@ _HOMES = {
     "ScriptEnded": "scripted",
     "ScriptedModel": "scripted",
     "StoreContract": "store_contract",
+    "VirtualClock": "virtual",
+    "virtual_time": "virtual",
 }
 
 
