@@ -62,6 +62,8 @@ class Host:
         options: WorkerOptions | None = None,
         check: Callable[[Catalog], object] | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        store: Store | None = None,
+        waker: Waker | None = None,
     ) -> AsyncIterator[Host]:
         """Open everything, run the worker and the transports while the block lasts, then stop gracefully.
 
@@ -73,6 +75,7 @@ class Host:
             options: the worker's options instead of the configuration's.
             check: called with what the app can run before the store is opened: what it raises leaves nothing behind.
             clock: what tells the engine and the worker the time; a store has its own.
+            store, waker: to use instead of the configured ones; they are closed like those.
 
         Raises:
             ConfigError: something in the configuration or the app is wrong; everything opened so far is closed again.
@@ -87,19 +90,20 @@ class Host:
             catalog = Catalog(app, kit, runs=worker)
             if check is not None:
                 check(catalog)
-            waker = await open_waker(plugins, loaded)
+            waker = waker or await open_waker(plugins, loaded)
             stack.push_async_callback(waker.aclose)
             host = cls(app, loaded, plugins, waker, catalog, clock)
             stack.push_async_callback(host._unbind)
             if transports:
                 await host._bind(settings.transports)
-            host._use(await _open_store(plugins, loaded))
+            options = options or _worker_options(loaded, queues)
+            host._use(store or await _open_store(plugins, loaded), options.poll_s)
             stack.push_async_callback(host.store.aclose)
             stack.push_async_callback(host._stop)
             for transport in host.transports:
                 await transport.start()
             if worker:
-                host._work(options or _worker_options(loaded, queues))
+                host._work(options)
             yield host
 
     # -- what the outside sees -----------------------------------------------------------------------------------------
@@ -230,9 +234,10 @@ class Host:
     async def _unbind(self) -> None:
         await asyncio.gather(*(transport.stop() for transport in self.transports), return_exceptions=True)
 
-    def _use(self, store: Store) -> None:
+    def _use(self, store: Store, look_again_s: float) -> None:
         self.store = self._catalog.store = store
         self._engine = Engine(store, self._waker, self._catalog.accept, self._clock)
+        self._engine.look_again_s = look_again_s
 
     async def _accept(self, handler: str, input: Any) -> Any:
         """What to record as the input of a child task."""

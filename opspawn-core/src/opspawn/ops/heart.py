@@ -47,6 +47,7 @@ class Heart:
         self._pause = lease_s / RENEWALS_PER_LEASE
         self._stop = threading.Event()
         self._renewed = clock.monotonic()
+        self._wanted = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._beat, name=f"opspawn-heart-{worker}", daemon=True)
 
@@ -72,6 +73,7 @@ class Heart:
 
     def leased(self) -> None:
         """Nothing was held so far, and a claim begins: leases count from now."""
+        self._wanted.set()
         self._renewed = self._clock.monotonic()
 
     @property
@@ -90,6 +92,9 @@ class Heart:
 
     async def _beat_here(self) -> None:
         while True:
+            if not self._held():  # virtual time would have to pass beat by beat
+                self._wanted.clear()
+                await self._wanted.wait()
             await asyncio.sleep(self._next())
             await self._renew()
 

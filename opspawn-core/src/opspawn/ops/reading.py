@@ -18,17 +18,22 @@ from opspawn.ops.desk import Desk
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
 SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT})
 _TELLING = tuple(f"task.{state}" for state in sorted(SETTLED))
-#: A caller that waits is told by the tail of events; it looks for itself this often too, in seconds.
+#: Callers that wait are told by the tail of events; they look for themselves too, this often, in seconds.
 LOOK_AGAIN_S = 1.0
 
 
 class Reading(Desk):
-    """The part of the engine that reads."""
+    """The part of the engine that reads.
+
+    Attributes:
+        look_again_s: how often a caller that waits looks for itself, whatever it was told, in seconds.
+    """
 
     def __init__(self, store: Store, waker: Waker, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__(store, waker, clock)
         self._waiters: dict[str, set[asyncio.Event]] = {}
         self._watcher: asyncio.Task[None] | None = None
+        self.look_again_s = LOOK_AGAIN_S
 
     async def tasks(self, query: Query) -> Page[Task]:
         """Tasks that match, newest first."""
@@ -58,7 +63,7 @@ class Reading(Desk):
                 if task.state in SETTLED or left <= 0:
                     return task
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), min(left, LOOK_AGAIN_S))
+                    await asyncio.wait_for(told.wait(), min(left, self.look_again_s))
         finally:
             waiting = self._waiters[id]
             waiting.discard(told)

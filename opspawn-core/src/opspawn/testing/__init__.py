@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opspawn.testing.crashes import CrashRun, crash_everywhere
+    from opspawn.testing.environment import TestEnvironment
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
     from opspawn.testing.store_contract import StoreContract
@@ -21,6 +22,7 @@ __all__ = [
     "ScriptEnded",
     "ScriptedModel",
     "StoreContract",
+    "TestEnvironment",
     "Violation",
     "VirtualClock",
     "assert_invariants",
@@ -39,6 +41,7 @@ _HOMES = {
     "ScriptEnded": "scripted",
     "ScriptedModel": "scripted",
     "StoreContract": "store_contract",
+    "TestEnvironment": "environment",
     "VirtualClock": "virtual",
     "virtual_time": "virtual",
 }
