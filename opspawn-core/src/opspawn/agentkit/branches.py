@@ -22,12 +22,30 @@ _TURNS = 4
 _CLOSED_PAUSE_S = 0.05
 
 
+class _Flight:
+    """The block of a step. It keeps nothing of its own, so that all steps of a run share one."""
+
+    __slots__ = ("_branches",)
+
+    def __init__(self, branches: Branches) -> None:
+        self._branches = branches
+
+    def __enter__(self) -> None:
+        self._branches._took_off()
+
+    def __exit__(self, *_: object) -> None:
+        self._branches._landed()
+
+
 class Branches:
-    """The tally of one run. `on_idle` is called, in the event loop, whenever the run has become idle."""
+    """The tally of one run. `on_idle` is called, in the event loop, whenever the run has become idle.
+
+    `draining` says that no step may begin: `gate` holds whoever asks.
+    """
 
     __slots__ = (
         "_checking",
-        "_draining",
+        "_flight",
         "_forever",
         "_live",
         "_outside",
@@ -35,6 +53,7 @@ class Branches:
         "_untils",
         "_waiting",
         "closed",
+        "draining",
         "on_idle",
     )
 
@@ -46,7 +65,8 @@ class Branches:
         self._outside = 0
         self._steps = 0
         self._untils: list[float] = []
-        self._draining = False
+        self._flight = _Flight(self)
+        self.draining = False
         self._forever: asyncio.Future[None] | None = None
         self._checking = False
 
@@ -65,16 +85,17 @@ class Branches:
         """Whether every wait for something outside is for a timer."""
         return self._outside == len(self._untils)
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self) -> _Flight:
         """A step is in flight within."""
+        return self._flight
+
+    def _took_off(self) -> None:
         self._steps += 1
-        try:
-            yield
-        finally:
-            self._steps -= 1
-            if self._waiting:
-                self._look()
+
+    def _landed(self) -> None:
+        self._steps -= 1
+        if self._waiting:
+            self._look()
 
     @contextmanager
     def waiting(self, *, outside: bool, until: float | None = None) -> Iterator[None]:
@@ -105,12 +126,12 @@ class Branches:
 
     def drain(self) -> None:
         """From now on no step begins: `gate` holds every branch, so that the run soon is idle and can be given back."""
-        self._draining = True
+        self.draining = True
         self._look()
 
     async def gate(self) -> None:
         """Pass, or stand still for good while draining."""
-        if self._draining and not self.closed:
+        if self.draining and not self.closed:
             await self._stand_still()
 
     async def halt(self) -> None:

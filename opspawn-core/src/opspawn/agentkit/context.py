@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
@@ -83,10 +82,11 @@ class Context:
                     return decode(_outcome(asked, known))
             tries = log.tries(asked.key)
             while True:
-                if tries.until > clock.time():
+                if tries.until and tries.until > clock.time():
                     with self._branches.waiting(outside=True, until=tries.until):
                         await sleep_until(tries.until, clock)
-                await self._branches.gate()
+                if self._branches.draining:
+                    await self._branches.gate()
                 log.check()
                 with self._branches.step():
                     began = clock.monotonic()
@@ -330,16 +330,29 @@ class Context:
         check: Check | None = getattr(tool, "check", None)
         return None if check is None else asking(check, self._tool_context(key), tool.timeout_s)
 
-    @contextmanager
-    def _asking(self, kind: str, name: str, key: str | None, what: Any) -> Iterator[Asked]:
+    def _asking(self, kind: str, name: str, key: str | None, what: Any) -> _InFlight:
         """Name a call, which is in flight within."""
         scope = self._here()
+        asked = digest([name, what]) if self._log.durable else ""
         label = name if key is None else key
-        full = scope.enter(label)
-        try:
-            yield Asked(full, kind, name, digest([name, what]) if self._log.durable else "")
-        finally:
-            scope.leave(label)
+        return _InFlight(Asked(scope.enter(label), kind, name, asked), scope, label)
+
+
+class _InFlight:
+    """A call that was named; its name is free again at the end of the block."""
+
+    __slots__ = ("_asked", "_label", "_scope")
+
+    def __init__(self, asked: Asked, scope: Scope, label: str) -> None:
+        self._asked = asked
+        self._scope = scope
+        self._label = label
+
+    def __enter__(self) -> Asked:
+        return self._asked
+
+    def __exit__(self, *_: object) -> None:
+        self._scope.leave(self._label)
 
 
 def _outcome(asked: Asked, known: Recorded) -> Any:

@@ -64,7 +64,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer)
+    return _ENCODER.encode(value)
 
 
 def _plainer(value: Any) -> Any:
@@ -76,6 +76,9 @@ def _plainer(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return to_jsonable_python(value, fallback=_class_of)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer)
 
 
 def _class_of(value: Any) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
@@ -30,8 +30,7 @@ class Recorded:
     error: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What identifies a step: its key, what sort of step it is, its name, and the digest of what was asked."""
 
     key: str

@@ -8,10 +8,10 @@ not go on with an effect whose record is uncertain, and whoever claims the task 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from opspawn.agentkit.log import Asked, Recorded, Tries
+from opspawn.agentkit.log import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
@@ -128,20 +128,20 @@ class Journal:
             self.on_halt()
 
     def tries(self, key: str) -> Tries:
-        return self.history.tries.get(key, Tries())
+        return self.history.tries.get(key, NO_TRIES)
 
     def check(self) -> None:
         self._open()
         self._may_act()
 
-    async def begin(self, asked: Asked, arguments: Any) -> None:
-        await self._append("step.started", asked, arguments=arguments)
+    def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, None]:
+        return self._append("step.started", asked, arguments=arguments)
 
-    async def done(self, asked: Asked, result: Any, duration_s: float) -> None:
-        await self._append("step.done", asked, result=result, duration_s=round(duration_s, 6))
+    def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, None]:
+        return self._append("step.done", asked, result=result, duration_s=round(duration_s, 6))
 
-    async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> None:
-        await self._append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
+    def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> Coroutine[Any, Any, None]:
+        return self._append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
 
     async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
         until = self.clock.time() + delay_s

@@ -63,7 +63,8 @@ class Reading(Desk):
                 if task.state in SETTLED or left <= 0:
                     return task
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), min(left, self.look_again_s))
+                    async with asyncio.timeout(min(left, self.look_again_s)):
+                        await told.wait()
         finally:
             waiting = self._waiters[id]
             waiting.discard(told)

@@ -13,6 +13,7 @@ are under way at the same time, so that none can tell in which order they are do
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import sqlite3
 import threading
@@ -69,10 +70,10 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="opspawn-sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def run(
+    def run(
         self, run: Callable[[Transaction, Any], Any], arguments: Any, *, plain: bool = False, last: bool = False
-    ) -> Any:
-        """Run `run(transaction, arguments)` and return its result once it is durable; with `last`, accept nothing more.
+    ) -> asyncio.Future[Any]:
+        """Run `run(transaction, arguments)`; its result, once it is durable. With `last`, accept nothing more.
 
         With `plain`, the arguments are those of `operations.append_all` for one append, which `run` would do alone.
 
@@ -83,7 +84,7 @@ class Writer:
             self._accept([job], last=True)
         else:
             self._outbox.put(job)
-        return await job.future
+        return job.future
 
     def _accept(self, jobs: list[Job], last: bool = False) -> None:
         with self._closing:  # nothing may come behind the None that ends the thread
