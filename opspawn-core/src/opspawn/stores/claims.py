@@ -168,8 +168,12 @@ def end_leases(tx: Transaction, workers: Iterable[str]) -> None:
 
 
 def renew(tx: Transaction, arguments: tuple[str, Sequence[tuple[str, int]], float]) -> list[LeaseStatus]:
-    """Prolong leases that nobody claimed meanwhile, even if they had run out. Arguments: worker, leases, lease_s."""
+    """Prolong leases that nobody claimed meanwhile, even if they had run out, as far as their places are still free.
+
+    Arguments: worker, leases, lease_s.
+    """
     worker, leases, lease_s = arguments
+    places.free_expired(tx)
     lease_end = tx.now + round(lease_s * 1_000_000)
     statuses = []
     for task, token in leases:

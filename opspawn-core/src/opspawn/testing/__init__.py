@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
     from opspawn.testing.store_contract import StoreContract
+    from opspawn.testing.store_model import ModelStore
     from opspawn.testing.virtual import VirtualClock, virtual_time
 
 __all__ = [
     "CrashRun",
     "InvariantsBroken",
+    "ModelStore",
     "ScriptEnded",
     "ScriptedModel",
     "StoreContract",
@@ -44,6 +46,7 @@ _HOMES = {
     "TestEnvironment": "environment",
     "VirtualClock": "virtual",
     "virtual_time": "virtual",
+    "ModelStore": "store_model",
 }
 
 
