@@ -128,6 +128,7 @@ class Host:
         delay_s: float = 0.0,
         timeout_s: float | None = None,
         retry: Retry | None = None,
+        fallback: str | None = None,
         labels: dict[str, str] | None = None,
     ) -> Task:
         if agent is not None and agent not in self.app.agents:
@@ -145,6 +146,7 @@ class Host:
             delay_s=delay_s,
             timeout_s=timeout_s,
             retry=retry,
+            fallback=fallback,
             labels=labels,
         )
 

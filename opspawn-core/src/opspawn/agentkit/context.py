@@ -199,6 +199,7 @@ class Context:
         key: str | None = None,
         timeout_s: float | None = None,
         retry: Retry | None = None,
+        fallback: str | None = None,
     ) -> Any:
         check_retry(retry)
         try:
@@ -209,7 +210,7 @@ class Context:
             try:
                 await self._branches.gate()
                 with self._branches.step():
-                    ended = await self._log.spawn(asked, handler, plain, timeout_s, retry)
+                    ended = await self._log.spawn(asked, handler, plain, timeout_s, retry, fallback)
                 if not isinstance(ended, Recorded):
                     with self._branches.waiting(outside=True):
                         ended = await ended

@@ -112,7 +112,13 @@ class StepLog(Protocol):
         ...
 
     async def spawn(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
+        self,
+        asked: Asked,
+        handler: str,
+        input: Any,
+        timeout_s: float | None,
+        retry: Retry | None,
+        fallback: str | None = None,
     ) -> Recorded | Awaitable[Recorded]:
         """Make a child task, once; its end, or what to await for it."""
         ...
@@ -170,7 +176,13 @@ class MemoryLog:
         return self.clock.time() + seconds
 
     async def spawn(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
+        self,
+        asked: Asked,
+        handler: str,
+        input: Any,
+        timeout_s: float | None,
+        retry: Retry | None,
+        fallback: str | None = None,
     ) -> Recorded | Awaitable[Recorded]:
         raise ConfigError(
             f"{asked.name!r} needs child tasks, and this run is in memory.",

@@ -17,6 +17,8 @@ EVENT_TYPES: dict[str, str] = {
     "task.released": "A worker that stops gave the task back; costs no attempt.",
     "task.retry": "An attempt failed and another will follow. data: error, attempt, delay_s, key (the failed step), "
     "until (epoch seconds, if a service asked to come back then, which costs no attempt).",
+    "task.fallback": "No attempt was left, and another handler was asked; the task waits for it. data: error, attempt, "
+    "handler, child.",
     "task.succeeded": "Terminal. The result is in the task's record.",
     "task.failed": "Terminal. data: error, attempt.",
     "task.cancelled": "Terminal.",
@@ -24,7 +26,7 @@ EVENT_TYPES: dict[str, str] = {
     "task.in_doubt": "A `once` effect may or may not have happened; waits for a decision. data: key, name, arguments, "
     "doubts (all of them).",
     "task.resolved": "Somebody decided about a step in doubt. data: key, outcome (happened, not-happened, again, "
-    'fail), result, by (who it was; "check" is the tool\'s own).',
+    'fail), result, by (who it was; "check" is the tool\'s own), left (how many are still open).',
     "cancel.requested": "Somebody asked to cancel; the claimer unwinds, children first.",
     "child.spawned": "A child task was made, in one commit with the child. data: key, child, digest.",
     "child.ended": "Inbox: a child reached its end. data: child, state, result, error.",

@@ -117,15 +117,17 @@ class RunContext(Protocol):
         key: str | None = None,
         timeout_s: float | None = None,
         retry: Retry | None = None,
+        fallback: str | None = None,
     ) -> Any:
         """Run a child task ("agent/NAME", "workflow/NAME", "function/NAME") and return its result; holds no slot while
         waiting.
 
-        `retry` is None for the defaults of the child's handler.
+        `retry` is None for the defaults of the child's handler. `fallback` is the handler that is asked when no attempt
+        of the child is left: it gets `{"input": ..., "error": {...}}`, and its result is the child's.
 
         Raises:
             StepFailed: the child failed or was cancelled; carries the child's error.
-            NotFound: no such handler.
+            NotFound: no such handler, or fallback.
         """
         ...
 

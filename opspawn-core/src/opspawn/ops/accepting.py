@@ -21,7 +21,7 @@ from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
 from opspawn.ops.desk import Desk
 from opspawn.ops.ids import new_id
-from opspawn.ops.plans import Plan
+from opspawn.ops.plans import ONCE, Plan, sample_input
 
 
 class Accepts(Protocol):
@@ -53,6 +53,7 @@ class Accepting(Desk):
         delay_s: float = 0.0,
         timeout_s: float | None = None,
         retry: Retry | None = None,
+        fallback: str | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Task:
         """Accept a task durably and return it. The same key with the same request gives the task of the first time.
@@ -63,14 +64,17 @@ class Accepting(Desk):
             priority: a head start of 60 s per unit. delay_s: earliest start, in seconds from now.
             timeout_s: for one attempt of the whole task. retry: for the whole task; None tries once, beside the retries
             of its steps.
+            fallback: the handler that is asked when no attempt is left. It gets `{"input": ..., "error": {...}}`, and
+            its result becomes the task's; if it fails, too, the task fails with both errors.
 
         Raises:
-            NotFound: no such handler. InvalidInput: the input does not fit. IdempotencyMismatch: the key was used
-            otherwise.
+            NotFound: no such handler, or fallback. InvalidInput: the input does not fit. IdempotencyMismatch: the key
+            was used otherwise.
         """
         check_retry(retry)
         plain = plain_json(handler, input)
         checked = self._accepts(handler, plain)
+        self._check_fallback(fallback, plain)
         id = id or new_id()
         task = Task(
             id=id,
@@ -82,7 +86,7 @@ class Accepting(Desk):
             session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
-            retry=Plan(retry).to_json() if retry is not None else None,
+            retry=Plan(retry or ONCE, fallback).to_json(),
             labels=dict(labels or {}),
         )
         operations = transitions.accept(task, delay_s)
@@ -92,6 +96,18 @@ class Accepting(Desk):
             )
             return await self._accept_once(task, operations, delay_s, idempotency_key, asked)
         return _accepted(task, await self._commit(operations, queue), delay_s)
+
+    def _check_fallback(self, fallback: str | None, input: Any) -> None:
+        if fallback is None:
+            return
+        try:
+            self._accepts(fallback, sample_input(input))
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"The fallback {fallback!r} cannot take over: {error.message}",
+                faults=error.faults,
+                remedy="A fallback gets 'input' and 'error'.",
+            ) from error
 
     async def _accept_once(
         self, task: Task, operations: Sequence[Operation], delay_s: float, key: str, asked: str

@@ -76,7 +76,7 @@ class Doubts(Desk):
 
         def decide(task: Task) -> Sequence[Operation]:
             doubt, others = _chosen(task, key)
-            data: dict[str, Any] = {"key": doubt["key"], "outcome": outcome, "by": by}
+            data: dict[str, Any] = {"key": doubt["key"], "outcome": outcome, "by": by, "left": len(others)}
             if outcome == "happened":
                 data["result"] = as_recorded(doubt.get("kind"), doubt["name"], result)
             if outcome == "fail":

@@ -52,6 +52,7 @@ class History:
         ends: how steps ended. intents: `once` effects that began; those also in `ends` are no longer in doubt.
         tries, timers, children, emitted: by key. lives: how many children a key has had.
         child_ends: how children ended, by their ids. former_children: whose work the next child at a key inherits.
+        fell_back: whether no attempt was left, and the fallback was asked.
         postponements: how often services put off the task as a whole.
         began: when the first claim of this attempt was, by the store's clock; None before it.
         unwinding: whether the children were asked to end.
@@ -75,6 +76,7 @@ class History:
         self.emitted: dict[str, Recorded] = {}
         self.lives: dict[str, int] = {}
         self.postponements = Tries()
+        self.fell_back = False
         for events in generations:
             self.absorb(events)
             self._begin_anew()
@@ -120,6 +122,7 @@ class History:
                 self.former_children[key] = self.children.pop(key).child
         self.tries = {}
         self.postponements = Tries()
+        self.fell_back = False
         self.emitted = {}
         self.position = 0
         self.cancel_requested = self.unwinding = False
@@ -189,6 +192,9 @@ class History:
     def _waiting(self, data: dict[str, Any]) -> None:
         self.unwinding = data.get("for") == UNWINDING
 
+    def _fallback(self, data: dict[str, Any]) -> None:
+        self.fell_back = True
+
     def _cancel(self, data: dict[str, Any]) -> None:
         self.cancel_requested = True
 
@@ -209,4 +215,5 @@ _READERS: dict[str, Callable[[History, dict[str, Any]], None]] = {
     "task.in_doubt": History._halted,
     "task.waiting": History._waiting,
     "cancel.requested": History._cancel,
+    "task.fallback": History._fallback,
 }

@@ -16,11 +16,12 @@ from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.run import Retry
-from opspawn.contracts.store import Append, Batch, Lease, Operation, Put, Receipt, Store, Task
+from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Store, Task
 from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, StoreError
+from opspawn.ops import transitions
 from opspawn.ops.history import History
 from opspawn.ops.ids import child_id
-from opspawn.ops.plans import Plan
+from opspawn.ops.plans import NO_PLAN, ONCE, Plan, sample_input
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
@@ -160,7 +161,13 @@ class Journal:
         return until
 
     async def spawn(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
+        self,
+        asked: Asked,
+        handler: str,
+        input: Any,
+        timeout_s: float | None,
+        retry: Retry | None,
+        fallback: str | None = None,
     ) -> Recorded | Awaitable[Recorded]:
         self._open()
         known = self.history.children.get(asked.key)
@@ -169,7 +176,7 @@ class Journal:
             child = known.child
         else:
             self._unlike(asked, self.history.ends)
-            child = await self._make_child(asked, handler, input, timeout_s, retry)
+            child = await self._make_child(asked, handler, input, timeout_s, retry, fallback)
         end = self.history.child_ends.get(child)
         if end is not None:
             return end
@@ -220,17 +227,20 @@ class Journal:
             event = NewEvent(type, body)
         await self._commit_here([Append(self.task.id, event, self._token)])
 
-    async def _make_child(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None
-    ) -> str:
+    async def accept(self, handler: str, input: Any) -> Any:
+        """The input to record for a child. Raises: NotFound, InvalidInput; Interrupted: the store failed."""
         try:
-            input = await self._accepts(handler, input)
+            return await self._accepts(handler, input)
         except StoreError as error:
             self.uncertain = True
             raise Interrupted(f"Task {self.task.id} stops in this process: {error}") from error
-        self._may_act()
-        child = Task(
-            id=child_id(self.task.id, asked.key, self.history.lives.get(asked.key, 0)),
+
+    def child(
+        self, key: str, id: str, handler: str, input: Any, timeout_s: float | None = None, plan: Plan = NO_PLAN
+    ) -> Task:
+        """A child that is to be made at a key."""
+        return Task(
+            id=id,
             handler=handler,
             root=self.task.root,
             queue=self.task.queue,
@@ -239,22 +249,24 @@ class Journal:
             agent=handler.removeprefix("agent/") if handler.startswith("agent/") else self.task.agent,
             session=self.task.session,
             input=input,
-            retry=Plan(retry).to_json() if retry is not None else None,
+            retry=plan.to_json(),
             timeout_s=timeout_s,
             labels=self.task.labels,
-            retry_of=self.history.former_children.get(asked.key),
+            retry_of=self.history.former_children.get(key),
         )
-        accepted = {"handler": handler, "input": input, "parent": self.task.id}
-        if child.retry_of is not None:
-            accepted["retry_of"] = child.retry_of
+
+    async def _make_child(
+        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None, fallback: str | None
+    ) -> str:
+        accepted = await self.accept(handler, input)
+        if fallback is not None:
+            await self.accept(fallback, sample_input(input))
+        self._may_act()
+        plan = Plan(retry or ONCE, fallback)
+        id = child_id(self.task.id, asked.key, self.history.lives.get(asked.key, 0))
+        child = self.child(asked.key, id, handler, accepted, timeout_s, plan)
         spawned = {"key": asked.key, "child": child.id, "name": handler, "digest": asked.digest}
-        await self._commit_here(
-            [
-                Put(child, expect=0),
-                Append(child.id, NewEvent("task.accepted", accepted)),
-                Append(self.task.id, NewEvent("child.spawned", spawned), self._token),
-            ]
-        )
+        await self._commit_here(transitions.spawn(self.task, child, spawned))
         self.history.spawned(spawned)
         self._ring(child.queue)
         return child.id

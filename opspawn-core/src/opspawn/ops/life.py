@@ -18,10 +18,8 @@ from loguru import logger
 
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.context import Context
-from opspawn.agentkit.failures import error_to_json, failed_step
-from opspawn.agentkit.log import backoff_s
+from opspawn.agentkit.failures import error_to_json
 from opspawn.agentkit.plain import plain_json
-from opspawn.agentkit.retries import asks_to_wait, policy_for, postponed
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.run import Handler
 from opspawn.contracts.store import Lease, Operation, Store, Task, TaskState
@@ -36,12 +34,11 @@ from opspawn.errors import (
     StoreError,
 )
 from opspawn.logs import traceback_text
-from opspawn.ops import transitions
+from opspawn.ops import failing, transitions
 from opspawn.ops.children import cancel_children
 from opspawn.ops.doubts import describe
 from opspawn.ops.history import UNWINDING
 from opspawn.ops.journal import Journal
-from opspawn.ops.plans import plan_of
 
 #: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
 RESIDENT_S = 1.0
@@ -95,6 +92,8 @@ class Life:
         """
         if self.journal.history.cancel_requested:
             return await self._unwind()
+        if self.journal.history.fell_back:
+            return failing.after_fallback(self.journal)
         body = asyncio.ensure_future(self._body())
         body.add_done_callback(lambda _: self.decide("ended"))
         if self._deadline is not None:
@@ -119,7 +118,7 @@ class Life:
             await self.journal.commit(operations)
         except InvalidInput as error:
             told = error_to_json(InvalidInput(f"The result of {self.task.handler} is too large: {error}"))
-            await self.journal.commit(transitions.fail(self.task, told))
+            await self.journal.commit(await self.condemn(told))
         if self._orphans:
             await cancel_children(self._store, self._orphans, tell=False)
 
@@ -249,25 +248,13 @@ class Life:
         return transitions.halt(self.task, TaskState.PAUSED, error, detail)
 
     async def _failed(self, error: BaseException) -> Sequence[Operation]:
-        task = self.task
-        told = error_to_json(error)
-        policy, tries = policy_for(plan_of(task).retry, told["type"]), task.attempt + 1
-        if policy is not None:
-            step = failed_step(error)
-            if step is None and asks_to_wait(error):  # a step has done its own waiting
-                later = postponed(error, policy, self.journal.history.postponements, self._clock.time())
-                if later is not None:
-                    delay = later.until - self._clock.time()
-                    return transitions.put_off(task, told, delay, later.until, self._seen)
-            asked = getattr(error, "retry_after_s", None)
-            if tries < policy.attempts and (asked is None or asked <= policy.patience_s):
-                delay = backoff_s(policy, tries) if asked is None else asked
-                return transitions.retry_later(task, told, delay, step, self._seen)
+        later = failing.try_later(self.journal, error, self._seen)
+        return later if later is not None else await self.condemn(error_to_json(error))
+
+    async def condemn(self, error: dict[str, Any]) -> Sequence[Operation]:
+        """No attempt is left. Raises: Interrupted."""
         self._orphans = self.journal.history.unfinished_children
-        *before, last = transitions.request_cancels(self._orphans) or [[]]
-        for batch in before:
-            await self.journal.commit(batch)
-        return [*last, *transitions.fail(task, told)]
+        return await failing.give_up(self.journal, error, self._orphans)
 
     async def _unwind(self) -> Sequence[Operation]:
         """Cancel, children first: ask them, and wait parked until all have ended."""

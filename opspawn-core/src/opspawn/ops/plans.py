@@ -44,6 +44,22 @@ class Plan:
         return data
 
 
+NO_PLAN = Plan()
+
+
+def fallback_input(task: Task, error: Mapping[str, Any]) -> dict[str, Any]:
+    """What the fallback of a task gets: `input`, that of the task, and `error`, its last."""
+    input = task.input
+    if task.handler.startswith("workflow/") and isinstance(input, Mapping):
+        input = input.get("inputs")  # beside which its record has the definition
+    return {"input": input, "error": {**error, "task": task.id, "handler": task.handler}}
+
+
+def sample_input(input: Any) -> dict[str, Any]:
+    """What a fallback might get: to find out before anything fails whether it takes that."""
+    return {"input": input, "error": {"type": "error", "message": "An example."}}
+
+
 def plan_of(task: Task) -> Plan:
     """The plan of a task; fields that a newer version wrote are left out."""
     data = task.retry or {}
@@ -52,6 +68,14 @@ def plan_of(task: Task) -> Plan:
     if by_class is not None:
         retry = {kind: _policy(fields) for kind, fields in by_class.items()}
     return Plan(retry, data.get("fallback"), data.get("generation", 0), data.get("from_scratch", False))
+
+
+def max_attempts(task: Task) -> int:
+    """How many attempts of a task may fail."""
+    retry = plan_of(task).retry
+    return (
+        retry.attempts if isinstance(retry, RetryPolicy) else max((one.attempts for one in retry.values()), default=1)
+    )
 
 
 def _policy(data: Mapping[str, Any]) -> RetryPolicy:

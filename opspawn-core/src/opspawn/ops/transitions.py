@@ -57,9 +57,9 @@ def succeed(task: Task, result: Any) -> list[Operation]:
     return [*_end(done, NewEvent("task.succeeded"))]
 
 
-def fail(task: Task, error: dict[str, Any]) -> list[Operation]:
-    """The run failed, and no attempt is left."""
-    dead = replace(task, state=TaskState.FAILED, error=error, attempt=task.attempt + 1)
+def fail(task: Task, error: dict[str, Any], attempt: int) -> list[Operation]:
+    """The run failed, and no attempt is left; `attempt` counts those that failed."""
+    dead = replace(task, state=TaskState.FAILED, error=error, attempt=attempt)
     data = {"error": error, "attempt": dead.attempt}
     return [*_end(dead, NewEvent("task.failed", data, level="error", error_type=error["type"]))]
 
@@ -80,6 +80,27 @@ def retry_later(task: Task, error: dict[str, Any], delay_s: float, key: str | No
     event = NewEvent("task.retry", data, level="warning", error_type=error["type"])
     put = Put(again, expect=task.version, token=task.token, due_in_s=delay_s, wakes_seen=wakes_seen)
     return [Append(task.id, event, task.token), put]
+
+
+def await_fallback(task: Task, error: dict[str, Any], wakes_seen: int) -> list[Operation]:
+    """No attempt is left, and the task waits for its fallback, a child."""
+    asleep = replace(_given_back(task), state=TaskState.WAITING, attempt=task.attempt + 1, error=error)
+    put = Put(
+        asleep, expect=task.version, token=task.token, due_in_s=None, wake_at=wakes_seen + 1, wakes_seen=wakes_seen
+    )
+    return [Append(task.id, NewEvent("task.waiting", {"for": "fallback"}, level="debug"), task.token), put]
+
+
+def spawn(task: Task, child: Task, spawned: dict[str, Any]) -> list[Operation]:
+    """A child is made; its parent's journal tells of it."""
+    accepted = {"handler": child.handler, "input": child.input, "parent": task.id}
+    if child.retry_of is not None:
+        accepted["retry_of"] = child.retry_of
+    return [
+        Put(child, expect=0),
+        Append(child.id, NewEvent("task.accepted", accepted)),
+        Append(task.id, NewEvent("child.spawned", spawned), task.token),
+    ]
 
 
 def put_off(task: Task, error: dict[str, Any], delay_s: float, until: float, wakes_seen: int) -> list[Operation]:

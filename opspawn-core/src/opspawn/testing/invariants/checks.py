@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from opspawn.contracts.events import Event
-from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Record, Task, TaskState
+from opspawn.ops.plans import max_attempts
 from opspawn.testing.invariants.story import Story
 from opspawn.testing.invariants.violation import Violation
 
@@ -102,7 +102,7 @@ def _check_record(task: Task, story: Story | None, drained: bool) -> Iterator[Vi
             yield Violation("tokens-rise", task.id, words, _at(story.claimed))
     if drained and not task.state.terminal and task.state not in _HALTED:
         yield Violation("drained", task.id, f"is still {task.state}", _at(story.last))
-    limit = RetryPolicy(**task.retry).attempts if task.retry else 1
+    limit = max_attempts(task)
     if story.failures > limit:
         words = f"failed {story.failures} times where {limit} attempts are allowed"
         yield Violation("attempts", task.id, words, _at(story.last))

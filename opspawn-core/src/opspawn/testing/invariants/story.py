@@ -31,6 +31,8 @@ _MOVES: dict[str, tuple[frozenset[TaskState], TaskState]] = {
 }
 #: What only the holder of a claim writes.
 _FENCED = frozenset({"step.started", "step.done", "step.failed", "step.retry", "timer.set", "child.spawned"})
+#: What the holder of a claim writes before its end.
+_ASIDE = frozenset({"task.fallback"})
 #: What may come before the run goes on, so that the work it inherits is not complete yet.
 _BEFORE_WORK = frozenset({"task.accepted", "task.claimed", "task.released", "cancel.requested", "task.cancelled"})
 #: How late a timer may be noted as early: times are kept in microseconds and floats.
@@ -86,6 +88,7 @@ class Story:
         self._emitted: dict[str, int] = {}
         self._not_before: _Bound | None = None
         self._news = self._urgent = False  # since the last claim
+        self._fell_back = False
 
     def inherit(self) -> None:
         """Take over what a new generation keeps of the one before: what succeeded, and every doubt."""
@@ -131,7 +134,7 @@ class Story:
         if (event.type in _FENCED or event.type.startswith("custom.")) and self.state is not _RUNNING:
             self._break("fenced", f"has the event {event.type} while it is {self.state} and nobody's", self.last, event)
         if event.type in _MOVES:
-            sources, target = _MOVES[event.type]
+            sources, target = _decision(event, self.state) or _MOVES[event.type]
             if self.state not in sources:
                 self._break("legal-path", f"has the event {event.type} while it is {self.state}", self.last, event)
             if event.type == "task.claimed":
@@ -141,7 +144,7 @@ class Story:
                 self.ended = event
         elif event.type == "child.ended":
             self._news = True
-        elif event.type not in _FENCED and not event.type.startswith("custom."):
+        elif event.type not in _FENCED and event.type not in _ASIDE and not event.type.startswith("custom."):
             self._urgent = True  # whatever the task waits for, it is due
             if event.type == "cancel.requested" and self.state in (_PAUSED, _IN_DOUBT):
                 self.state = _QUEUED  # handed to a claimer in the same commit
@@ -229,9 +232,19 @@ class Story:
             words = f"counts attempt {event.data.get('attempt')} where {self.failures} have failed"
             self._break("attempts", words, event)
 
+    def _task_fallback(self, event: Event) -> None:
+        self._attempt(event)
+        self._fell_back = True
+
+    def _task_failed(self, event: Event) -> None:
+        """The failure of a fallback is no attempt of its own."""
+        if not self._fell_back:
+            self._attempt(event)
+
     def _task_retry(self, event: Event) -> None:
         """The failure that ended the attempt is forgotten, and the step may be tried again."""
-        self._attempt(event)
+        if event.data.get("until") is None:  # else a service asked to come back later
+            self._attempt(event)
         self._not_before = _Bound(event, event.time.timestamp() + event.data.get("delay_s", 0.0), firm=True)
         key = event.data.get("key")
         if key is not None:
@@ -252,12 +265,21 @@ class Story:
         if key not in self.intents:
             self._break("once", f"had the step {key!r} resolved, which was not in doubt", event)
         self.intents.pop(key, None)
-        if outcome != "again":
+        if outcome in ("happened", "fail"):
             self.ends[key] = (event.position, outcome == "happened")
 
     def _break(self, rule: str, text: str, *where: Event | int | None) -> None:
         positions = [one.position if isinstance(one, Event) else one for one in where if one is not None]
         self.broken.append(Violation(rule, self.task, text, positions))
+
+
+def _decision(event: Event, state: TaskState) -> tuple[frozenset[TaskState], TaskState] | None:
+    """The move of a decision that leaves the task where it is: a check decides in its run, or other doubts are open."""
+    if event.type != "task.resolved":
+        return None
+    if event.data.get("by") == "check":
+        return frozenset({_RUNNING}), state
+    return (frozenset({_IN_DOUBT}), state) if event.data.get("left", 0) > 0 else None
 
 
 _READERS: dict[str, Callable[[Story, Event], None]] = {
@@ -270,7 +292,8 @@ _READERS: dict[str, Callable[[Story, Event], None]] = {
     "child.spawned": Story._spawn,
     "child.ended": Story._child_ended,
     "task.retry": Story._task_retry,
-    "task.failed": Story._attempt,
+    "task.failed": Story._task_failed,
+    "task.fallback": Story._task_fallback,
     "task.waiting": Story._waiting,
     "task.resolved": Story._resolved,
 }
