@@ -251,7 +251,7 @@ class JournalMismatch(Halt):
     def __init__(self, key: str, then: str, now: str) -> None:
         super().__init__(
             f"Step {key!r} was recorded as {then}, and the code now asks for {now}.",
-            remedy="Restore the code that began this run, then 'opspawn tasks retry'; or cancel it and run it anew.",
+            remedy="Restore the code that began this run, then 'opspawn tasks resume'; or cancel it and run it anew.",
         )
         self.key = key
 

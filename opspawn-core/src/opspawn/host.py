@@ -21,12 +21,13 @@ from opspawn.contracts.store import EventQuery, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, Transport
 from opspawn.contracts.waker import Waker
 from opspawn.errors import NotFound, PluginError, StoreError
+from opspawn.hosted import Hosted
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
 from opspawn.plugins import Plugins
 
 
-class Host:
+class Host(Hosted):
     """What transports, the CLI and tests talk to. See `opspawn.contracts.transport.Host` for what it promises."""
 
     store: Store

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from opspawn.contracts.events import Event
+from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Task
 from opspawn.ops.doubts import open_doubts
 
@@ -78,6 +79,55 @@ class TaskView(Wire):
             created=task.created,
             updated=task.updated,
             ended=task.ended,
+        )
+
+
+class QuestionView(Wire):
+    """A question that a run asked."""
+
+    id: str
+    text: str
+    choices: list[Any]
+    answer_schema: dict[str, Any] | None
+    to: str | None
+    kind: str
+    digest: str | None
+    task: str
+    root: str
+    key: str
+    agent: str | None
+    session_id: str | None
+    state: str
+    expires: datetime | None
+    created: datetime | None
+    answer: Any
+    answered_by: str | None
+    answered_at: datetime | None
+    consumed_by: str | None
+
+    @classmethod
+    def of(cls, asked: AskedQuestion) -> QuestionView:
+        question, answer = asked.question, asked.answer
+        return cls(
+            id=asked.id,
+            text=question.text,
+            choices=list(question.choices),
+            answer_schema=None if question.schema is None else dict(question.schema),
+            to=question.to,
+            kind=question.kind,
+            digest=question.digest,
+            task=asked.task,
+            root=asked.root,
+            key=asked.key,
+            agent=asked.agent,
+            session_id=asked.session,
+            state=asked.state,
+            expires=asked.expires,
+            created=asked.created,
+            answer=None if answer is None else answer.value,
+            answered_by=None if answer is None else answer.by,
+            answered_at=None if answer is None else answer.at,
+            consumed_by=asked.consumed_by,
         )
 
 

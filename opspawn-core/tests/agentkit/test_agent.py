@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from opspawn.agentkit import Agent, BoundModel, Context, Kit, RunResult, tool
-from opspawn.agentkit.log import MemoryLog
+from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, ModelDelta, ToolCall, Usage
 from opspawn.contracts.planner import PlannerResult

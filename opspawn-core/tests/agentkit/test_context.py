@@ -12,7 +12,7 @@ from opspawn import tool
 from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.context import Context
-from opspawn.agentkit.log import MemoryLog
+from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, ModelDelta, ToolCall, Usage
 from opspawn.contracts.run import RetryPolicy

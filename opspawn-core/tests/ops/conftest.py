@@ -104,6 +104,15 @@ class House:
         assert found.state in ("succeeded", "failed", "cancelled", "paused", "in_doubt"), f"{found.state} for long"
         return found
 
+    async def settled_for_good(self, task: Task | str) -> Task:
+        """The task once it has ended."""
+        id = task if isinstance(task, str) else task.id
+        await self.until(lambda: self._has_ended(id))
+        return await self.engine.task(id)
+
+    async def _has_ended(self, id: str) -> bool:
+        return (await self.engine.task(id)).state.terminal
+
     async def run(self, name: str, input: Any = None, **more: Any) -> Task:
         """Submit a task and wait for it, with a worker if there is none."""
         if not self._workers:

@@ -22,6 +22,12 @@ OPERATIONS = {
     "POST /v1/opscore/tasks/{id}/cancel": "cancelTask",
     "POST /v1/opscore/tasks/{id}/resolve": "resolveTask",
     "POST /v1/opscore/tasks/{id}/retry": "retryTask",
+    "POST /v1/opscore/tasks/{id}/signals": "signalTask",
+    "POST /v1/opscore/tasks/{id}/pause": "pauseTask",
+    "POST /v1/opscore/tasks/{id}/resume": "resumeTask",
+    "GET /v1/opscore/questions": "listQuestions",
+    "GET /v1/opscore/questions/{id}": "getQuestion",
+    "POST /v1/opscore/questions/{id}/answer": "answerQuestion",
     "GET /v1/opscore/workflows": "listWorkflows",
 }
 

@@ -14,10 +14,12 @@ from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
-from opspawn.agentkit.log import MemoryLog, OnEvent, RunEvent
+from opspawn.agentkit.log import OnEvent, RunEvent
+from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.agentkit.tool import as_tool
 from opspawn.contracts.model import ModelProvider, Usage
 from opspawn.contracts.planner import Planner, PlannerResult
+from opspawn.contracts.question import OnQuestion, OnWait
 from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.tool import Tool
 from opspawn.errors import ConfigError
@@ -140,7 +142,14 @@ class Agent:
         return f"Agent({self._name!r}, model={self.model!r}, planner={self.planner!r}, tools={list(self.tool_names)})"
 
     async def run(
-        self, input: Any, *, deps: Any = None, kit: Kit | None = None, on_event: OnEvent | None = None
+        self,
+        input: Any,
+        *,
+        deps: Any = None,
+        kit: Kit | None = None,
+        on_event: OnEvent | None = None,
+        on_question: OnQuestion | None = None,
+        on_wait: OnWait | None = None,
     ) -> RunResult:
         """Run in memory, with no server and no journal, and return how it ended.
 
@@ -151,6 +160,8 @@ class Agent:
                 in the
                 same event loop and closed when that loop ends.
             on_event: called with each event and each piece of a streamed answer, in order, from the event loop.
+            on_question: answers a `Question` that the run asks; async or not. on_wait: gives the data of the next
+                signal of a name.
 
         Raises:
             ConfigError: something that the agent names is not set or not installed. StepLimit: `max_steps` did not
@@ -158,19 +169,28 @@ class Agent:
             ModelError: the model refused or kept failing. And what the planner raises besides.
         """
         parts = self._resolve(kit or await self._own_kit())
-        context = self._context(Context(MemoryLog(on_event=on_event), name=self._name, input=input, deps=deps), parts)
+        log = MemoryLog(on_event, on_question=on_question, on_wait=on_wait)
+        context = self._context(Context(log, name=self._name, input=input, deps=deps), parts)
         result = await parts.planner.run(context)
         return RunResult(result.output, result.reason, context.usage)
 
     async def stream(
-        self, input: Any, *, deps: Any = None, kit: Kit | None = None
+        self,
+        input: Any,
+        *,
+        deps: Any = None,
+        kit: Kit | None = None,
+        on_question: OnQuestion | None = None,
+        on_wait: OnWait | None = None,
     ) -> AsyncGenerator[RunEvent | RunResult, None]:
         """Run in memory and yield events and pieces of the answer as they come, the `RunResult` last.
 
         Closing the generator cancels the run. Raises: as `run`, after all that happened before was yielded.
         """
         queue: asyncio.Queue[RunEvent | None] = asyncio.Queue()
-        run = asyncio.create_task(self.run(input, deps=deps, kit=kit, on_event=queue.put_nowait))
+        run = asyncio.create_task(
+            self.run(input, deps=deps, kit=kit, on_event=queue.put_nowait, on_question=on_question, on_wait=on_wait)
+        )
         run.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (event := await queue.get()) is not None:

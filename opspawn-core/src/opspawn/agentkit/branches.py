@@ -52,6 +52,7 @@ class Branches:
         "_steps",
         "_untils",
         "_waiting",
+        "_whats",
         "closed",
         "draining",
         "on_idle",
@@ -67,6 +68,7 @@ class Branches:
         self._untils: list[float] = []
         self._flight = _Flight(self)
         self.draining = False
+        self._whats: list[str] = []
         self._forever: asyncio.Future[None] | None = None
         self._checking = False
 
@@ -85,6 +87,12 @@ class Branches:
         """Whether every wait for something outside is for a timer."""
         return self._outside == len(self._untils)
 
+    @property
+    def what(self) -> str:
+        """What the branches wait for, in words."""
+        named = dict.fromkeys(self._whats)
+        return ", ".join(named) if named else "time" if self.only_timers else "children"
+
     def step(self) -> _Flight:
         """A step is in flight within."""
         return self._flight
@@ -98,12 +106,15 @@ class Branches:
             self._look()
 
     @contextmanager
-    def waiting(self, *, outside: bool, until: float | None = None) -> Iterator[None]:
-        """The branch waits within: `outside` for children and timers (that end at `until`), else for another branch."""
+    def waiting(self, *, outside: bool, until: float | None = None, what: str | None = None) -> Iterator[None]:
+        """The branch waits within: `outside` for children, timers (that end at `until`) and what has a name, else for
+        another branch."""
         self._waiting += 1
         self._outside += outside
         if until is not None:
             self._untils.append(until)
+        if what is not None:
+            self._whats.append(what)
         self._look()
         try:
             yield
@@ -112,6 +123,8 @@ class Branches:
             self._outside -= outside
             if until is not None:
                 self._untils.remove(until)
+            if what is not None:
+                self._whats.remove(what)
 
     def fork(self, count: int) -> None:
         """The calling branch becomes `count` branches."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
@@ -21,10 +21,12 @@ from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.doubts import Ask, asking, settle
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
-from opspawn.agentkit.log import Asked, Recorded, StepLog, sleep_until
+from opspawn.agentkit.log import Asked, Pending, Recorded, StepLog, sleep_until
 from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.questions import check_wait, make_question
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
+from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.run import Retry
 from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
 from opspawn.errors import Halt, InDoubt, InvalidInput, StepError, StepFailed, StepTimeout
@@ -264,6 +266,53 @@ class Context:
         with self._branches.waiting(outside=False):
             return await awaitable
 
+    # -- people and messages -------------------------------------------------------------------------------------------
+
+    async def wait(self, signal: str, *, timeout_s: float | None = None, key: str | None = None) -> Any:
+        check_wait("signal", signal, timeout_s)
+        with self._asking("wait", f"wait {signal}", key, None) as asked:
+            return await self._from_outside(asked, lambda: self._log.wait(asked, signal, timeout_s))
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        choices: Sequence[Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        to: str | None = None,
+        default: Any = NO_DEFAULT,
+        key: str | None = None,
+    ) -> Any:
+        made = make_question(question, choices, schema, to)
+        return (await self.put(made, timeout_s=timeout_s, default=default, key=key)).value
+
+    async def put(
+        self, question: Question, *, timeout_s: float | None = None, default: Any = NO_DEFAULT, key: str | None = None
+    ) -> Answer:
+        """Put a question of any kind, once, and return the answer with who gave it."""
+        check_wait("question", "ask", timeout_s)
+        plain = default if default is NO_DEFAULT else plain_json(default)
+        what = [question.text, list(question.choices), question.digest]
+        with self._asking("ask", "ask", key, what) as asked:
+            told = await self._from_outside(asked, lambda: self._log.ask(asked, question, timeout_s, plain))
+            return Answer(told["value"], told.get("by"), told.get("question"), expired=told.get("expired", False))
+
+    async def _from_outside(self, asked: Asked, look: Callable[[], Awaitable[Recorded | Pending]]) -> Any:
+        """Look, and wait until there is news to look at, until the end is there. Holds no slot meanwhile."""
+        try:
+            while True:
+                await self._branches.gate()
+                with self._branches.step():
+                    ended = await look()
+                if isinstance(ended, Recorded):
+                    return _outcome(asked, ended)
+                with self._branches.waiting(outside=True, until=ended.until, what=ended.what):
+                    left = None if ended.until is None else max(0.0, ended.until - self._log.clock.time())
+                    await asyncio.wait({ended.news}, timeout=left)
+        except Halt as halt:
+            return await self._halt(halt)
+
     # -- time, chance, events ------------------------------------------------------------------------------------------
 
     async def sleep(self, seconds: float, *, key: str | None = None) -> None:
@@ -292,6 +341,13 @@ class Context:
 
         with self._asking("random", "random", None, None) as asked:
             return await self._once(asked, perform, encode=float, decode=float)
+
+    async def progress(self, note: str | None = None, *, done: float | None = None, total: float | None = None) -> None:
+        told = {"note": note, "done": done, "total": total}
+        try:
+            await self._log.progress({name: value for name, value in told.items() if value is not None})
+        except Halt as halt:
+            await self._halt(halt)
 
     async def emit(self, name: str, data: dict[str, Any] | None = None) -> None:
         try:

@@ -7,13 +7,13 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
-from uuid import uuid4
 
-from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.question import Question
 from opspawn.contracts.run import Retry, RetryPolicy
-from opspawn.errors import ConfigError, Halt
+from opspawn.errors import Halt
 
 RunEvent = NewEvent | ModelDelta
 OnEvent = Callable[[RunEvent], None]
@@ -28,6 +28,18 @@ class Recorded:
     ok: bool
     result: Any = None
     error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Something from outside the run has not come yet: ask again once `news` is set, or at `until` (epoch seconds).
+
+    `what` names it, for people who wonder what a run waits for.
+    """
+
+    news: asyncio.Future[None]
+    until: float | None
+    what: str
 
 
 class Asked(NamedTuple):
@@ -123,6 +135,20 @@ class StepLog(Protocol):
         """Make a child task, once; its end, or what to await for it."""
         ...
 
+    async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
+        """The next signal of a name, taken by this step alone; at the end of the time, the failure."""
+        ...
+
+    async def ask(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded | Pending:
+        """Put a question, once; its answer as `{"value", "by", ...}`; at the end of the time the default, or the
+        failure if that is `NO_DEFAULT`.
+        """
+        ...
+
+    async def progress(self, data: dict[str, Any]) -> None:
+        """Note that the run is alive, and tell listeners, not too often."""
+        ...
+
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
         """Record an event of the user's own, once."""
         ...
@@ -130,80 +156,6 @@ class StepLog(Protocol):
     def delta(self, delta: ModelDelta) -> None:
         """Pass on a piece of a stream."""
         ...
-
-
-class MemoryLog:
-    """Records nothing; tells `on_event` what happens. A run on it cannot be resumed."""
-
-    durable = False
-
-    def __init__(self, on_event: OnEvent | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._on_event = on_event
-        self.clock = clock
-        self.identity = uuid4().hex
-
-    def recall(self, asked: Asked) -> Recorded | None:
-        return None
-
-    async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
-        return None
-
-    def halted(self, halt: Halt) -> None:
-        return None
-
-    def tries(self, key: str) -> Tries:
-        return NO_TRIES
-
-    def check(self) -> None:
-        return None
-
-    async def begin(self, asked: Asked, arguments: Any) -> None:
-        self._tell("step.started", asked, arguments=arguments)
-
-    async def done(self, asked: Asked, result: Any, duration_s: float) -> None:
-        if self._on_event is not None:
-            self._tell("step.done", asked, result=result, duration_s=duration_s)
-
-    async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> None:
-        self._tell("step.failed", asked, error=error, duration_s=duration_s)
-
-    async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
-        until = self.clock.time() + delay_s
-        self._tell("step.retry", asked, error=error, until=until, **{"try": tries})
-        return until
-
-    async def timer(self, asked: Asked, seconds: float) -> float:
-        return self.clock.time() + seconds
-
-    async def spawn(
-        self,
-        asked: Asked,
-        handler: str,
-        input: Any,
-        timeout_s: float | None,
-        retry: Retry | None,
-        fallback: str | None = None,
-    ) -> Recorded | Awaitable[Recorded]:
-        raise ConfigError(
-            f"{asked.name!r} needs child tasks, and this run is in memory.",
-            remedy="Run it with 'opspawn run' or 'opspawn serve'.",
-        )
-
-    async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
-        if self._on_event is not None:
-            self._on_event(NewEvent(asked.name, {"key": asked.key, **data}))
-
-    def delta(self, delta: ModelDelta) -> None:
-        if self._on_event is not None:
-            self._on_event(delta)
-
-    def _tell(self, type: str, asked: Asked, **data: Any) -> None:
-        if self._on_event is None:
-            return
-        level = "warning" if "error" in data else "info"
-        error_type = data["error"]["type"] if "error" in data else None
-        body = {"key": asked.key, "kind": asked.kind, "name": asked.name, **data}
-        self._on_event(NewEvent(type, body, level=level, error_type=error_type))  # type: ignore[arg-type]
 
 
 def backoff_s(policy: RetryPolicy, tries: int) -> float:

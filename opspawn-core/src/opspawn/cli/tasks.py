@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import click
 
-from opspawn.cli.assemble import existing_store, run
-from opspawn.cli.output import configuration, json_option, print_json, print_table, print_text, say
+from opspawn.cli.deciding import how_to_run, tell, who, with_engine
+from opspawn.cli.output import json_option, print_json, print_table, print_text, say
+from opspawn.cli.signals import as_data, pause, resume, signal
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidInput
-from opspawn.host import load_plugins, open_waker
 from opspawn.ops.doubts import open_doubts
 from opspawn.ops.engine import Engine
 
 
 @click.group()
 def tasks() -> None:
-    """List, show, cancel, retry and resolve tasks."""
+    """List, show, cancel, pause, resume, signal, retry and resolve tasks."""
 
 
 @tasks.command("list")
@@ -57,7 +54,7 @@ def list_tasks(
         if not rows:
             say("No such tasks.")
 
-    _with_engine(context, act)
+    with_engine(context, act)
 
 
 @tasks.command()
@@ -78,7 +75,7 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
         if task.state in (TaskState.IN_DOUBT, TaskState.PAUSED):
             print_text(f"\n{tell_halt(task)}")
 
-    _with_engine(context, act)
+    with_engine(context, act)
 
 
 @tasks.command()
@@ -91,9 +88,9 @@ def cancel(context: click.Context, id: str, as_json: bool) -> None:
     async def act(engine: Engine) -> None:
         task = await engine.cancel(id)
         done = "is cancelled" if task.state is TaskState.CANCELLED else "is asked to end"
-        _tell(task, f"Task {id} {done}.", as_json)
+        tell(task, f"Task {id} {done}.", as_json)
 
-    _with_engine(context, act)
+    with_engine(context, act)
 
 
 @tasks.command()
@@ -105,9 +102,9 @@ def retry(context: click.Context, id: str, as_json: bool) -> None:
 
     async def act(engine: Engine) -> None:
         task = await engine.retry(id)
-        _tell(task, f"Task {task.id} is queued.{_how_to_run(task)}", as_json)
+        tell(task, f"Task {task.id} is queued.{how_to_run(task)}", as_json)
 
-    _with_engine(context, act)
+    with_engine(context, act)
 
 
 @tasks.command()
@@ -139,60 +136,15 @@ def resolve(
             "Give exactly one of --happened, --not-happened, --again and --fail.",
             remedy=f"See 'opspawn tasks show {id}'.",
         )
-    try:
-        result = json.loads(happened) if happened is not None else None
-    except ValueError as error:
-        raise InvalidInput(
-            f"--happened is not JSON: {error}.", remedy="""A text needs quotes of its own: '"done"'."""
-        ) from error
+    result = as_data("--happened", happened) if happened is not None else None
 
     async def act(engine: Engine) -> None:
         task = await engine.resolve(id, outcomes[0], result, key=step, by=by or who())
         left = ", ".join(str(doubt["key"]) for doubt in open_doubts(task))
-        goes_on = f"Task {id} goes on.{_how_to_run(task)}"
-        _tell(task, f"Decided. Still in doubt: {left}." if left else goes_on, as_json)
+        goes_on = f"Task {id} goes on.{how_to_run(task)}"
+        tell(task, f"Decided. Still in doubt: {left}." if left else goes_on, as_json)
 
-    _with_engine(context, act)
-
-
-def _with_engine(context: click.Context, act: Callable[[Engine], Awaitable[None]]) -> None:
-    loaded = configuration()
-
-    async def main() -> int:
-        async with existing_store(loaded) as store:
-            waker = await open_waker(load_plugins(loaded), loaded)
-            engine = Engine(store, waker, _accept_nothing)
-            try:
-                await act(engine)
-            finally:
-                await engine.aclose()
-                await waker.aclose()
-        return 0
-
-    context.exit(run(main()))
-
-
-def who() -> str:
-    """Who sits at this terminal, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
-
-
-def _accept_nothing(handler: str, input: Any) -> Any:
-    raise InvalidInput("This command accepts no new tasks.", remedy="Use 'opspawn run'.")
-
-
-def _tell(task: Task, words: str, as_json: bool) -> None:
-    if as_json:
-        print_json(task_json(task))
-    else:
-        say(words)
-
-
-def _how_to_run(task: Task) -> str:
-    return f" Run it with: opspawn run --resume {task.id}" if task.queue.startswith("run-") else ""
+    with_engine(context, act)
 
 
 def _brief(task: Task) -> str:
@@ -200,3 +152,7 @@ def _brief(task: Task) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value is not None else ""
     text = " ".join(text.split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+for command in (pause, resume, signal):
+    tasks.add_command(command)

@@ -18,7 +18,7 @@ def tell_halt(task: Task) -> str:
     """What a human must know and decide about a task that halted."""
     error = task.error or {}
     if task.state is TaskState.PAUSED:
-        return f"Task {task.id} is paused: {error.get('message')}\nGo on with: opspawn tasks retry {task.id}"
+        return f"Task {task.id} is paused: {error.get('message')}\nGo on with: opspawn tasks resume {task.id}"
     doubts = TaskView.of(task).doubts
     names = " and ".join(repr(doubt.name) for doubt in doubts)
     step = f" --step {doubts[0].key}" if len(doubts) > 1 else ""

@@ -13,7 +13,7 @@ Level = Literal["debug", "info", "warning", "error"]
 EVENT_TYPES: dict[str, str] = {
     "task.accepted": "The task is durably known. data: handler, input; if given: delay_s, parent, retry_of.",
     "task.claimed": "A worker took the task; written by the store within the claim. data: worker, token, deliveries.",
-    "task.waiting": "The task parked: it waits for children or time and holds no slot. data: for.",
+    "task.waiting": "The task parked: it holds no slot. data: for (children, time, a signal, an answer).",
     "task.released": "A worker that stops gave the task back; costs no attempt.",
     "task.retry": "An attempt failed and another will follow. data: error, attempt, delay_s, key (the failed step), "
     "until (epoch seconds, if a service asked to come back then, which costs no attempt).",
@@ -27,6 +27,9 @@ EVENT_TYPES: dict[str, str] = {
     "doubts (all of them).",
     "task.resolved": "Somebody decided about a step in doubt. data: key, outcome (happened, not-happened, again, "
     'fail), result, by (who it was; "check" is the tool\'s own), left (how many are still open).',
+    "task.resumed": "An operator lets a paused task go on. data: by.",
+    "task.progress": "The run says how far it is; journaled at most every 5 s. data: note, done, total.",
+    "pause.requested": "Inbox: somebody asked to pause; the claimer parks at its next step. data: by.",
     "cancel.requested": "Somebody asked to cancel; the claimer unwinds, children first.",
     "child.spawned": "A child task was made, in one commit with the child. data: key, child, digest.",
     "child.ended": "Inbox: a child reached its end. data: child, state, result, error.",
@@ -35,6 +38,11 @@ EVENT_TYPES: dict[str, str] = {
     "step.failed": "A step failed for good. data: key, kind, name, digest, error, duration_s.",
     "step.retry": "A try of a step failed and it will be tried again. data: key, try, error, until (epoch seconds).",
     "timer.set": "A sleep began. data: key, until (epoch seconds).",
+    "signal.received": "Inbox: somebody sent a signal. data: id, name, data, by.",
+    "signal.awaited": "A wait for a signal with a time-out began. data: key, name, digest, until (epoch seconds).",
+    "question.asked": "A question to a human. data: key, name, digest, question (its id), kind, text, until, default.",
+    "question.answered": "Inbox: somebody answered a question. data: question, key, value, by.",
+    "question.expired": "Nobody answered in time. data: question, key, default or error.",
 }
 
 

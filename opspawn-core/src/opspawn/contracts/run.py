@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from opspawn.contracts.model import Message, ModelResponse, ToolCall
+from opspawn.contracts.question import NO_DEFAULT
 from opspawn.contracts.tool import Check, Effect, Tool, ToolResult
 
 T = TypeVar("T")
@@ -129,6 +130,46 @@ class RunContext(Protocol):
             StepFailed: the child failed or was cancelled; carries the child's error.
             NotFound: no such handler, or fallback.
         """
+        ...
+
+    async def wait(self, signal: str, *, timeout_s: float | None = None, key: str | None = None) -> Any:
+        """The data of the next signal of that name that no step of the run has taken; those that came before count.
+
+        Signals are taken in the order in which they came, each once; a repeated id is one signal. Holds no slot, for
+        seconds or months. In memory, `on_wait` gives the data.
+
+        Raises:
+            StepTimeout: none came within `timeout_s` seconds. ConfigError: in memory, without `on_wait`.
+        """
+        ...
+
+    async def ask(
+        self,
+        question: str,
+        *,
+        choices: Sequence[Any] | None = None,
+        schema: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        to: str | None = None,
+        default: Any = NO_DEFAULT,
+        key: str | None = None,
+    ) -> Any:
+        """Ask a human, and return the answer. Holds no slot while nobody answers.
+
+        Args:
+            choices: the values of which the answer must be one. schema: what the answer must be, in the part of JSON
+                Schema that workflow inputs use. Neither: any JSON.
+            timeout_s: seconds until the question expires; `default` is then the answer, if one is given.
+            to: a role or a person, in free text, shown to those who answer.
+
+        Raises:
+            StepTimeout: nobody answered in time. InvalidInput: the question does not do.
+            ConfigError: in memory, without `on_question`.
+        """
+        ...
+
+    async def progress(self, note: str | None = None, *, done: float | None = None, total: float | None = None) -> None:
+        """Say that the run is alive, and how far it is. Listeners hear of it, not of every call; it is no step."""
         ...
 
     async def sleep(self, seconds: float, *, key: str | None = None) -> None:

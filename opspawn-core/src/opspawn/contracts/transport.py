@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import EventQuery, Page, Query, Task
 
 
@@ -107,6 +108,37 @@ class Host(Protocol):
         `key` names the step where several are in doubt; `by` says who decided.
 
         Raises: NotFound, InvalidTransition, InvalidInput.
+        """
+        ...
+
+    async def signal(
+        self, task: str, name: str, data: Any = None, *, id: str | None = None, by: str | None = None
+    ) -> Task:
+        """Send a signal to a task; the same id again is the same signal. Raises: NotFound, InvalidTransition (it has
+        ended), InvalidInput.
+        """
+        ...
+
+    async def pause(self, id: str, *, by: str | None = None) -> Task:
+        """Let a task stand still, at its next step if it runs. Raises: NotFound, InvalidTransition."""
+        ...
+
+    async def resume(self, id: str, *, by: str | None = None) -> Task:
+        """Let a paused task go on. Raises: NotFound, InvalidTransition (it is not paused)."""
+        ...
+
+    async def questions(self, query: Query) -> Page[AskedQuestion]:
+        """Questions that runs asked, newest first, by `task`, `root`, `state`, `kind`, `to`."""
+        ...
+
+    async def question(self, id: str) -> AskedQuestion:
+        """A question. Raises: NotFound."""
+        ...
+
+    async def answer(self, id: str, value: Any, *, by: str | None = None) -> AskedQuestion:
+        """Answer a question; the first answer counts.
+
+        Raises: NotFound, InvalidTransition (answered, expired, or the task has ended), InvalidInput (it does not fit).
         """
         ...
 

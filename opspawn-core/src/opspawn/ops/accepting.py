@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
-
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.parts import plain_parts
@@ -19,7 +16,7 @@ from opspawn.contracts.store import Operation, Put, Receipt, Record, Store, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
-from opspawn.ops.desk import Desk
+from opspawn.ops.desk import Desk, as_json
 from opspawn.ops.ids import new_id
 from opspawn.ops.plans import ONCE, Plan, sample_input
 
@@ -135,10 +132,4 @@ def _accepted(task: Task, receipt: Receipt, delay_s: float) -> Task:
 
 def plain_json(handler: str, input: Any) -> Any:
     """The input of a handler as plain JSON data. Raises: InvalidInput."""
-    try:
-        plain = to_jsonable_python(plain_parts(input))
-        # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
-        json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
-    except (PydanticSerializationError, ValueError) as error:
-        raise InvalidInput(f"The input of {handler!r} is not JSON: {error}.", remedy="Give it plain JSON.") from error
-    return plain
+    return as_json(f"The input of {handler!r}", plain_parts(input))

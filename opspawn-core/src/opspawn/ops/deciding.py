@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from opspawn.contracts.store import Operation, Put, Task, TaskState
+from opspawn.contracts.store import Operation, Task, TaskState
 from opspawn.errors import Conflict, InvalidTransition
 from opspawn.ops import transitions
 from opspawn.ops.children import cancel_descendants
-from opspawn.ops.desk import Desk
+from opspawn.ops.pausing import Pausing
 
 
-class Deciding(Desk):
+class Deciding(Pausing):
     """The part of the engine that decides about tasks."""
 
     async def cancel(self, id: str) -> Task:
@@ -55,7 +54,7 @@ class Deciding(Desk):
                 task = await self.task(fresh.id)
             if not task.state.terminal and task.state is not TaskState.PAUSED:
                 return task
-        return await self._decide(task.id, _resume)
+        return await self.resume(task.id)
 
     def _check_retry(self, task: Task) -> None:
         if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
@@ -64,12 +63,6 @@ class Deciding(Desk):
             )
         if task.parent is not None:
             raise InvalidTransition(f"Task {task.id} belongs to {task.root}.", remedy=f"Retry the whole: {task.root}.")
-
-
-def _resume(task: Task) -> Sequence[Operation]:
-    if task.state is not TaskState.PAUSED:
-        raise InvalidTransition(f"Task {task.id} is {task.state}, no longer paused.")
-    return [Put(replace(task, state=TaskState.QUEUED, error=None), expect=task.version)]
 
 
 def _ended(task: Task) -> str:

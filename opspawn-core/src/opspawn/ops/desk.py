@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.store import Batch, Operation, Receipt, Store, Task
 from opspawn.contracts.waker import Waker
-from opspawn.errors import Conflict, InvalidTransition, NotFound, StoreError
+from opspawn.errors import Conflict, InvalidInput, InvalidTransition, NotFound, StoreError
 from opspawn.ops.sizes import refuse_oversize
 
 _RACES = 10
@@ -52,3 +56,14 @@ class Desk:
             raise
         self._waker.ring(queue)
         return receipt
+
+
+def as_json(what: str, value: Any) -> Any:
+    """A value as plain JSON data. Raises: InvalidInput: names `what` it is."""
+    try:
+        plain = to_jsonable_python(value)
+        # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
+        json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
+    except (PydanticSerializationError, ValueError) as error:
+        raise InvalidInput(f"{what} is not JSON: {error}.", remedy="Give it plain JSON.") from error
+    return plain

@@ -171,8 +171,7 @@ class Worker:
             life = self._lives.get(task)
             if life is not None and wakes > life.journal.wakes:
                 await life.journal.refresh(wakes)
-                if life.journal.history.cancel_requested:
-                    life.decide("cancel")
+                life.hear()
 
     async def _drain(self) -> None:
         for life in self._lives.values():

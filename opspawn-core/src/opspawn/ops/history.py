@@ -14,6 +14,7 @@ from typing import Any
 from opspawn.agentkit.log import Recorded, Tries
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import TaskState
+from opspawn.ops.mail import MAIL, Mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class History:
         fell_back: whether no attempt was left, and the fallback was asked.
         postponements: how often services put off the task as a whole.
         began: when the first claim of this attempt was, by the store's clock; None before it.
-        unwinding: whether the children were asked to end.
+        unwinding: whether the children were asked to end. mail: what others sent.
+        pause_requested: whether somebody asked to pause, and it has not been done.
     """
 
     def __init__(self, *generations: Sequence[Event]) -> None:
@@ -77,6 +79,9 @@ class History:
         self.lives: dict[str, int] = {}
         self.postponements = Tries()
         self.fell_back = False
+        self.pause_requested = False
+        self.paused_by: str | None = None
+        self.mail = Mail()
         for events in generations:
             self.absorb(events)
             self._begin_anew()
@@ -90,6 +95,8 @@ class History:
                 reader(self, event.data)
             elif event.type == "step.started":
                 self._started(event.data, event.time)
+            elif event.type in MAIL:
+                MAIL[event.type](self.mail, event.data)
             elif event.type == "task.claimed":
                 self.began = self.began or event.time
             elif event.type.startswith("custom.") and "digest" in event.data:
@@ -125,11 +132,14 @@ class History:
         self.fell_back = False
         self.emitted = {}
         self.position = 0
-        self.cancel_requested = self.unwinding = False
+        self.cancel_requested = self.unwinding = self.pause_requested = False
         self.began = None
+        self.mail.begin_anew()
 
     def _done(self, data: dict[str, Any]) -> None:
         self.ends[data["key"]] = Recorded(data["digest"], data["name"], True, data.get("result"))
+        if "signal" in data:
+            self.mail.take(data["signal"])
 
     def _failed(self, data: dict[str, Any]) -> None:
         self.ends[data["key"]] = Recorded(data["digest"], data["name"], False, error=data["error"])
@@ -174,6 +184,7 @@ class History:
             del self.ends[key]
             self.intents.pop(key, None)
         self.tries.pop(key, None)
+        self.mail.try_again(key)
         known = self.children.get(key)
         if known is not None and not ((end := self.child_ends.get(known.child)) and end.ok):
             self.former_children[key] = self.children.pop(key).child
@@ -188,12 +199,16 @@ class History:
 
     def _halted(self, data: dict[str, Any]) -> None:
         self.began = None  # the time in which a human thinks is not the attempt's
+        self.pause_requested = False
 
     def _waiting(self, data: dict[str, Any]) -> None:
         self.unwinding = data.get("for") == UNWINDING
 
     def _fallback(self, data: dict[str, Any]) -> None:
         self.fell_back = True
+
+    def _pause(self, data: dict[str, Any]) -> None:
+        self.pause_requested, self.paused_by = True, data.get("by")
 
     def _cancel(self, data: dict[str, Any]) -> None:
         self.cancel_requested = True
@@ -213,7 +228,9 @@ _READERS: dict[str, Callable[[History, dict[str, Any]], None]] = {
     "task.resolved": History.resolved,
     "task.paused": History._halted,
     "task.in_doubt": History._halted,
+    "task.resumed": History._halted,
     "task.waiting": History._waiting,
+    "pause.requested": History._pause,
     "cancel.requested": History._cancel,
     "task.fallback": History._fallback,
 }

@@ -11,17 +11,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from opspawn.agentkit.log import NO_TRIES, Asked, Recorded, Tries
+from opspawn.agentkit.log import NO_TRIES, Asked, Pending, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.question import Question
 from opspawn.contracts.run import Retry
-from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Store, Task
+from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Record, Store, Task
 from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, StoreError
 from opspawn.ops import transitions
 from opspawn.ops.history import History
 from opspawn.ops.ids import child_id
+from opspawn.ops.inbox import Inbox
 from opspawn.ops.plans import NO_PLAN, ONCE, Plan, sample_input
+from opspawn.ops.pulse import Pulse
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
@@ -43,6 +46,7 @@ class Journal:
         halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
         closed: whether this life has ended: user code that is still there can no longer act.
         uncertain: whether a write failed in a way that leaves open whether the store applied it.
+        pulse: whether the run moves.
         on_halt: called once, when the run must halt. on_release: called when news let a branch go on that waited.
     """
 
@@ -77,6 +81,8 @@ class Journal:
         self._ring = ring
         self._may_act = may_act
         self._waiters: dict[str, asyncio.Future[Recorded]] = {}
+        self._inbox = Inbox(self, history.mail)
+        self.pulse = Pulse(clock, self._show, self._record_progress)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -87,7 +93,9 @@ class Journal:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Answer those who wait for children that have ended."""
+        """Answer those who wait for children that have ended, and for mail that came."""
+        if self._inbox.let_go():
+            self.on_release()
         for child in [child for child in self._waiters if child in self.history.child_ends]:
             waiter = self._waiters.pop(child)
             if not waiter.done():
@@ -95,10 +103,23 @@ class Journal:
                 self.on_release()
 
     async def look(self) -> None:
-        """Read the news, if there are any."""
-        wakes = (await self._store.wakes([self.task.id])).get(self.task.id, 0)
-        if wakes > self.wakes:
-            await self.refresh(wakes)
+        """Read the news, if there are any. Raises: Interrupted."""
+        try:
+            wakes = (await self._store.wakes([self.task.id])).get(self.task.id, 0)
+            if wakes > self.wakes:
+                await self.refresh(wakes)
+        except StoreError as error:
+            raise self._unreadable(error) from error
+
+    async def read(self, kind: str, id: str) -> Record | None:
+        try:
+            return await self._store.get(kind, id)
+        except StoreError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: StoreError) -> Interrupted:
+        self.uncertain = True
+        return Interrupted(f"Task {self.task.id} stops in this process: {error}")
 
     # -- StepLog -------------------------------------------------------------------------------------------------------
 
@@ -113,8 +134,7 @@ class Journal:
         if intent is not None:
             self._same(asked, intent.name, intent.digest)
             raise InDoubt(asked.key, asked.name, intent.arguments, kind=asked.kind)
-        self._unlike(asked, history.timers)
-        self._unlike(asked, history.children)
+        self._unlike(asked, history.timers, history.children, history.mail.waits, history.mail.questions)
         return None
 
     async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
@@ -136,17 +156,18 @@ class Journal:
         self._may_act()
 
     def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, None]:
-        return self._append("step.started", asked, arguments=arguments)
+        return self.append("step.started", asked, arguments=arguments)
 
     def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, None]:
-        return self._append("step.done", asked, result=result, duration_s=round(duration_s, 6))
+        return self.append("step.done", asked, result=result, duration_s=round(duration_s, 6))
 
     def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> Coroutine[Any, Any, None]:
-        return self._append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
+        return self.append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
 
     async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
         until = self.clock.time() + delay_s
-        await self._append("step.retry", asked, error=error, until=until, **{"try": tries})
+        data: dict[str, Any] = {"error": error, "until": until, "try": tries}
+        await self.append("step.retry", asked, **data)
         return until
 
     async def timer(self, asked: Asked, seconds: float) -> float:
@@ -157,7 +178,7 @@ class Journal:
             return known.until
         self._unlike(asked, self.history.ends)
         until = self.clock.time() + max(0.0, seconds)
-        await self._append("timer.set", asked, until=until)
+        await self.append("timer.set", asked, until=until)
         return until
 
     async def spawn(
@@ -182,6 +203,35 @@ class Journal:
             return end
         return self._waiters.setdefault(child, asyncio.get_running_loop().create_future())
 
+    async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
+        self._open()
+        history = self.history
+        if (end := history.ends.get(asked.key)) is not None:
+            self._same(asked, end.name, end.digest)
+            return end
+        self._unlike(asked, history.timers, history.children, history.mail.questions)
+        if (known := history.mail.waits.get(asked.key)) is not None:
+            self._same(asked, known.name, known.digest)
+        return await self._inbox.wait(asked, signal, timeout_s)
+
+    async def ask(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded | Pending:
+        self._open()
+        history = self.history
+        self._unlike(asked, history.ends, history.timers, history.children, history.mail.waits)
+        if (known := history.mail.questions.get(asked.key)) is not None:
+            self._same(asked, known.name, known.digest)
+        return await self._inbox.ask(asked, question, timeout_s, default)
+
+    async def progress(self, data: dict[str, Any]) -> None:
+        self._open()
+        await self.pulse.progress(data)
+
+    def _show(self, data: dict[str, Any]) -> None:
+        self._store.publish([TaskDelta(self.task.id, data)])
+
+    async def _record_progress(self, data: dict[str, Any]) -> None:
+        await self._commit_here([Append(self.task.id, NewEvent("task.progress", data, level="debug"), self._token)])
+
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
         self._open()
         known = self.history.emitted.get(asked.key)
@@ -193,8 +243,9 @@ class Journal:
         await self._commit_here([Append(self.task.id, NewEvent(asked.name, body), self._token)])
 
     def delta(self, delta: ModelDelta) -> None:
+        self.pulse.beat()
         data = {"kind": delta.kind, "text": delta.text} | ({"tool": delta.tool} if delta.tool else {})
-        self._store.publish([TaskDelta(self.task.id, data)])
+        self._show(data)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -217,23 +268,37 @@ class Journal:
         """Commit for the run, which may be past its end."""
         if self.closed:
             raise self._over()
+        self.pulse.beat()
         return await self.commit(operations)
 
-    async def _append(self, type: str, asked: Asked, **data: Any) -> None:
+    async def append(self, type: str, asked: Asked, *, beside: Sequence[Operation] = (), **data: Any) -> None:
         body = {"key": asked.key, "kind": asked.kind, "name": asked.name, "digest": asked.digest, **data}
         if "error" in data:
             event = NewEvent(type, body, level="warning", error_type=data["error"]["type"])
         else:
             event = NewEvent(type, body)
-        await self._commit_here([Append(self.task.id, event, self._token)])
+        await self._commit_here([Append(self.task.id, event, self._token), *beside])
+
+    async def offer(self, event: NewEvent, beside: Sequence[Operation]) -> bool:
+        if self.closed:
+            raise self._over()
+        if self._broken is not None:
+            raise self._broken
+        try:
+            await self._store.commit(Batch([Append(self.task.id, event, self._token), *beside]))
+        except Conflict:
+            return False
+        except StoreError as error:
+            self._broken = self._unreadable(error)
+            raise self._broken from error
+        return True
 
     async def accept(self, handler: str, input: Any) -> Any:
         """The input to record for a child. Raises: NotFound, InvalidInput; Interrupted: the store failed."""
         try:
             return await self._accepts(handler, input)
         except StoreError as error:
-            self.uncertain = True
-            raise Interrupted(f"Task {self.task.id} stops in this process: {error}") from error
+            raise self._unreadable(error) from error
 
     def child(
         self, key: str, id: str, handler: str, input: Any, timeout_s: float | None = None, plan: Plan = NO_PLAN
@@ -285,7 +350,8 @@ class Journal:
             then = f"{name!r} with digest {digest[:8]}"
             raise JournalMismatch(asked.key, then, f"{asked.name!r} with digest {asked.digest[:8]}")
 
-    def _unlike(self, asked: Asked, others: Any) -> None:
+    def _unlike(self, asked: Asked, *others: Any) -> None:
         """The key may not be recorded as an act of another sort."""
-        if (other := others.get(asked.key)) is not None:
-            raise JournalMismatch(asked.key, repr(other.name), f"a {asked.kind} named {asked.name!r}")
+        for sort in others:
+            if (other := sort.get(asked.key)) is not None:
+                raise JournalMismatch(asked.key, repr(other.name), f"a {asked.kind} named {asked.name!r}")

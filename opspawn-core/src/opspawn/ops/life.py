@@ -22,7 +22,7 @@ from opspawn.agentkit.failures import error_to_json
 from opspawn.agentkit.plain import plain_json
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.run import Handler
-from opspawn.contracts.store import Lease, Operation, Store, Task, TaskState
+from opspawn.contracts.store import Lease, Operation, Put, Store, Task, TaskState
 from opspawn.errors import (
     Halt,
     InDoubt,
@@ -39,6 +39,7 @@ from opspawn.ops.children import cancel_children
 from opspawn.ops.doubts import describe
 from opspawn.ops.history import UNWINDING
 from opspawn.ops.journal import Journal
+from opspawn.ops.question_records import withdraw
 
 #: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
 RESIDENT_S = 1.0
@@ -66,6 +67,7 @@ class Life:
         self._verdict: str | None = None
         self._idle = False
         self._stopping = False
+        self._pausing = False
         self._news = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._orphans: list[str] = []
@@ -80,6 +82,14 @@ class Life:
             self._verdict = verdict
             self._news.set()
 
+    def hear(self) -> None:
+        """There are news in the journal that may be for this life as a whole."""
+        if self.journal.history.cancel_requested:
+            self.decide("cancel")
+        elif self.journal.history.pause_requested and not self._pausing:
+            self._pausing = True
+            self.branches.drain()
+
     def drain(self) -> None:
         """Begin no further step, and give the task back once no step is in flight."""
         self._stopping = True
@@ -92,6 +102,8 @@ class Life:
         """
         if self.journal.history.cancel_requested:
             return await self._unwind()
+        if self.journal.history.pause_requested:
+            return await self._paused()
         if self.journal.history.fell_back:
             return failing.after_fallback(self.journal)
         body = asyncio.ensure_future(self._body())
@@ -121,6 +133,9 @@ class Life:
             await self.journal.commit(await self.condemn(told))
         if self._orphans:
             await cancel_children(self._store, self._orphans, tell=False)
+        open_questions = self.journal.history.mail.open_questions
+        if open_questions and _ends(operations):
+            await withdraw(self._store, open_questions)
 
     async def _body(self) -> Any:
         context = Context(
@@ -172,7 +187,7 @@ class Life:
     def _stays(self) -> bool:
         """Whether the run waits only for a moment, which is cheaper to wait out than to park."""
         soonest = self.branches.soonest
-        if self._stopping or self.journal.halt is not None or soonest is None:
+        if self._stopping or self._pausing or self.journal.halt is not None or soonest is None:
             return False
         return self.branches.only_timers and soonest - self._clock.time() < RESIDENT_S
 
@@ -182,7 +197,7 @@ class Life:
         waits = [] if soonest is None else [soonest - self._clock.time()]
         if self._deadline is not None:
             waits.append(self._deadline - self._clock.monotonic())
-        return (max(0.0, min(waits)) if waits else None), "time" if self.branches.only_timers else "children"
+        return (max(0.0, min(waits)) if waits else None), self.branches.what
 
     def _out_of_time(self) -> float | None:
         """When the attempt is out of time, monotonic; it began with its first claim, by the store's clock."""
@@ -211,6 +226,8 @@ class Life:
             return await self._ended(body)
         if verdict == "timeout":
             return await self._failed(StepTimeout(f"The task did not end within {task.timeout_s:g} s."))
+        if verdict == "idle" and self._pausing:
+            return await self._paused()
         if verdict == "idle" and not self._stopping:
             return transitions.park(task, due_in_s, self._seen, what)
         return transitions.release(task)
@@ -247,6 +264,15 @@ class Life:
         detail = {"key": halt.key} if isinstance(halt, JournalMismatch) else {}
         return transitions.halt(self.task, TaskState.PAUSED, error, detail)
 
+    async def _paused(self) -> Sequence[Operation]:
+        await self.journal.look()
+        history = self.journal.history
+        if history.cancel_requested:
+            return await self._unwind()
+        if not history.pause_requested:  # resumed meanwhile
+            return transitions.release(self.task)
+        return transitions.paused(self.task, history.paused_by)
+
     async def _failed(self, error: BaseException) -> Sequence[Operation]:
         later = failing.try_later(self.journal, error, self._seen)
         return later if later is not None else await self.condemn(error_to_json(error))
@@ -265,6 +291,12 @@ class Life:
         if left := len(history.unfinished_children):
             return transitions.park(self.task, ASK_AGAIN_S, self.journal.wakes, UNWINDING, needs=left)
         return transitions.cancelled(self.task)
+
+
+def _ends(operations: Sequence[Operation]) -> bool:
+    """Whether these operations end a task."""
+    records = (operation.record for operation in operations if isinstance(operation, Put))
+    return any(isinstance(record, Task) and record.state.terminal for record in records)
 
 
 async def _close(body: asyncio.Task[Any], task: Task, clock: Clock) -> None:

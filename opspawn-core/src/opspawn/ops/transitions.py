@@ -1,7 +1,7 @@
 """The moves of a task's state machine, each as the batch that makes it.
 
     queued → running → succeeded | failed | cancelled        running → waiting → running
-    running → in_doubt → queued                              running → paused → queued
+    running → in_doubt → queued                              queued | waiting | running → paused → queued
 
 A worker makes a move by a fenced `Put` of the task together with the event that tells of it; the parent of a task that
 ended gets an inbox event and a wake in the same commit. Whoever is not the claimer never writes a started task: it
@@ -152,11 +152,48 @@ def cancel(task: Task) -> list[Operation]:
     """
     if task.state.terminal:
         return []
-    if task.state is TaskState.QUEUED and task.version == 1:
+    if task.token == 0:  # never claimed, paused or not
         return cancelled(task)
     if task.state in (TaskState.RUNNING, TaskState.WAITING):
         return request_cancel(task.id)
     return [*request_cancel(task.id), Put(replace(task, state=TaskState.QUEUED), expect=task.version)]
+
+
+def pause(task: Task, by: str | None) -> list[Operation]:
+    """An operator wants a task that has not ended to stand still; one that runs is asked, and does it at its next
+    step.
+    """
+    told = {} if by is None else {"by": by}
+    if task.state is TaskState.RUNNING:
+        return [Append(task.id, NewEvent("pause.requested", told, level="warning")), Wake(task.id, urgent=True)]
+    error = paused_error(by)
+    if task.state is TaskState.QUEUED and task.due is not None:
+        error["due"] = task.due.isoformat()  # what may not start yet may not do so after a pause either
+    event = NewEvent("task.paused", {"error": error, **told}, level="warning")
+    halted = replace(task, state=TaskState.PAUSED, error=error)
+    return [Append(task.id, event), Put(halted, expect=task.version, due_in_s=None)]
+
+
+def paused(task: Task, by: str | None) -> list[Operation]:
+    """The claimer of a task stopped on request."""
+    stopped = replace(_given_back(task), state=TaskState.PAUSED, error=paused_error(by))
+    told = {"error": stopped.error} | ({} if by is None else {"by": by})
+    return [
+        Append(task.id, NewEvent("task.paused", told, level="warning"), task.token),
+        Put(stopped, expect=task.version, token=task.token, due_in_s=None),
+    ]
+
+
+def paused_error(by: str | None) -> dict[str, Any]:
+    """Why a task is paused."""
+    return {"type": "paused", "message": f"{by} paused it." if by else "It was paused on request."}
+
+
+def resume(task: Task, by: str | None, delay_s: float = 0.0) -> list[Operation]:
+    """A paused task goes on, after `delay_s` seconds."""
+    event = NewEvent("task.resumed", {} if by is None else {"by": by})
+    back = replace(task, state=TaskState.QUEUED, error=None)
+    return [Append(task.id, event), Put(back, expect=task.version, due_in_s=delay_s)]
 
 
 def request_cancel(task: str) -> list[Operation]:

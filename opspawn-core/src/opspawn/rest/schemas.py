@@ -11,11 +11,13 @@ from opspawn.contracts.transport import AgentInfo
 from opspawn.views import EventView, TaskView, Wire
 
 
-class _Request(Wire):
+class Body(Wire):
+    """What a caller sends."""
+
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
 
 
-class RunRequest(_Request):
+class RunRequest(Body):
     """Start a run of an agent."""
 
     input: Any = Field(description="What the agent gets: a text, or any JSON.")
@@ -28,7 +30,7 @@ class RunRequest(_Request):
     wait_s: float = Field(0.0, ge=0, le=60, description="Wait up to this many seconds for the end and answer with it.")
 
 
-class WorkflowRequest(_Request):
+class WorkflowRequest(Body):
     """Start a workflow: one of the app's by its id, or one whose definition comes along."""
 
     workflow_definition_id: str | None = Field(None, max_length=200)
@@ -42,7 +44,7 @@ class WorkflowRequest(_Request):
         return self
 
 
-class ResolveRequest(_Request):
+class ResolveRequest(Body):
     """Decide on a step in doubt."""
 
     outcome: Literal["happened", "not-happened", "again", "fail"] = Field(

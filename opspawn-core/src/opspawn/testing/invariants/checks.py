@@ -25,7 +25,8 @@ RULES: Mapping[str, str] = {
     "deliveries": "Only claims that end by their lease count as lost deliveries.",
     "attempts": "Only failures count as attempts, one by one, up to the limit of the task.",
     "not-before-due": "A task starts no earlier than its delay, its backoff or its timer says.",
-    "one-result": "A step, a timer, a child and an event of the user's is recorded once for its key.",
+    "one-result": "A step, a timer, a child and an event of the user's is recorded once for its key; a signal is taken "
+    "once; a question ends once.",
     "once": "A `once` effect begins once, unless somebody decided that it may begin again.",
     "children": "A parent hears the end of each child, truthfully, and is not cancelled before its children ended.",
     "idempotency": "An idempotency key stands for one task, which exists.",

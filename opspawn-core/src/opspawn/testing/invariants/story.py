@@ -16,23 +16,30 @@ from opspawn.testing.invariants.violation import Violation
 _QUEUED, _RUNNING, _WAITING = TaskState.QUEUED, TaskState.RUNNING, TaskState.WAITING
 _PAUSED, _IN_DOUBT = TaskState.PAUSED, TaskState.IN_DOUBT
 
-#: From which states an event may come, and the state after it. A paused task is resumed without an event.
+#: From which states an event may come, and the state after it.
 _MOVES: dict[str, tuple[frozenset[TaskState], TaskState]] = {
-    "task.claimed": (frozenset({_QUEUED, _WAITING, _RUNNING, _PAUSED}), _RUNNING),
+    "task.claimed": (frozenset({_QUEUED, _WAITING, _RUNNING}), _RUNNING),
     "task.waiting": (frozenset({_RUNNING}), _WAITING),
     "task.released": (frozenset({_RUNNING}), _QUEUED),
     "task.retry": (frozenset({_RUNNING}), _WAITING),
     "task.succeeded": (frozenset({_RUNNING}), TaskState.SUCCEEDED),
     "task.failed": (frozenset({_RUNNING}), TaskState.FAILED),
-    "task.cancelled": (frozenset({_RUNNING, _QUEUED}), TaskState.CANCELLED),
+    "task.cancelled": (frozenset({_RUNNING, _QUEUED, _PAUSED}), TaskState.CANCELLED),
     "task.paused": (frozenset({_RUNNING, _QUEUED, _WAITING}), _PAUSED),
     "task.in_doubt": (frozenset({_RUNNING}), _IN_DOUBT),
     "task.resolved": (frozenset({_IN_DOUBT}), _QUEUED),
 }
 #: What only the holder of a claim writes.
-_FENCED = frozenset({"step.started", "step.done", "step.failed", "step.retry", "timer.set", "child.spawned"})
+_FENCED = frozenset(
+    {
+        *("step.started", "step.done", "step.failed", "step.retry", "timer.set", "child.spawned", "task.progress"),
+        *("signal.awaited", "question.asked", "question.expired"),
+    }
+)
 #: What the holder of a claim writes before its end.
 _ASIDE = frozenset({"task.fallback"})
+#: What wakes a task that waits for it, and lets one between two attempts wait on.
+_NEWS = frozenset({"child.ended", "signal.received", "question.answered"})
 #: What may come before the run goes on, so that the work it inherits is not complete yet.
 _BEFORE_WORK = frozenset({"task.accepted", "task.claimed", "task.released", "cancel.requested", "task.cancelled"})
 #: How late a timer may be noted as early: times are kept in microseconds and floats.
@@ -60,6 +67,7 @@ class Story:
         token, deliveries, claimed: of the last claim. failures: attempts that failed.
         ends: where each step ended, and whether well. intents: `once` effects that began and have no end.
         children: where each child was made, by its id. child_ends: where and how each child reported its end.
+        taken: where each signal was taken, and in `answers` where each question ended, by their ids.
         ended: the terminal event. broken: violations found so far.
     """
 
@@ -79,6 +87,8 @@ class Story:
         self.intents: dict[str, int] = {}
         self.children: dict[str, int] = {}
         self.child_ends: dict[str, Event] = {}
+        self.taken: dict[str, int] = {}
+        self.answers: dict[str, int] = {}
         self.broken: list[Violation] = []
         self._before = before
         self._timed = timed
@@ -101,6 +111,8 @@ class Story:
                 self.ends.setdefault(key, (0, True))
         for key in before.intents:
             self.intents.setdefault(key, 0)
+        for signal in before.taken:
+            self.taken.setdefault(signal, 0)
 
     def absorb(self, event: Event) -> None:
         """Take in the next event."""
@@ -142,12 +154,16 @@ class Story:
             self.state = target
             if target.terminal:
                 self.ended = event
-        elif event.type == "child.ended":
+        elif event.type in _NEWS:
             self._news = True
         elif event.type not in _FENCED and event.type not in _ASIDE and not event.type.startswith("custom."):
             self._urgent = True  # whatever the task waits for, it is due
             if event.type == "cancel.requested" and self.state in (_PAUSED, _IN_DOUBT):
                 self.state = _QUEUED  # handed to a claimer in the same commit
+            if event.type == "task.resumed":
+                if self.state not in (_PAUSED, _RUNNING):
+                    self._break("legal-path", f"was resumed while it is {self.state}", self.last, event)
+                self.state = _QUEUED if self.state is _PAUSED else self.state
 
     def _claim(self, event: Event) -> None:
         token, deliveries = event.data.get("token", 0), event.data.get("deliveries", 0)
@@ -178,6 +194,10 @@ class Story:
         self._still_open(key, event)
         self.ends[key] = (event.position, event.type == "step.done")
         self.intents.pop(key, None)
+        if (signal := event.data.get("signal")) is not None:
+            if signal in self.taken:
+                self._break("one-result", f"took the signal {signal!r} twice", self.taken[signal], event)
+            self.taken[signal] = event.position
 
     def _step_begin(self, event: Event) -> None:
         key = event.data["key"]
@@ -213,6 +233,12 @@ class Story:
         if child in self.child_ends:
             self._break("one-result", f"was told twice that the child {child} ended", self.child_ends[child], event)
         self.child_ends[child] = event
+
+    def _question_ended(self, event: Event) -> None:
+        question = event.data["question"]
+        if question in self.answers:
+            self._break("one-result", f"has two ends of the question {question}", self.answers[question], event)
+        self.answers[question] = event.position
 
     def _once_per_key(self, what: str, known: dict[str, int], event: Event) -> None:
         key = event.data["key"]
@@ -296,4 +322,6 @@ _READERS: dict[str, Callable[[Story, Event], None]] = {
     "task.fallback": Story._task_fallback,
     "task.waiting": Story._waiting,
     "task.resolved": Story._resolved,
+    "question.answered": Story._question_ended,
+    "question.expired": Story._question_ended,
 }

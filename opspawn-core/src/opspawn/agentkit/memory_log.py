@@ -1,0 +1,149 @@
+"""What a run in memory writes to: nothing but listeners. Durable runs have a task's journal (in `opspawn.ops`)."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable
+from typing import Any
+from uuid import uuid4
+
+from opspawn.agentkit.failures import error_to_json
+from opspawn.agentkit.log import NO_TRIES, Asked, OnEvent, Pending, Recorded, Tries
+from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.questions import check_answer
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.events import NewEvent
+from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.question import NO_DEFAULT, OnQuestion, OnWait, Question
+from opspawn.contracts.run import Retry
+from opspawn.errors import ConfigError, Halt, StepTimeout
+
+
+class MemoryLog:
+    """Records nothing; tells `on_event` what happens. A run on it cannot be resumed.
+
+    `on_question` answers what the run asks, `on_wait` gives the data of the signals that it waits for.
+    """
+
+    durable = False
+
+    def __init__(
+        self,
+        on_event: OnEvent | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        on_question: OnQuestion | None = None,
+        on_wait: OnWait | None = None,
+    ) -> None:
+        self._on_question = on_question
+        self._on_wait = on_wait
+        self._on_event = on_event
+        self.clock = clock
+        self.identity = uuid4().hex
+
+    def recall(self, asked: Asked) -> Recorded | None:
+        return None
+
+    async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
+        return None
+
+    def halted(self, halt: Halt) -> None:
+        return None
+
+    def tries(self, key: str) -> Tries:
+        return NO_TRIES
+
+    def check(self) -> None:
+        return None
+
+    async def begin(self, asked: Asked, arguments: Any) -> None:
+        self._tell("step.started", asked, arguments=arguments)
+
+    async def done(self, asked: Asked, result: Any, duration_s: float) -> None:
+        if self._on_event is not None:
+            self._tell("step.done", asked, result=result, duration_s=duration_s)
+
+    async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> None:
+        self._tell("step.failed", asked, error=error, duration_s=duration_s)
+
+    async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
+        until = self.clock.time() + delay_s
+        self._tell("step.retry", asked, error=error, until=until, **{"try": tries})
+        return until
+
+    async def timer(self, asked: Asked, seconds: float) -> float:
+        return self.clock.time() + seconds
+
+    async def spawn(
+        self,
+        asked: Asked,
+        handler: str,
+        input: Any,
+        timeout_s: float | None,
+        retry: Retry | None,
+        fallback: str | None = None,
+    ) -> Recorded | Awaitable[Recorded]:
+        raise ConfigError(
+            f"{asked.name!r} needs child tasks, and this run is in memory.",
+            remedy="Run it with 'opspawn run' or 'opspawn serve'.",
+        )
+
+    async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
+        if self._on_wait is None:
+            raise ConfigError(
+                f"The run waits for the signal {signal!r}, and nobody gives it signals.",
+                remedy="Give on_wait= to agent.run(), or run it with 'opspawn serve'.",
+            )
+        try:
+            async with asyncio.timeout(timeout_s) as timer:
+                data = plain_json(await _given(self._on_wait(signal)))
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            error = error_to_json(StepTimeout(f"The signal {signal!r} did not come in time."))
+            return Recorded("", asked.name, False, error=error)
+        return Recorded("", asked.name, True, data)
+
+    async def ask(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded | Pending:
+        self._tell("question.asked", asked, text=question.text, choices=list(question.choices), to=question.to)
+        if self._on_question is None:
+            raise ConfigError(
+                f"The run asks {question.text!r}, and nobody answers its questions.",
+                remedy="Give on_question= to agent.run(), or run it with 'opspawn serve'.",
+            )
+        try:
+            async with asyncio.timeout(timeout_s) as timer:
+                value = check_answer(question, await _given(self._on_question(question)))
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            if default is NO_DEFAULT:
+                error = error_to_json(StepTimeout("Nobody answered the question in time."))
+                return Recorded("", asked.name, False, error=error)
+            return Recorded("", asked.name, True, {"value": default, "expired": True})
+        return Recorded("", asked.name, True, {"value": value})
+
+    async def progress(self, data: dict[str, Any]) -> None:
+        if self._on_event is not None:
+            self._on_event(NewEvent("task.progress", data))
+
+    async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
+        if self._on_event is not None:
+            self._on_event(NewEvent(asked.name, {"key": asked.key, **data}))
+
+    def delta(self, delta: ModelDelta) -> None:
+        if self._on_event is not None:
+            self._on_event(delta)
+
+    def _tell(self, type: str, asked: Asked, **data: Any) -> None:
+        if self._on_event is None:
+            return
+        level = "warning" if "error" in data else "info"
+        error_type = data["error"]["type"] if "error" in data else None
+        body = {"key": asked.key, "kind": asked.kind, "name": asked.name, **data}
+        self._on_event(NewEvent(type, body, level=level, error_type=error_type))  # type: ignore[arg-type]
+
+
+async def _given(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value

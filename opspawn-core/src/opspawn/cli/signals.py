@@ -1,0 +1,71 @@
+"""`opspawn tasks signal`, `pause` and `resume`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from opspawn.cli.deciding import how_to_run, tell, who, with_engine
+from opspawn.cli.output import json_option
+from opspawn.contracts.store import TaskState
+from opspawn.errors import InvalidInput
+from opspawn.ops.engine import Engine
+
+
+@click.command()
+@click.argument("id")
+@click.argument("name")
+@click.option("--data", metavar="JSON", default="null", help="What the run gets; null by default.")
+@click.option("--id", "signal_id", help="Tells this signal from others: the same id again is the same signal.")
+@json_option
+@click.pass_context
+def signal(context: click.Context, id: str, name: str, data: str, signal_id: str | None, as_json: bool) -> None:
+    """Send task ID the signal NAME, whether it waits for it already or will later."""
+    plain = as_data("--data", data)
+
+    async def act(engine: Engine) -> None:
+        task = await engine.signal(id, name, plain, id=signal_id, by=who())
+        tell(task, f"Task {id} has the signal.{how_to_run(task)}", as_json)
+
+    with_engine(context, act)
+
+
+@click.command()
+@click.argument("id")
+@json_option
+@click.pass_context
+def pause(context: click.Context, id: str, as_json: bool) -> None:
+    """Let a task stand still: at once if it waits, else at its next step. Its children go on."""
+
+    async def act(engine: Engine) -> None:
+        task = await engine.pause(id, by=who())
+        done = "is paused" if task.state is TaskState.PAUSED else "pauses at its next step"
+        tell(task, f"Task {id} {done}. Let it go on with: opspawn tasks resume {id}", as_json)
+
+    with_engine(context, act)
+
+
+@click.command()
+@click.argument("id")
+@json_option
+@click.pass_context
+def resume(context: click.Context, id: str, as_json: bool) -> None:
+    """Let a paused task go on where it was."""
+
+    async def act(engine: Engine) -> None:
+        task = await engine.resume(id, by=who())
+        tell(task, f"Task {id} goes on.{how_to_run(task)}", as_json)
+
+    with_engine(context, act)
+
+
+def as_data(option: str, text: str) -> Any:
+    """The JSON of an option. Raises: InvalidInput."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{option} is not JSON: {error}.", remedy="""A text needs quotes of its own: '"done"'."""
+        ) from error
