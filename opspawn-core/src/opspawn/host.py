@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from opspawn.agentkit.kit import Kit
 from opspawn.app import App
@@ -15,8 +16,8 @@ from opspawn.catalog import INLINE, Catalog
 from opspawn.config import Loaded, load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.plugins import StorePlugin, TransportPlugin, WakerPlugin
-from opspawn.contracts.run import Retry
 from opspawn.contracts.store import EventQuery, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, Transport
 from opspawn.contracts.waker import Waker
@@ -115,41 +116,21 @@ class Host(Hosted):
     def workflows(self) -> Sequence[str]:
         return sorted(self._catalog.workflows)
 
-    async def submit(
-        self,
-        handler: str,
-        input: Any = None,
-        *,
-        id: str | None = None,
-        queue: str = "default",
-        agent: str | None = None,
-        session: str | None = None,
-        idempotency_key: str | None = None,
-        priority: int = 0,
-        delay_s: float = 0.0,
-        timeout_s: float | None = None,
-        retry: Retry | None = None,
-        fallback: str | None = None,
-        labels: dict[str, str] | None = None,
-    ) -> Task:
+    async def submit(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
+        agent = options.get("agent")
         if agent is not None and agent not in self.app.agents:
             raise NotFound("agent", agent, known=list(self.app.agents))
         await self._catalog.pin(handler)
-        return await self._engine.submit(
-            handler,
-            input,
-            id=id,
-            queue=queue,
-            agent=agent,
-            session=session,
-            idempotency_key=idempotency_key,
-            priority=priority,
-            delay_s=delay_s,
-            timeout_s=timeout_s,
-            retry=retry,
-            fallback=fallback,
-            labels=labels,
-        )
+        return await self._engine.submit(handler, input, **options)
+
+    async def enqueue(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
+        return await self.submit(handler, input, **options)
+
+    async def dispatch(
+        self, handler: str, input: Any = None, *, wait_s: float = math.inf, **options: Unpack[TaskOptions]
+    ) -> Task:
+        task = await self.submit(handler, input, **options)
+        return await self.wait(task.id, wait_s) if wait_s > 0 else task
 
     async def submit_definition(
         self, definition: dict[str, Any], input: Any, *, agent: str | None = None, idempotency_key: str | None = None

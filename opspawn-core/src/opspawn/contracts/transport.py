@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import EventQuery, Page, Query, Task
 
@@ -39,24 +41,23 @@ class Host(Protocol):
         """The ids of the app's workflows, sorted."""
         ...
 
-    async def submit(
-        self,
-        handler: str,
-        input: Any,
-        *,
-        agent: str | None = None,
-        session: str | None = None,
-        idempotency_key: str | None = None,
-        priority: int = 0,
-        delay_s: float = 0.0,
-        labels: dict[str, str] | None = None,
-    ) -> Task:
-        """Accept a task durably; it runs as soon as a worker takes it.
+    async def submit(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
+        """Accept a task durably; it runs as soon as a worker takes it. `enqueue` is the same.
 
         Raises:
             NotFound: no such handler. InvalidInput: the input does not fit it.
             IdempotencyMismatch: the key came before with another request. The same request gives the same task.
         """
+        ...
+
+    async def enqueue(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
+        """As `submit`."""
+        ...
+
+    async def dispatch(
+        self, handler: str, input: Any = None, *, wait_s: float = math.inf, **options: Unpack[TaskOptions]
+    ) -> Task:
+        """As `submit`, and return the task once it has settled, or as it stands after `wait_s` seconds."""
         ...
 
     async def submit_definition(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.parts import plain_parts
-from opspawn.agentkit.retries import check_retry
+from opspawn.agentkit.retries import LONGEST_SLEEP_S, check_retry
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.run import Retry
 from opspawn.contracts.store import Operation, Put, Receipt, Record, Store, Task
@@ -47,8 +47,11 @@ class Accepting(Desk):
         session: str | None = None,
         idempotency_key: str | None = None,
         priority: int = 0,
+        strict: bool = False,
         delay_s: float = 0.0,
         timeout_s: float | None = None,
+        idle_timeout_s: float | None = None,
+        deadline_s: float | None = None,
         retry: Retry | None = None,
         fallback: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -58,17 +61,14 @@ class Accepting(Desk):
         Args:
             handler: "agent/NAME", "workflow/NAME" or "function/NAME".
             input: any JSON that the handler takes.
-            priority: a head start of 60 s per unit. delay_s: earliest start, in seconds from now.
-            timeout_s: for one attempt of the whole task. retry: for the whole task; None tries once, beside the retries
-            of its steps.
-            fallback: the handler that is asked when no attempt is left. It gets `{"input": ..., "error": {...}}`, and
-            its result becomes the task's; if it fails, too, the task fails with both errors.
+            The rest: see `TaskOptions`.
 
         Raises:
-            NotFound: no such handler, or fallback. InvalidInput: the input does not fit. IdempotencyMismatch: the key
-            was used otherwise.
+            NotFound: no such handler, or fallback. InvalidInput: the input does not fit, or a number is out
+                of its range. IdempotencyMismatch: the key was used otherwise.
         """
         check_retry(retry)
+        _check_times(delay_s, timeout_s=timeout_s, idle_timeout_s=idle_timeout_s, deadline_s=deadline_s)
         plain = plain_json(handler, input)
         checked = self._accepts(handler, plain)
         self._check_fallback(fallback, plain)
@@ -83,16 +83,18 @@ class Accepting(Desk):
             session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
-            retry=Plan(retry or ONCE, fallback).to_json(),
+            retry=Plan(retry or ONCE, fallback, idle_timeout_s=idle_timeout_s).to_json(),
             labels=dict(labels or {}),
+            strict=strict,
         )
-        operations = transitions.accept(task, delay_s)
+        operations = transitions.accept(task, delay_s, deadline_s)
         if idempotency_key is not None:
+            times = [delay_s, timeout_s, deadline_s]
             asked = digest(
-                [handler, plain, agent, session, priority, queue, delay_s, timeout_s, task.retry, dict(task.labels)]
+                [handler, plain, agent, session, priority, strict, queue, times, task.retry, dict(task.labels)]
             )
-            return await self._accept_once(task, operations, delay_s, idempotency_key, asked)
-        return _accepted(task, await self._commit(operations, queue), delay_s)
+            return await self._accept_once(task, operations, idempotency_key, asked)
+        return _accepted(task, await self._commit(operations, queue), operations)
 
     def _check_fallback(self, fallback: str | None, input: Any) -> None:
         if fallback is None:
@@ -106,12 +108,10 @@ class Accepting(Desk):
                 remedy="A fallback gets 'input' and 'error'.",
             ) from error
 
-    async def _accept_once(
-        self, task: Task, operations: Sequence[Operation], delay_s: float, key: str, asked: str
-    ) -> Task:
+    async def _accept_once(self, task: Task, operations: Sequence[Operation], key: str, asked: str) -> Task:
         mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}), expect=0)
         try:
-            return _accepted(task, await self._commit([mark, *operations], task.queue), delay_s)
+            return _accepted(task, await self._commit([mark, *operations], task.queue), operations)
         except Conflict:
             known = await self._store.get("idempotency", key)
             if known is None:
@@ -124,10 +124,27 @@ class Accepting(Desk):
         return await self.task(known.data["task"])
 
 
-def _accepted(task: Task, receipt: Receipt, delay_s: float) -> Task:
+def _accepted(task: Task, receipt: Receipt, operations: Sequence[Operation]) -> Task:
     """The task as the commit left it."""
-    now = receipt.time
-    return replace(task, version=1, created=now, updated=now, due=now + timedelta(seconds=delay_s))
+    now, put = receipt.time, operations[0]
+    assert isinstance(put, Put)
+    due = now + timedelta(seconds=put.due_in_s or 0.0)
+    deadline = None if put.deadline_in_s is None else now + timedelta(seconds=put.deadline_in_s)
+    return replace(task, version=1, created=now, updated=now, due=due, deadline=deadline)
+
+
+def _check_times(delay_s: float, **limits: float | None) -> None:
+    """Refuse what is no time. Raises: InvalidInput."""
+    if not 0 <= delay_s <= LONGEST_SLEEP_S:
+        raise InvalidInput(f"delay_s is {delay_s!r}; seconds from 0 to 100 years are meant.")
+    for name, seconds in limits.items():
+        if seconds is not None and not 0 < seconds <= LONGEST_SLEEP_S:
+            raise InvalidInput(f"{name} is {seconds!r}; seconds above 0, at most 100 years, are meant.")
+    if (deadline_s := limits["deadline_s"]) is not None and delay_s >= deadline_s:
+        raise InvalidInput(
+            f"A task that starts after {delay_s:g} s cannot end within {deadline_s:g} s.",
+            remedy="Give it a later deadline, or less delay.",
+        )
 
 
 def plain_json(handler: str, input: Any) -> Any:

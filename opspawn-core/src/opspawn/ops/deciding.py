@@ -8,6 +8,7 @@ from opspawn.contracts.store import Operation, Task, TaskState
 from opspawn.errors import Conflict, InvalidTransition
 from opspawn.ops import transitions
 from opspawn.ops.children import cancel_descendants
+from opspawn.ops.deadlines import lifetime
 from opspawn.ops.pausing import Pausing
 
 
@@ -48,7 +49,7 @@ class Deciding(Pausing):
             self._check_retry(task)
             fresh = transitions.next_generation(task)
             try:
-                await self._commit(transitions.accept(fresh), fresh.queue)
+                await self._commit(transitions.accept(fresh, deadline_s=lifetime(task)), fresh.queue)
                 return await self.task(fresh.id)
             except Conflict:
                 task = await self.task(fresh.id)

@@ -4,6 +4,11 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any, Unpack
+
+from opspawn.contracts.options import TaskOptions
+from opspawn.contracts.store import Task
 from opspawn.ops.accepting import Accepting
 from opspawn.ops.deciding import Deciding
 from opspawn.ops.doubts import Doubts
@@ -14,3 +19,19 @@ from opspawn.ops.signals import Signalling
 
 class Engine(Accepting, Deciding, Doubts, Signalling, Answering, Reading):
     """Durable work on a store. `accepts` checks handler and input before anything is recorded."""
+
+    async def enqueue(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
+        """Accept a task durably and return it at once: `submit` under the name of a queue. Raises: as `submit`."""
+        return await self.submit(handler, input, **options)
+
+    async def dispatch(
+        self, handler: str, input: Any = None, *, wait_s: float = math.inf, **options: Unpack[TaskOptions]
+    ) -> Task:
+        """Accept a task durably, and return it once it has settled, or as it stands after `wait_s` seconds.
+
+        A caller that goes away cancels nothing: the task goes on, and the same `idempotency_key` finds it again.
+
+        Raises: as `submit`.
+        """
+        task = await self.submit(handler, input, **options)
+        return await self.wait(task.id, wait_s) if wait_s > 0 else task

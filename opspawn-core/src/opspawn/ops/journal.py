@@ -317,6 +317,8 @@ class Journal:
             retry=plan.to_json(),
             timeout_s=timeout_s,
             labels=self.task.labels,
+            strict=self.task.strict,
+            deadline=self.task.deadline,
             retry_of=self.history.former_children.get(key),
         )
 

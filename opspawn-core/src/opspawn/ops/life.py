@@ -36,9 +36,11 @@ from opspawn.errors import (
 from opspawn.logs import traceback_text
 from opspawn.ops import failing, transitions
 from opspawn.ops.children import cancel_children
+from opspawn.ops.deadlines import missed, time_left, within
 from opspawn.ops.doubts import describe
 from opspawn.ops.history import UNWINDING
 from opspawn.ops.journal import Journal
+from opspawn.ops.plans import plan_of
 from opspawn.ops.question_records import withdraw
 
 #: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
@@ -71,6 +73,7 @@ class Life:
         self._news = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._orphans: list[str] = []
+        self._idle_s = 0.0
         self._deadline = self._out_of_time()
         self._seen = journal.wakes
         journal.on_halt = self._must_halt
@@ -100,8 +103,14 @@ class Life:
 
         Raises: Interrupted: the store refuses or fails, or the lease is lost. StoreError: it could not be read.
         """
+        return within(await self._live(), time_left(self.task, self._clock))
+
+    async def _live(self) -> Sequence[Operation]:
         if self.journal.history.cancel_requested:
             return await self._unwind()
+        left = time_left(self.task, self._clock)
+        if left is not None and left <= 0:
+            return await self._expire()
         if self.journal.history.pause_requested:
             return await self._paused()
         if self.journal.history.fell_back:
@@ -110,6 +119,10 @@ class Life:
         body.add_done_callback(lambda _: self.decide("ended"))
         if self._deadline is not None:
             self._later(self._deadline - self._clock.monotonic(), "timeout")
+        if left is not None:
+            self._later(left, "deadline")
+        if (idle_s := plan_of(self.task).idle_timeout_s) is not None:
+            self._watch(idle_s)
         try:
             verdict = await self._await_verdict()
             due, what = self._waits()
@@ -174,6 +187,16 @@ class Life:
     def _later(self, seconds: float, verdict: str) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(max(0.0, seconds), self.decide, verdict))
 
+    def _watch(self, idle_s: float) -> None:
+        """Look whether the run still moves, whenever it would have been still for too long."""
+        quiet = self._clock.monotonic() - self.journal.pulse.last
+        if quiet >= idle_s:
+            self._idle_s = idle_s
+            self.decide("stuck")
+        else:
+            loop = asyncio.get_running_loop()
+            self._timers.append(loop.call_later(max(0.01, idle_s - quiet), self._watch, idle_s))
+
     async def _await_verdict(self) -> str:
         while self._verdict is None:
             await self._news.wait()
@@ -226,6 +249,10 @@ class Life:
             return await self._ended(body)
         if verdict == "timeout":
             return await self._failed(StepTimeout(f"The task did not end within {task.timeout_s:g} s."))
+        if verdict == "deadline":
+            return await self._expire()
+        if verdict == "stuck":
+            return await self._failed(StepTimeout(f"The task made no progress for {self._idle_s:g} s."))
         if verdict == "idle" and self._pausing:
             return await self._paused()
         if verdict == "idle" and not self._stopping:
@@ -282,15 +309,21 @@ class Life:
         self._orphans = self.journal.history.unfinished_children
         return await failing.give_up(self.journal, error, self._orphans)
 
-    async def _unwind(self) -> Sequence[Operation]:
-        """Cancel, children first: ask them, and wait parked until all have ended."""
+    async def _expire(self) -> Sequence[Operation]:
+        """The time of the whole tree is up: its children end first."""
+        fell_back = self.journal.history.fell_back  # the attempts were counted then
+        failed = self.task.attempt + (not fell_back)
+        return await self._unwind(transitions.fail(self.task, error_to_json(missed(self.task)), failed))
+
+    async def _unwind(self, end: Sequence[Operation] | None = None) -> Sequence[Operation]:
+        """End, by default cancelled, children first: ask them, and wait parked until all have ended."""
         history = self.journal.history
         if history.unfinished_children:
             await cancel_children(self._store, history.unfinished_children, tell=not history.unwinding)
             await self.journal.look()
         if left := len(history.unfinished_children):
             return transitions.park(self.task, ASK_AGAIN_S, self.journal.wakes, UNWINDING, needs=left)
-        return transitions.cancelled(self.task)
+        return end or transitions.cancelled(self.task)
 
 
 def _ends(operations: Sequence[Operation]) -> bool:

@@ -19,6 +19,7 @@ class Plan:
     Attributes:
         retry: for the whole task, beside the retries of its steps.
         fallback: the handler to ask when no attempt is left.
+        idle_timeout_s: seconds without a sign of life after which an attempt has failed.
         generation: how many generations came before. from_scratch: whether it inherits nothing from them.
     """
 
@@ -26,6 +27,7 @@ class Plan:
     fallback: str | None = None
     generation: int = 0
     from_scratch: bool = False
+    idle_timeout_s: float | None = None
 
     def to_json(self) -> dict[str, Any] | None:
         """As `Task.retry`; None for a plan that says nothing."""
@@ -41,6 +43,8 @@ class Plan:
             data["generation"] = self.generation
         if self.from_scratch:
             data["from_scratch"] = True
+        if self.idle_timeout_s is not None:
+            data["idle_timeout_s"] = self.idle_timeout_s
         return data
 
 
@@ -67,7 +71,13 @@ def plan_of(task: Task) -> Plan:
     retry: Retry = _policy(data)
     if by_class is not None:
         retry = {kind: _policy(fields) for kind, fields in by_class.items()}
-    return Plan(retry, data.get("fallback"), data.get("generation", 0), data.get("from_scratch", False))
+    return Plan(
+        retry,
+        data.get("fallback"),
+        data.get("generation", 0),
+        data.get("from_scratch", False),
+        data.get("idle_timeout_s"),
+    )
 
 
 def max_attempts(task: Task) -> int:

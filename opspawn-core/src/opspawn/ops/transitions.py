@@ -22,14 +22,17 @@ from opspawn.ops.ids import derived_id
 CHILDREN_PER_BATCH = 200
 
 
-def accept(task: Task, delay_s: float = 0.0) -> list[Operation]:
-    """A new task, due after `delay_s` seconds."""
+def accept(task: Task, delay_s: float = 0.0, deadline_s: float | None = None) -> list[Operation]:
+    """A new task, due after `delay_s` seconds, which must have ended after `deadline_s`."""
     body: dict[str, Any] = {"handler": task.handler, "input": task.input}
     if task.retry_of is not None:
         body["retry_of"] = task.retry_of
     if delay_s > 0:
         body["delay_s"] = delay_s
-    return [Put(task, expect=0, due_in_s=delay_s), Append(task.id, NewEvent("task.accepted", body))]
+    if deadline_s is not None:
+        body["deadline_s"] = deadline_s
+    put = Put(task, expect=0, due_in_s=delay_s, deadline_in_s=deadline_s)
+    return [put, Append(task.id, NewEvent("task.accepted", body))]
 
 
 def next_generation(task: Task) -> Task:
@@ -47,6 +50,7 @@ def next_generation(task: Task) -> Task:
         retry=task.retry,
         timeout_s=task.timeout_s,
         labels=task.labels,
+        strict=task.strict,
         retry_of=task.id,
     )
 

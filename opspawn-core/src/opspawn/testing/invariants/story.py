@@ -60,6 +60,7 @@ class Story:
 
     Args:
         before: the generation whose work this task goes on with. timed: whether its attempts end by time.
+        deadline: from when on the task may be claimed at any time, to end it, in epoch seconds.
         lease_s: how long leases are, where it is known that none ends earlier.
 
     Attributes:
@@ -72,7 +73,13 @@ class Story:
     """
 
     def __init__(
-        self, task: str, *, before: Story | None = None, timed: bool = False, lease_s: float | None = None
+        self,
+        task: str,
+        *,
+        before: Story | None = None,
+        timed: bool = False,
+        lease_s: float | None = None,
+        deadline: float = float("inf"),
     ) -> None:
         self.task = task
         self.state: TaskState | None = None
@@ -92,6 +99,7 @@ class Story:
         self.broken: list[Violation] = []
         self._before = before
         self._timed = timed
+        self._deadline = deadline
         self._lease_s = lease_s
         self._timers: dict[str, tuple[int, float]] = {}
         self._spawned: dict[str, int] = {}
@@ -181,7 +189,7 @@ class Story:
                 self._break("one-holder", words, self.claimed, event)
         if self._not_before is not None and not self._urgent and (self._not_before.firm or not self._news):
             early = self._not_before.until - event.time.timestamp()
-            if early > _SLACK_S:
+            if early > _SLACK_S and event.time.timestamp() < self._deadline - _SLACK_S:
                 words = f"was claimed {early:g} s before it was due"
                 self._break("not-before-due", words, self._not_before.cause, event)
         self._not_before, self._news, self._urgent = None, False, False

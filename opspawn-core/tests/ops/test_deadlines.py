@@ -1,0 +1,147 @@
+"""A tree of tasks has one deadline: past it, everything under the root ends, and then the root fails."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.store import TaskState
+from opspawn.errors import InvalidInput, ToolError
+
+
+async def test_a_running_task_that_is_past_its_deadline_fails(house: Any, count: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> None:
+        count("began")
+        await asyncio.sleep(60)
+
+    task = await house.run("work", deadline_s=0.2, retry=RetryPolicy(attempts=5, initial_s=0.0))
+
+    assert (task.state, task.error["type"], task.attempt) == (TaskState.FAILED, "timeout", 1)
+    assert task.error["message"].startswith("The task did not end before its deadline, 20")
+    assert count["began"] == 1  # another attempt would be too late
+
+
+@pytest.mark.parametrize("what", ["sleep", "signal", "question", "retry"])
+async def test_a_parked_task_wakes_at_its_deadline(house: Any, what: str) -> None:
+    @house.function
+    async def work(ctx: Any) -> None:
+        if what == "sleep":
+            await ctx.sleep(3600)
+        if what == "signal":
+            await ctx.wait("go")
+        if what == "question":
+            await ctx.ask("Well?", timeout_s=3600, default="no")
+        raise ToolError("broke")
+
+    house.worker()
+    later = RetryPolicy(attempts=2, initial_s=3600, max_s=3600, jitter=False)
+    task = await house.submit("work", deadline_s=0.3, retry=later)
+    waiting = await house.reaches(task, TaskState.WAITING)
+    ended = await house.settled(task)
+
+    assert waiting.due == waiting.deadline or abs(waiting.due - waiting.deadline) < timedelta(seconds=0.2)
+    assert (ended.state, ended.error["type"]) == (TaskState.FAILED, "timeout")
+
+
+async def test_children_inherit_the_deadline_and_end_before_their_parent(house: Any) -> None:
+    """One child runs, one is parked, one is queued behind others, one has a child of its own."""
+
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        return await ctx.gather(*(ctx.spawn("function/child", n) for n in range(6)))
+
+    @house.function
+    async def child(ctx: Any) -> None:
+        if ctx.input == 0:
+            await ctx.sleep(3600)
+        if ctx.input == 1:
+            await ctx.spawn("function/child", 0)
+        await asyncio.sleep(60)
+
+    house.worker(slots=2)
+    task = await house.submit("parent", deadline_s=0.8)
+    ended = await house.settled(task)
+    children = await house.children(task)
+    [grandchild] = await house.children(children[1])
+
+    assert (ended.state, ended.error["type"]) == (TaskState.FAILED, "timeout")
+    assert [child.deadline for child in [*children, grandchild]] == [ended.deadline] * 7
+    assert all(child.state.terminal for child in [*children, grandchild])
+    assert all(child.ended <= ended.ended for child in [*children, grandchild])
+    assert {child.state for child in children} <= {TaskState.CANCELLED, TaskState.FAILED}
+
+
+async def test_a_queued_task_that_is_past_its_deadline_does_not_begin(house: Any, count: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> None:
+        count("began")
+
+    task = await house.submit("work", deadline_s=0.05)
+    await asyncio.sleep(0.1)
+    house.worker()
+    ended = await house.settled(task)
+
+    assert (ended.state, ended.error["type"], count["began"]) == (TaskState.FAILED, "timeout", 0)
+
+
+async def test_a_task_that_was_paused_past_its_deadline_fails_when_it_is_resumed(house: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> None:
+        await ctx.wait("go")
+
+    house.worker()
+    task = await house.reaches(await house.submit("work", deadline_s=0.2), TaskState.WAITING)
+    await house.engine.pause(task.id)
+    await asyncio.sleep(0.3)
+    still = (await house.engine.task(task.id)).state
+    await house.engine.resume(task.id)
+    ended = await house.settled_for_good(task)
+
+    assert still is TaskState.PAUSED
+    assert (ended.state, ended.error["type"]) == (TaskState.FAILED, "timeout")
+
+
+async def test_a_task_that_ends_in_time_is_not_touched(house: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> str:
+        await ctx.sleep(0.01)
+        return "in time"
+
+    assert (await house.run("work", deadline_s=60)).result == "in time"
+
+
+async def test_a_new_generation_has_as_much_time_as_the_first(house: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> None:
+        raise ToolError("broke")
+
+    task = await house.run("work", deadline_s=60)
+    again = await house.engine.retry(task.id)
+
+    assert again.deadline > task.deadline
+    assert abs((again.deadline - again.created).total_seconds() - 60) < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"deadline_s": 0}, "deadline_s is 0; seconds above 0"),
+        ({"deadline_s": float("nan")}, "deadline_s is nan"),
+        ({"timeout_s": -1}, "timeout_s is -1"),
+        ({"idle_timeout_s": 0}, "idle_timeout_s is 0"),
+        ({"delay_s": -1}, "delay_s is -1"),
+        ({"delay_s": 60, "deadline_s": 30}, "starts after 60 s cannot end within 30 s"),
+    ],
+)
+async def test_a_time_that_makes_no_sense_is_refused(house: Any, options: dict[str, Any], words: str) -> None:
+    @house.function
+    async def work(ctx: Any) -> None:
+        return None
+
+    with pytest.raises(InvalidInput, match=words):
+        await house.submit("work", **options)
