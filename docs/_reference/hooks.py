@@ -7,7 +7,7 @@ from typing import Any
 
 from _reference.text import docstring, fields, python, signature
 from opspawn import hookspecs
-from opspawn.contracts import events, model, planner, plugins, run, store, tool, transport, waker
+from opspawn.contracts import events, model, planner, plugins, run, sandbox, store, tool, transport, waker
 from opspawn.plugins.kinds import HOOKS
 
 #: What the author of each kind implements, and the records that cross it.
@@ -25,7 +25,8 @@ MADE: dict[str, tuple[type[Any], tuple[type[Any], ...]]] = {
         ),
     ),
     "opspawn_planners": (planner.Planner, (planner.PlannerResult,)),
-    "opspawn_tools": (tool.Tool, (tool.ToolContext, tool.ToolResult)),
+    "opspawn_tools": (tool.Tool, (tool.ToolOptions, tool.ToolContext, tool.ToolResult)),
+    "opspawn_sandboxes": (sandbox.SandboxRunner, (sandbox.SandboxCall, sandbox.Sandbox)),
     "opspawn_stores": (
         store.Store,
         (
@@ -64,16 +65,14 @@ def pages() -> dict[str, str]:
         "## PluginConfig",
         docstring(plugins.PluginConfig),
     ]
-    for hook, record in HOOKS.items():
+    for hook, own in HOOKS.items():
         made, records = MADE[hook]
-        parts += [
-            f"## {hook}",
-            docstring(getattr(hookspecs, hook)),
-            f"### {record.__name__}",
-            docstring(record),
-            fields(record),
-        ]
+        parts += [f"## {hook}", docstring(getattr(hookspecs, hook))]
+        for record in own:
+            parts += [f"### {record.__name__}", docstring(record), fields(record)]
         parts += protocol(made)
+        if hook == "opspawn_tools":
+            parts += protocol(tool.ToolSource)
         if hook == "opspawn_stores":
             parts += ["Rules for all stores:", _rules(store)]
         if hook == "opspawn_planners":

@@ -5,21 +5,26 @@ The nouns that users hold; everything else lives in the named subpackages.
 
 from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.tool import tool
+from opspawn.agentkit.toolsets import Toolset
 from opspawn.app import App
 from opspawn.contracts.run import RetryPolicy, RunContext
+from opspawn.contracts.sandbox import Sandbox
 from opspawn.contracts.tool import DidNotHappen, Happened, ToolContext
-from opspawn.errors import OpspawnError, ToolError
+from opspawn.errors import ModelRetry, OpspawnError, ToolError
 
 __all__ = [
     "Agent",
     "App",
     "DidNotHappen",
     "Happened",
+    "ModelRetry",
     "OpspawnError",
     "RetryPolicy",
     "RunContext",
     "RunResult",
+    "Sandbox",
     "ToolContext",
     "ToolError",
+    "Toolset",
     "tool",
 ]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
+from opspawn.agentkit.placing import place
+from opspawn.agentkit.toolsets import is_source
 from opspawn.app import App
 from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.store import Batch, Put, Record, Store
@@ -151,12 +153,13 @@ class Catalog:
 
 
 def _all_tools(app: App, kit: Kit) -> dict[str, Tool]:
-    """The app's tools and those of its agents, by name; the app's own win."""
+    """The app's tools and those of its agents, by name, each in its sandbox; the app's own win."""
     found: dict[str, Tool] = {}
     for agent in app.agents.values():
-        found |= {tool.name: tool for tool in _tools_of(agent, kit)}
-    return found | app.tools
+        found |= {tool.name: place(tool, agent.sandbox, kit) for tool in _tools_of(agent, kit)}
+    return found | {name: place(tool, None, kit) for name, tool in app.tools.items()}
 
 
 def _tools_of(agent: Agent, kit: Kit) -> list[Tool]:
-    return [kit.tool(tool) if isinstance(tool, str) else tool for tool in agent.tools]
+    named = [kit.tool_or_source(tool) if isinstance(tool, str) else tool for tool in agent.tools]
+    return [tool for tool in named if not is_source(tool)]

@@ -15,6 +15,7 @@
     ├── StepError              something went wrong inside a run; `error_type` says which class of retry applies
     │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, denied, ...)
     │   ├── ToolError          a tool failed for good
+    │   │   └── ModelRetry     raised by a tool: the model should call it differently
     │   ├── StepTimeout        a step or task ran out of its time
     │   ├── StepLimit          a planner reached its limit of steps
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
@@ -204,6 +205,15 @@ class ToolError(StepError):
         if error_type is not None:
             self.error_type = error_type
         self.retry_after_s = retry_after_s
+
+
+class ModelRetry(ToolError):
+    """Raised by a tool to have the model call it differently; the message says why and what would fit.
+
+    Where no model asked (`ctx.call`, a workflow), and when the tool's `max_retries` is used up, it is a `ToolError`.
+    """
+
+    error_type = "retry"
 
 
 class StepTimeout(StepError):

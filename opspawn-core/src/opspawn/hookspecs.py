@@ -13,7 +13,16 @@ from collections.abc import Iterable
 
 import pluggy
 
-from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, StorePlugin, ToolPlugin, TransportPlugin, WakerPlugin
+from opspawn.contracts.plugins import (
+    ModelPlugin,
+    PlannerPlugin,
+    SandboxPlugin,
+    StorePlugin,
+    ToolPlugin,
+    ToolSourcePlugin,
+    TransportPlugin,
+    WakerPlugin,
+)
 
 PROJECT = "opspawn"
 
@@ -43,10 +52,21 @@ def opspawn_planners() -> Iterable[PlannerPlugin]:
 
 
 @hookspec
-def opspawn_tools() -> Iterable[ToolPlugin]:
-    """Offer tools.
+def opspawn_tools() -> Iterable[ToolPlugin | ToolSourcePlugin]:
+    """Offer tools, and sources of tools that come and go.
 
-    A record's `name` is what users write in `tools=["NAME"]`. `open(section)` returns a `Tool` of the same name.
+    A record's `name` is what users write in `tools=["NAME"]`. `open(section)` of a `ToolPlugin` returns a `Tool` of the
+    same name, that of a `ToolSourcePlugin` a `ToolSource`, which is asked for its tools once per model call.
+    """
+    return ()
+
+
+@hookspec
+def opspawn_sandboxes() -> Iterable[SandboxPlugin]:
+    """Offer sandboxes: places where tools made from functions run.
+
+    A record's `name` is what users write as `sandbox="NAME"`, for a tool or an agent. `open(section)` is called once
+    per process, when a tool first needs it, and returns a `SandboxRunner`.
     """
     return ()
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
@@ -16,12 +15,18 @@ from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.log import OnEvent, RunEvent
 from opspawn.agentkit.memory_log import MemoryLog
+from opspawn.agentkit.perloop import PerLoop
+from opspawn.agentkit.placing import Placing, place
+from opspawn.agentkit.reading import NAME
+from opspawn.agentkit.sandbox.builtin import as_sandbox
 from opspawn.agentkit.tool import as_tool
+from opspawn.agentkit.toolsets import Toolset, is_source
 from opspawn.contracts.model import ModelProvider, Usage
 from opspawn.contracts.planner import Planner, PlannerResult
 from opspawn.contracts.question import OnQuestion, OnWait
 from opspawn.contracts.run import Handler, RunContext
-from opspawn.contracts.tool import Tool
+from opspawn.contracts.sandbox import Sandbox
+from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -43,6 +48,7 @@ class _Parts:
     model: BoundModel
     planner: Planner
     tools: tuple[Tool, ...]
+    sources: tuple[ToolSource, ...]
 
 
 class Agent:
@@ -63,7 +69,8 @@ class Agent:
         *,
         model: str | BoundModel | ModelProvider | None = None,
         planner: str | Planner = "react",
-        tools: Sequence[Tool | Callable[..., Any] | str] = (),
+        tools: Sequence[Tool | ToolSource | Callable[..., Any] | str] = (),
+        sandbox: str | Sandbox | None = None,
         instructions: str = "",
         description: str = "",
         max_steps: int = 32,
@@ -74,7 +81,10 @@ class Agent:
         Args:
             model: "PROVIDER:MODEL", or an open provider, or None for the configured model.
             planner: the name of a planner plugin, or a planner.
-            tools: functions, tools, or names of tool plugins. A plain function counts as a tool with the effect "once".
+            tools: functions, tools, toolsets and other sources of tools, or names of tool plugins. A plain function
+                counts as a tool with the effect "once".
+            sandbox: where those tools run that are made from functions and say nothing themselves: "process", "thread",
+                the name of a plugin, or `Sandbox(...)`.
 
         Raises:
             ConfigError: the name, a tool or a number does not fit; names the agent.
@@ -88,12 +98,18 @@ class Agent:
         self._name = name
         self._model = model
         self._planner = planner
-        self._tools: tuple[Tool | str, ...] = tuple(one if isinstance(one, str) else as_tool(one) for one in tools)
+        self._tools, self._sources = _sorted(tools)
+        self._sandbox = as_sandbox(sandbox)
         self._instructions = instructions
         self._description = description
         self._max_steps = max_steps
         self._settings = MappingProxyType(dict(settings))
-        self._kits: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Kit, Any]] = WeakKeyDictionary()
+        self._kits = PerLoop(Kit.load)
+        if NAME in self.tool_names:
+            raise ConfigError(
+                f"The agent {name!r} has a tool named {NAME!r}, which reads on in long results.",
+                remedy="Rename it: @tool(name=...).",
+            )
         for tool in self.tool_names:
             if self.tool_names.count(tool) > 1:
                 raise ConfigError(
@@ -123,6 +139,16 @@ class Agent:
     @property
     def tools(self) -> tuple[Tool | str, ...]:
         return self._tools
+
+    @property
+    def sources(self) -> tuple[ToolSource, ...]:
+        """What gives this agent more tools with each model call, as objects; those of plugins are among `tools`."""
+        return self._sources
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """Where its tools made from functions run, unless they say so themselves."""
+        return self._sandbox
 
     @property
     def model(self) -> str | None:
@@ -223,6 +249,7 @@ class Agent:
             model=parts.model,
             tools=parts.tools,
             max_steps=self._max_steps,
+            sources=parts.sources,
         )
 
     def _resolve(self, kit: Kit | None) -> _Parts:
@@ -235,29 +262,37 @@ class Agent:
         else:
             bound = BoundModel(model, getattr(model, "name", ""), dict(self._settings))
         planner = cast(Kit, kit).planner(self._planner) if isinstance(self._planner, str) else self._planner
-        tools = tuple(cast(Kit, kit).tool(tool) if isinstance(tool, str) else tool for tool in self._tools)
-        return _Parts(bound, planner, tools)
+        found = [cast(Kit, kit).tool_or_source(tool) if isinstance(tool, str) else tool for tool in self._tools]
+        tools = tuple(place(tool, self._sandbox, kit) for tool in found if not is_source(tool))
+        sources = (*(one for one in found if is_source(one)), *self._sources)
+        if sources and kit is not None:
+            sources = tuple(Placing(source, self._sandbox, kit) for source in sources)
+        return _Parts(bound, planner, tools, sources)
 
     def _needs_kit(self) -> bool:
         named = (self._planner, *self._tools)
-        return self._model is None or isinstance(self._model, str) or any(isinstance(part, str) for part in named)
+        return (
+            self._model is None
+            or isinstance(self._model, str)
+            or self._sandbox is not None
+            or any(isinstance(part, str) or getattr(part, "sandbox", None) is not None for part in named)
+        )
 
     async def _own_kit(self) -> Kit | None:
         """One kit per event loop, since providers keep connections that belong to it."""
-        if not self._needs_kit():
-            return None
-        loop = asyncio.get_running_loop()
-        if loop not in self._kits:
-            kit = Kit.load()
-            keeper = self._keep(loop, kit)
-            await anext(keeper)
-            self._kits[loop] = kit, keeper
-        return self._kits[loop][0]
+        return await self._kits.get() if self._needs_kit() else None
 
-    async def _keep(self, loop: asyncio.AbstractEventLoop, kit: Kit) -> AsyncGenerator[None, None]:
-        """Close the kit when the loop ends: a loop that shuts down closes every generator which it once began."""
-        try:
-            yield
-        finally:
-            self._kits.pop(loop, None)
-            await kit.aclose()
+
+def _sorted(given: Sequence[Any]) -> tuple[tuple[Tool | str, ...], tuple[ToolSource, ...]]:
+    """Tools and names of tools; and what gives more of them with each model call."""
+    tools: list[Tool | str] = []
+    sources: list[ToolSource] = []
+    for one in given:
+        settled = one.settled if isinstance(one, Toolset) else None
+        if settled is not None:
+            tools += settled
+        elif is_source(one):
+            sources.append(one)
+        else:
+            tools.append(one if isinstance(one, str) else as_tool(one))
+    return tuple(tools), tuple(sources)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.calling import options_of, refused, told, use
 from opspawn.agentkit.codec import response_from_json, response_to_json, result_from_json, result_to_json
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.digests import combine, digest, message_digest
+from opspawn.agentkit.failures import normalised
 from opspawn.agentkit.log import Asked
 from opspawn.agentkit.parts import parts_of, words_of
-from opspawn.agentkit.plain import as_text, plain_json
-from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait
-from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, ToolSpec, Usage
-from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.tool import Tool, ToolResult
-from opspawn.errors import Halt, InvalidInput, StepError
+from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
+from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
+from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, Usage
+from opspawn.contracts.retry import RetryPolicy
+from opspawn.contracts.tool import Tool, ToolResult, ToolSource
+from opspawn.errors import Halt, InvalidInput, NotFound, StepError
 
 #: An agent is told at once of a tool that failed; only a service that says when to come back is waited for.
 TOOL_RETRY = RetryPolicy(when=("rate_limited", "transient"))
@@ -26,7 +30,15 @@ class AgentRun(Context):
     """A run of an agent. See `opspawn.contracts.run.AgentContext`. `usage` counts replayed model calls, too."""
 
     def __init__(
-        self, base: Context, *, name: str, instructions: str, model: BoundModel, tools: Sequence[Tool], max_steps: int
+        self,
+        base: Context,
+        *,
+        name: str,
+        instructions: str,
+        model: BoundModel,
+        tools: Sequence[Tool],
+        max_steps: int,
+        sources: Sequence[ToolSource] = (),
     ) -> None:
         super().__init__(
             base._log,
@@ -39,8 +51,7 @@ class AgentRun(Context):
         )
         self._root = base._root
         self._model = model
-        self._specs = tuple(ToolSpec(tool.name, tool.description, tool.parameters) for tool in tools)
-        self._by_name = {tool.name: tool for tool in tools}
+        self._belt = Toolbelt(tools, sources)
         self._digests: dict[int, tuple[Message, bytes]] = {}
         self.instructions = instructions
         self.tools: Sequence[Tool] = tuple(tools)
@@ -48,16 +59,23 @@ class AgentRun(Context):
         self.usage = Usage()
 
     async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
-        specs = self._specs if tools is None else tuple(ToolSpec(t.name, t.description, t.parameters) for t in tools)
-        request = ModelRequest(self._model.name, tuple(messages), specs, None, self._model.settings)
         scope = self._here()
         key = scope.enter("think")
+        belt = self._belt
+
+        async def perform() -> ModelResponse:
+            if belt.dynamic:
+                await belt.ask(self._tool_context(""))
+            specs = belt.specs() if tools is None else specs_of(tools)
+            request = ModelRequest(self._model.name, tuple(messages), specs, None, self._model.settings)
+            return await self._model.provider.complete(request, self._log.delta)
+
         try:
             response = await self._once(
                 Asked(key, "think", "think", self._conversation(messages)),
-                lambda: self._model.provider.complete(request, self._log.delta),
-                encode=response_to_json,
-                decode=response_from_json,
+                perform,
+                encode=self._with_names if belt.dynamic else response_to_json,
+                decode=self._from_names if belt.dynamic else response_from_json,
                 retry=MODEL_RETRY,
             )
         finally:
@@ -65,40 +83,69 @@ class AgentRun(Context):
         self.usage += response.usage
         return response
 
+    def _with_names(self, response: ModelResponse) -> dict[str, Any]:
+        return response_to_json(response) | {"offered": self._belt.names}
+
+    def _from_names(self, data: dict[str, Any]) -> ModelResponse:
+        self._belt.recorded(names_in(data))
+        return response_from_json(data)
+
     async def act(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         scope = self._here()
         stem = scope.enter("act")
+        keys = [f"{stem}/{index}" for index in range(len(calls))]
         try:
             if len(calls) == 1:
-                return [await self._act(calls[0], f"{stem}/0")]
-            return await self._fan_out([self._act(call, f"{stem}/{index}") for index, call in enumerate(calls)])
+                results = [await self._act(calls[0], keys[0])]
+            else:
+                results = await self._act_in_turns(calls, keys)
         finally:
             scope.leave("act")
+        return self._belt.note(results, keys)
+
+    async def _act_in_turns(self, calls: Sequence[ToolCall], keys: Sequence[str]) -> list[ToolResult]:
+        """Calls beside one another; a sequential one begins when those before it have ended, and is alone."""
+        belt, results = self._belt, list[ToolResult]()
+        if not belt.has_sequential:
+            return await self._fan_out([self._act(call, key) for call, key in zip(calls, keys, strict=True)])
+        beside: list[tuple[ToolCall, str]] = []
+        for call, key in zip(calls, keys, strict=True):
+            if belt.is_sequential(call.name):
+                results += await self._fan_out([self._act(*one) for one in beside])
+                results.append(await self._act(call, key))
+                beside = []
+            else:
+                beside.append((call, key))
+        return results + await self._fan_out([self._act(*one) for one in beside])
 
     async def _act(self, call: ToolCall, key: str) -> ToolResult:
-        tool = self._by_name.get(call.name)
+        tool = self._belt.find(call.name)
+        if tool is None and self._belt.was_offered(call.name):
+            tool = await self._belt.again(call.name, self._tool_context(""))
         if tool is None:
-            known = ", ".join(self._by_name) or "none"
-            return _refusal(call, f"There is no tool {call.name!r}. Tools: {known}.")
+            return refused(call, self._belt.unknown(call.name), "not_found")
+        if call.name in self._belt.closed:
+            return refused(call, f"{call.name!r} is closed for the rest of this run. Go on without it.", "denied")
         if call.malformed is not None:
-            return _refusal(
-                call, f"The arguments were not a JSON object: {call.malformed[:200]!r}. Send them again as JSON."
-            )
+            words = f"The arguments were not a JSON object: {call.malformed[:200]!r}. Send them again as JSON."
+            return refused(call, words, "invalid_input")
         what = digest([call.name, call.arguments]) if self._log.durable else ""
+        options = options_of(tool)
+        own = options.retry
 
         async def perform() -> ToolResult:
             try:
-                value = await self._use(tool, call.arguments, key, None)
+                value = await use(tool, call.arguments, self._tool_context(key))
                 if parts := parts_of(value):
                     return ToolResult(call.id, call.name, words_of(parts), parts=parts)
                 value = plain_json(value)
             except Halt:
                 raise
             except (Exception, SystemExit) as error:
-                if asks_to_wait(error):
+                if asks_to_wait(error) or (own is not None and policy_for(own, normalised(error).error_type)):
                     raise
-                return _refusal(call, _in_words(error))
-            return ToolResult(call.id, call.name, as_text(value), value)
+                return refused(call, error)
+            return told(call, value, options, key)
 
         try:
             result = await self._once(
@@ -108,11 +155,11 @@ class AgentRun(Context):
                 decode=result_from_json,
                 effect=tool.effect,
                 arguments=call.arguments,
-                retry=TOOL_RETRY,
+                retry=own or TOOL_RETRY,
                 ask=self._check_of(tool, key),
             )
-        except (StepError, InvalidInput) as error:  # an operator decided that it failed, or it is too large
-            return _refusal(call, _in_words(error))
+        except (StepError, InvalidInput, NotFound) as error:  # after its retries, by an operator's word, or too large
+            return refused(call, error)
         return result if result.call_id else replace(result, call_id=call.id)
 
     def _conversation(self, messages: Sequence[Message]) -> str:
@@ -126,13 +173,3 @@ class AgentRun(Context):
                 known = self._digests[id(message)] = (message, message_digest(message))
             parts.append(known[1])
         return combine(parts)
-
-
-def _refusal(call: ToolCall, words: str) -> ToolResult:
-    return ToolResult(call.id, call.name, words, None, True)
-
-
-def _in_words(error: BaseException) -> str:
-    if isinstance(error, InvalidInput) and error.faults:
-        return f"{error.message} {'; '.join(error.faults)}"
-    return str(error) or type(error).__name__

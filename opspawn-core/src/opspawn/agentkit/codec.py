@@ -96,12 +96,16 @@ def result_to_json(result: ToolResult) -> dict[str, Any]:
     data: dict[str, Any] = {"call_id": result.call_id, "name": result.name, "content": result.content}
     if result.is_error:
         data["is_error"] = True
+        if result.error_type is not None:
+            data["error_type"] = result.error_type
     elif isinstance(result.value, str) and result.value == result.content:
         data["value_is_content"] = True
     elif result.value is not None:
         data["value"] = result.value
     if result.parts:
         data["parts"] = [part_to_json(part) for part in result.parts]
+    if result.handle is not None:
+        data["handle"] = result.handle
     return data
 
 
@@ -109,7 +113,16 @@ def result_from_json(data: Mapping[str, Any]) -> ToolResult:
     """Return the outcome of a tool call. Raises: KeyError when call_id or name is missing."""
     content = data.get("content", "")
     value = content if data.get("value_is_content") else data.get("value")
-    return ToolResult(data["call_id"], data["name"], content, value, data.get("is_error", False), _parts(data))
+    return ToolResult(
+        data["call_id"],
+        data["name"],
+        content,
+        value,
+        data.get("is_error", False),
+        _parts(data),
+        data.get("error_type"),
+        data.get("handle"),
+    )
 
 
 def _calls(data: Mapping[str, Any]) -> tuple[ToolCall, ...]:

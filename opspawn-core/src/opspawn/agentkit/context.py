@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic_core import to_jsonable_python
 
 from opspawn.agentkit.branches import Branches
+from opspawn.agentkit.calling import options_of, use
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.doubts import Ask, asking, settle
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
@@ -27,9 +28,9 @@ from opspawn.agentkit.questions import check_wait, make_question
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
 from opspawn.contracts.question import NO_DEFAULT, Answer, Question
-from opspawn.contracts.run import Retry
+from opspawn.contracts.retry import Retry
 from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
-from opspawn.errors import Halt, InDoubt, InvalidInput, StepError, StepFailed, StepTimeout
+from opspawn.errors import Halt, InDoubt, InvalidInput, ModelRetry, StepError, StepFailed, ToolError
 
 T = TypeVar("T")
 
@@ -184,12 +185,12 @@ class Context:
         with self._asking("tool", tool.name, key, arguments) as asked:
             return await self._once(
                 asked,
-                lambda: self._use(tool, arguments, asked.key, timeout_s),
+                lambda: self._use_alone(tool, arguments, asked.key, timeout_s),
                 encode=plain_json,
                 decode=_same,
                 effect=tool.effect,
                 arguments=arguments,
-                retry=retry or ONE_TRY,
+                retry=retry or options_of(tool).retry or ONE_TRY,
                 ask=self._check_of(tool, asked.key),
             )
 
@@ -367,18 +368,12 @@ class Context:
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 
-    async def _use(self, tool: Tool, arguments: dict[str, Any], key: str, timeout_s: float | None) -> Any:
-        limit = timeout_s if timeout_s is not None else tool.timeout_s
-        context = self._tool_context(key)
-        if limit is None:
-            return await tool.call(arguments, context)
+    async def _use_alone(self, tool: Tool, arguments: dict[str, Any], key: str, timeout_s: float | None) -> Any:
+        """A call that no model asked for: nobody is there to do it differently."""
         try:
-            async with asyncio.timeout(limit) as timer:
-                return await tool.call(arguments, context)
-        except TimeoutError as error:
-            if not timer.expired():
-                raise
-            raise StepTimeout(f"The tool {tool.name!r} did not end within {limit:g} s.") from error
+            return await use(tool, arguments, self._tool_context(key), timeout_s)
+        except ModelRetry as error:
+            raise ToolError(error.message, remedy=error.remedy) from error
 
     def _tool_context(self, key: str) -> ToolContext:
         return ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps)

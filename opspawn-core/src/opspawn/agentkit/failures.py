@@ -8,6 +8,7 @@ from typing import Any
 from opspawn.errors import (
     InvalidInput,
     ModelError,
+    ModelRetry,
     NotFound,
     OpspawnError,
     StepError,
@@ -104,5 +105,5 @@ def _own_class(error: OpspawnError) -> str:
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == OpspawnError.__module__)
 
 
-_KEPT = frozenset({ModelError, ToolError, StepTimeout, StepLimit, StepFailed, InvalidInput, NotFound})
-_PLAIN: dict[str, type[StepError]] = {"ToolError": ToolError, "StepTimeout": StepTimeout, "StepLimit": StepLimit}
+_KEPT = frozenset({ModelError, ToolError, ModelRetry, StepTimeout, StepLimit, StepFailed, InvalidInput, NotFound})
+_PLAIN: dict[str, type[StepError]] = {kind.__name__: kind for kind in (ToolError, ModelRetry, StepTimeout, StepLimit)}

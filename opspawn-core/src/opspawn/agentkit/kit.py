@@ -10,7 +10,8 @@ from opspawn.agentkit.bound import BoundModel
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, ToolPlugin
-from opspawn.contracts.tool import Tool
+from opspawn.contracts.sandbox import SandboxRunner
+from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Kit:
         self._root = root or Path.cwd()
         self._providers: dict[str, ModelProvider] = {}
         self._planners: dict[str, Planner] = {}
-        self._tools: dict[str, Tool] = {}
+        self._tools: dict[str, Tool | ToolSource] = {}
+        self._sandboxes: dict[str, SandboxRunner] = {}
 
     @classmethod
     def load(cls) -> Kit:
@@ -106,19 +108,35 @@ class Kit:
         return self._planners[name]
 
     def tool(self, name: str) -> Tool:
-        """The tool of that name. Raises: ConfigError when it is not installed or cannot be opened."""
+        """The tool of that name. Raises: ConfigError when it is not installed or cannot be opened, or gives many."""
+        found = self.tool_or_source(name)
+        if not hasattr(found, "call"):
+            raise ConfigError(f"{name!r} is a source of tools, which only agents can use.")
+        return cast(Tool, found)
+
+    def tool_or_source(self, name: str) -> Tool | ToolSource:
+        """The tool, or source of tools, of that name. Raises: ConfigError when it is not installed or opened."""
         if name not in self._tools:
-            tool = self._open(cast(ToolPlugin, self._plugins.get("tool", name)))
-            if tool.name != name:
-                raise PluginError(f"The plugin of the tool {name!r} opened one that is called {tool.name!r}.")
-            self._tools[name] = tool
+            record = self._plugins.get("tool", name)
+            opened = self._open(record)
+            if isinstance(record, ToolPlugin) and opened.name != name:
+                raise PluginError(f"The plugin of the tool {name!r} opened one that is called {opened.name!r}.")
+            self._tools[name] = opened
         return self._tools[name]
 
+    def sandbox(self, name: str) -> SandboxRunner:
+        """The sandbox of that name. Raises: ConfigError when it is not installed or cannot be opened."""
+        if name not in self._sandboxes:
+            self._sandboxes[name] = self._open(self._plugins.get("sandbox", name))
+        return self._sandboxes[name]
+
     async def aclose(self) -> None:
-        """Close the model providers. Idempotent; the kit opens them anew when it is asked again."""
-        while self._providers:
-            _, provider = self._providers.popitem()
-            await provider.aclose()
+        """Close providers, sources and sandboxes. Idempotent; the kit opens them anew when it is asked again."""
+        for opened in (self._providers, self._sandboxes, self._tools):
+            while opened:
+                _, one = opened.popitem()
+                if hasattr(one, "aclose"):
+                    await one.aclose()
 
     def _open(self, record: Any) -> Any:
         section = self._plugins.section(record, self._sections)

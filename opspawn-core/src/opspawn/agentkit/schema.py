@@ -37,6 +37,17 @@ class Signature:
     parameters: dict[str, Any]
     context: str | None
     _validator: SchemaValidator = field(repr=False)
+    _result: Any = field(default=None, repr=False)
+
+    def output(self) -> dict[str, Any] | None:
+        """JSON Schema of the result; None where the annotation says nothing, or nothing that JSON Schema can say."""
+        if self._result in (None, Any, type(None), inspect.Parameter.empty):
+            return None
+        try:
+            schema: dict[str, Any] = _without_titles(TypeAdapter(self._result).json_schema(mode="serialization"))
+        except (PydanticSchemaGenerationError, PydanticUserError, TypeError, NameError):
+            return None
+        return schema or None
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return keyword arguments, converted to the annotated types; those left out stay out, so that defaults apply.
@@ -90,7 +101,8 @@ def signature_of(fn: Callable[..., Any], tool: str, local_names: Mapping[str, An
             fields[name] = NotRequired[described]
     adapter = _adapter(tool, fields)
     parameters = _schema(adapter, tool, fields, defaults)
-    return Signature(tool, description, parameters, context, typing.cast(SchemaValidator, adapter.validator))
+    validator = typing.cast(SchemaValidator, adapter.validator)
+    return Signature(tool, description, parameters, context, validator, _result(function, local_names))
 
 
 def _function(fn: Any) -> Any:
@@ -119,6 +131,19 @@ def _hints(function: Any, tool: str, local_names: Mapping[str, Any]) -> dict[str
     return hints
 
 
+def _result(function: Any, local_names: Mapping[str, Any]) -> Any:
+    """The annotation of the result; None where there is none, or none that can be resolved: nothing depends on it."""
+    function = inspect.unwrap(function)
+    annotation = getattr(function, "__annotations__", {}).get("return")
+    alone = types.SimpleNamespace(__annotations__={"return": annotation})
+    try:
+        return typing.get_type_hints(alone, getattr(function, "__globals__", {}), {**local_names}, include_extras=True)[
+            "return"
+        ]
+    except Exception:  # an annotation is the user's own expression, and may raise anything
+        return None
+
+
 def _parameters(fn: Callable[..., Any], tool: str) -> list[tuple[str, inspect.Parameter]]:
     try:
         return list(inspect.signature(fn).parameters.items())
@@ -145,9 +170,13 @@ def _check(tool: str, parameter: inspect.Parameter, hint: Any) -> None:
 
 
 def _is_context(hint: Any) -> bool:
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        return ToolContext in typing.get_args(hint)
-    return hint is ToolContext
+    """`ToolContext`, `ToolContext[Deps]`, either of them `| None`, or any of these `Annotated`."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        return _is_context(typing.get_args(hint)[0])
+    if origin in (Union, types.UnionType):
+        return any(map(_is_context, typing.get_args(hint)))
+    return hint is ToolContext or origin is ToolContext
 
 
 def _described(hint: Any) -> bool:

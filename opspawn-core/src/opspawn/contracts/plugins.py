@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
+from opspawn.contracts.sandbox import SandboxRunner
 from opspawn.contracts.store import Store
-from opspawn.contracts.tool import Tool
+from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.contracts.transport import Host, Transport
 from opspawn.contracts.waker import Waker
 
@@ -59,6 +60,29 @@ class ToolPlugin:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSourcePlugin:
+    """Tools that come and go; users write `tools=["NAME"]`.
+
+    `open` makes the source, once per process. If it has an `aclose`, that is awaited when the process ends.
+    """
+
+    name: str
+    open: Callable[[Any], ToolSource]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPlugin:
+    """A place where tools run; users write `sandbox="NAME"`. `open` makes it, once per process."""
+
+    name: str
+    open: Callable[[Any], SandboxRunner]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StorePlugin:
     """A store; users write `store = "NAME"`. `open` gets the section and the folder for data, and gives an open store.
 
@@ -91,4 +115,13 @@ class TransportPlugin:
     help: str = ""
 
 
-PluginRecord = ModelPlugin | PlannerPlugin | ToolPlugin | StorePlugin | WakerPlugin | TransportPlugin
+PluginRecord = (
+    ModelPlugin
+    | PlannerPlugin
+    | ToolPlugin
+    | ToolSourcePlugin
+    | SandboxPlugin
+    | StorePlugin
+    | WakerPlugin
+    | TransportPlugin
+)

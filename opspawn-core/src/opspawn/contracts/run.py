@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from opspawn.contracts.model import Message, ModelResponse, ToolCall
 from opspawn.contracts.question import NO_DEFAULT
+from opspawn.contracts.retry import MAX_POSTPONEMENTS as MAX_POSTPONEMENTS
+from opspawn.contracts.retry import Retry as Retry
+from opspawn.contracts.retry import RetryPolicy as RetryPolicy
 from opspawn.contracts.tool import Check, Effect, Tool, ToolResult
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When and how often a failed step or task is tried again.
-
-    A service that says when to come back (`retry_after_s` of an error that is "rate_limited" or "transient") is obeyed
-    instead, which costs no try; more than `MAX_POSTPONEMENTS` times, or `patience_s` seconds in all, is a refusal.
-
-    Attributes:
-        attempts: tries in all, 1 to 1,000; 1 means never again.
-        initial_s, max_s: seconds before the second try, and the longest wait between two tries.
-        factor: what each wait is multiplied by for the next; 1 keeps it constant.
-        jitter: wait a random time between 0 and the computed one, so that failed steps do not return in a crowd.
-        when: the `error_type`s that are worth another try; any other failure is final at once. Opspawn's own are
-            "transient", "rate_limited", "timeout", "invalid_output", "tool_error", "denied" and "budget"; exceptions
-            that are nobody's class are "error".
-        patience_s: how long in all, in seconds, a step may be put off by services that say when to come back.
-    """
-
-    attempts: int = 1
-    initial_s: float = 1.0
-    max_s: float = 60.0
-    factor: float = 2.0
-    jitter: bool = True
-    when: tuple[str, ...] = ("transient", "rate_limited", "timeout", "tool_error")
-    patience_s: float = 86_400.0
-
-
-#: One policy, or one per class of error: `{"transient": RetryPolicy(5), "invalid_output": RetryPolicy(2)}`. There the
-#: key says when, and not the policy's `when`; `attempts` counts the tries of all classes.
-Retry = RetryPolicy | Mapping[str, RetryPolicy]
-
-#: A service that says "come back later" this often in a row to one step has refused it.
-MAX_POSTPONEMENTS = 100
 
 
 class RunContext(Protocol):
@@ -197,7 +164,7 @@ class RunContext(Protocol):
         timeout_s: float | None = None,
         retry: Retry | None = None,
     ) -> Any:
-        """Call one tool outside a model's conversation and return its value; `retry` is None for a single try.
+        """Call one tool outside a model's conversation and return its value; `retry` is None for the tool's own policy.
 
         Raises:
             ToolError: the tool failed. InvalidInput: the arguments do not fit. StepTimeout: it ran too long.

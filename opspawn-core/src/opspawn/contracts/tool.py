@@ -1,30 +1,58 @@
-"""What a tool is, and what it learns about the call it serves."""
+"""What a tool is, how it is called, and what it learns about the call it serves."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol
+
+from typing_extensions import TypeVar
 
 from opspawn.contracts.content import Part
 from opspawn.contracts.model import Message
+from opspawn.contracts.retry import Retry
 
 Effect = Literal["read", "idempotent", "once"]
+Deps = TypeVar("Deps", default=Any)
+
+#: How much of a result a model is shown unless the tool says otherwise, in characters.
+MAX_RESULT = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class ToolContext:
-    """Given to a tool that asks for it (a parameter annotated `ToolContext`).
+class ToolContext(Generic[Deps]):
+    """Given to a tool that asks for it (a parameter annotated `ToolContext`, or `ToolContext[Deps]`).
 
     `idempotency_key` is the same for every try of this one call, over crashes and retries: pass it to services that
-    take one. `deps` is what the run was started with. Ids are None or empty outside a durable run.
+    take one. `deps` is what the run was started with. Ids are None or empty outside a durable run. A tool that runs in
+    another process gets a copy, whose `deps` must be JSON.
     """
 
     idempotency_key: str
     agent: str
     task: str | None = None
     session: str | None = None
-    deps: Any = None
+    deps: Deps = None  # type: ignore[assignment]  # runs started without deps have none
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOptions:
+    """How a tool is called.
+
+    Attributes:
+        retry: when a failed call is tried again by itself; for the effects "read" and "idempotent" only.
+        max_retries: how many turns in a row the model may be asked to call the tool differently (`ModelRetry`, or
+            arguments that do not fit) before the tool is closed to it for the rest of the run; 0 or more.
+        concurrency: how many calls may be at work in one process at a time; None for no limit.
+        sequential: calls of this tool never run beside other calls of the same turn.
+        max_result: how much of a result the model is shown, in characters, at least 256; it can read on from there.
+    """
+
+    retry: Retry | None = None
+    max_retries: int = 2
+    concurrency: int | None = None
+    sequential: bool = False
+    max_result: int = MAX_RESULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +74,9 @@ Check = Callable[[Any, ToolContext], Any]
 
 class Tool(Protocol):
     """Something an agent can do. `opspawn.tool` makes one from a function.
+
+    An attribute `options: ToolOptions` says how the tool is called, an attribute `output: dict` (JSON Schema) what it
+    returns; both may be missing.
 
     Attributes:
         name: 1 to 64 of letters, digits, "_", "-"; unique within an agent.
@@ -71,17 +102,48 @@ class Tool(Protocol):
     async def call(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         """Validate the arguments, do the work, return any JSON.
 
+        Must end soon when it is cancelled; one that does not is left to itself after a moment, and that is logged.
+
         Raises:
             InvalidInput: the arguments do not fit; shown to the model so that it can mend them.
+            ModelRetry: the model should call the tool differently; its words are shown to the model.
             ToolError: the work failed; shown to the model. Any other exception counts as one.
+        """
+        ...
+
+
+class ToolSource(Protocol):
+    """Tools that come and go, e.g. those of an MCP server, or those that this user may use.
+
+    Attributes:
+        name: for messages; unique within an agent.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def tools(self, context: ToolContext) -> Sequence[Tool]:
+        """Return the tools that the run may use now; their names must differ.
+
+        Asked once per model call, so answer from memory where that is right. `context` tells of the run and has an
+        empty `idempotency_key`. What is returned is what the model is offered and may call until the next model call.
+        A durable run records the names with the model's answer. An exception fails the model call, as one of the
+        provider would: with `error_type` "transient" it is tried again.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The outcome of one call, ready for the model: `content` is text; `value` what the tool returned (None on
-    error). A tool that returned images or files (`Image`, `File`, or a list of these and texts) has them in `parts`.
+    """The outcome of one call, ready for the model.
+
+    Attributes:
+        content: text; a long one is cut, and says how to read on.
+        value: what the tool returned, whole; None on error.
+        error_type: what sort of error it is, when `is_error`: "retry" (call it differently), "invalid_input",
+            "not_found", "timeout", "tool_error", ...; None in records of older versions.
+        parts: what a tool returned that gave images or files (`Image`, `File`, or a list of these and texts).
+        handle: by which the model can read the rest, when `content` is cut.
     """
 
     call_id: str
@@ -90,6 +152,8 @@ class ToolResult:
     value: Any = None
     is_error: bool = False
     parts: tuple[Part, ...] = ()
+    error_type: str | None = None
+    handle: str | None = None
 
     def message(self) -> Message:
         """The outcome as a message, to go on with the conversation."""

@@ -15,7 +15,7 @@ import pluggy
 
 from opspawn.contracts.plugins import PLUGIN_API, PluginConfig
 from opspawn.hookspecs import PROJECT
-from opspawn.plugins.kinds import HOOKS, kind_of
+from opspawn.plugins.kinds import HOOKS, in_words, kind_of
 from opspawn.plugins.status import Found
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -114,11 +114,11 @@ def described(error: BaseException) -> str:
 def _records(plugin: Any, manager: pluggy.PluginManager) -> list[tuple[str, Any]]:
     """Call each hook of one plugin by itself: through the manager, one failure would hide the others."""
     found: list[tuple[str, Any]] = []
-    for hook, record_type in HOOKS.items():
+    for hook, record_types in HOOKS.items():
         for implementation in getattr(manager.hook, hook).get_hookimpls():
             if implementation.plugin is plugin:
-                kind = kind_of(record_type)
-                found += [(kind, record) for record in _called(hook, implementation.function, record_type)]
+                kind = kind_of(record_types[0])
+                found += [(kind, record) for record in _called(hook, implementation.function, record_types)]
     names = [(kind, record.name) for kind, record in found]
     doubles = {item for item in names if names.count(item) > 1}
     if doubles:
@@ -127,19 +127,20 @@ def _records(plugin: Any, manager: pluggy.PluginManager) -> list[tuple[str, Any]
     return found
 
 
-def _called(hook: str, function: Any, record_type: type[Any]) -> list[Any]:
+def _called(hook: str, function: Any, record_types: tuple[type[Any], ...]) -> list[Any]:
     answer = function()
     if inspect.iscoroutine(answer):
         answer.close()
         raise Faulty(f"{hook} is async; hooks are synchronous, only what records make may be async.")
     if isinstance(answer, str | bytes | dict) or not isinstance(answer, Iterable):
         raise Faulty(
-            f"{hook} gave {_article(type(answer).__name__)}; it must yield or return a list of {record_type.__name__}s."
+            f"{hook} gave {_article(type(answer).__name__)};"
+            f" it must yield or return a list of {in_words(record_types)}."
         )
     records = list(answer)
     for record in records:
-        if not isinstance(record, record_type):
-            raise Faulty(f"{hook} gave {_article(type(record).__name__)}; it must give {record_type.__name__}s.")
+        if not isinstance(record, record_types):
+            raise Faulty(f"{hook} gave {_article(type(record).__name__)}; it must give {in_words(record_types)}.")
         _check_record(hook, record)
     return records
 

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from opspawn import hookspecs
 
 
-def _record_types() -> dict[str, type[Any]]:
+def _record_types() -> dict[str, tuple[type[Any], ...]]:
     specs = {name: spec for name, spec in vars(hookspecs).items() if name.startswith("opspawn_")}
-    return {name: get_args(get_type_hints(spec)["return"])[0] for name, spec in specs.items()}
+    return {name: _members(get_args(get_type_hints(spec)["return"])[0]) for name, spec in specs.items()}
 
 
-#: Hook to the type of its records.
+def _members(given: Any) -> tuple[type[Any], ...]:
+    return get_args(given) if isinstance(given, UnionType) else (given,)
+
+
+#: Hook to the types of its records.
 HOOKS = _record_types()
+_KINDS = {one: types[0].__name__.removesuffix("Plugin").lower() for types in HOOKS.values() for one in types}
 
 
 def kind_of(record_type: type[Any]) -> str:
-    """ "model" for `ModelPlugin`, and so on."""
-    return record_type.__name__.removesuffix("Plugin").lower()
+    """ "model" for `ModelPlugin`, and so on; records of one hook are of one kind, and share their names."""
+    return _KINDS[record_type]
 
 
-#: Every kind: "model", "planner", "tool", "store", "waker", "transport".
-KINDS = tuple(kind_of(record_type) for record_type in HOOKS.values())
+def in_words(record_types: Iterable[type[Any]]) -> str:
+    """ "ToolPlugins or ToolSourcePlugins"."""
+    return " or ".join(f"{one.__name__}s" for one in record_types)
+
+
+#: Every kind: "model", "planner", "tool", "sandbox", "store", "waker", "transport".
+KINDS = tuple(kind_of(types[0]) for types in HOOKS.values())
