@@ -83,12 +83,12 @@ async def test_a_429_without_a_usable_time_has_none(serve, asker, value):
         (Fail(400, body={"error": "unexpected end"}), "permanent", "refused the request: unexpected end"),
         (
             Fail(400, body=error_body("maximum context length is 8192 tokens", "context_length_exceeded")),
-            "permanent",
+            "context_overflow",
             "Context length exceeded for model 'test-model'",
         ),
         (
             Fail(400, body={"error": {"message": "the request exceeds the available context size"}}),
-            "permanent",
+            "context_overflow",
             "Context length exceeded",
         ),
         (Fail(422, body={"detail": [{"loc": ["body"], "msg": "bad"}]}), "permanent", "refused the request: [{"),

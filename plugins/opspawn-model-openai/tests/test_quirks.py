@@ -169,7 +169,7 @@ async def test_a_refusal_is_the_answer_and_counts_as_filtered(speak):
         ({"code": 429, "message": "too fast"}, "rate_limited"),
         ({"code": "rate_limit_exceeded", "message": "too fast"}, "rate_limited"),
         ({"code": "insufficient_quota", "message": "empty"}, "denied"),
-        ({"code": "context_length_exceeded", "message": "too long"}, "permanent"),
+        ({"code": "context_length_exceeded", "message": "too long"}, "context_overflow"),
         ({"type": "invalid_request_error", "message": "no"}, "permanent"),
         ({"message": "overloaded"}, "transient"),
     ],

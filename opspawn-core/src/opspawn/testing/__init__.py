@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from opspawn.testing.crashes import CrashRun, crash_everywhere
     from opspawn.testing.environment import TestEnvironment
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
+    from opspawn.testing.model_contract import AnswerContract, ModelContract
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
     from opspawn.testing.store_contract import StoreContract
     from opspawn.testing.store_model import ModelStore
     from opspawn.testing.virtual import VirtualClock, virtual_time
 
 __all__ = [
+    "AnswerContract",
     "CrashRun",
     "InvariantsBroken",
+    "ModelContract",
     "ModelStore",
     "ScriptEnded",
     "ScriptedModel",
@@ -34,6 +37,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AnswerContract": "model_contract",
+    "ModelContract": "model_contract",
     "CrashRun": "crashes",
     "crash_everywhere": "crashes",
     "InvariantsBroken": "invariants",

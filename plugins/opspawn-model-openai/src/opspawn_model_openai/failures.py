@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any
 
 import openai
 
+from opspawn.agentkit.providing import BrokenAnswer, ServerFault, retry_after, without_secrets
 from opspawn.errors import ModelError
-from opspawn_model_openai.dialect import BrokenAnswer, ServerFault
 
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _TOO_LONG = ("context length", "context_length", "maximum context", "context window", "context size")
@@ -30,12 +27,8 @@ class Place:
     secrets: Sequence[str] = ()
 
     def clean(self, text: str) -> str:
-        """One line without secrets, at most 500 characters; servers like to quote the key they refuse."""
-        for secret in self.secrets:
-            # Shorter ones are words such as "ollama" or "EMPTY", given to please a client.
-            if len(secret) >= 8:
-                text = text.replace(secret, "***")
-        return " ".join(text.split())[:500]
+        """One line without secrets; servers like to quote the key they refuse."""
+        return without_secrets(text, self.secrets)
 
 
 def model_error(error: Exception, place: Place) -> ModelError:
@@ -108,7 +101,9 @@ def _classify(status: int, code: str, text: str, place: Place) -> tuple[str, str
         return "transient", f"The server at {place.server} failed with status {status}: {text}", None
     if code == "context_length_exceeded" or any(hint in lower for hint in _TOO_LONG):
         remedy = "Give the model less to read, or use one with a longer context."
-        return "permanent", f"Context length exceeded for model {place.model!r}: {text}", remedy
+        return "context_overflow", f"Context length exceeded for model {place.model!r}: {text}", remedy
+    if "content_filter" in code or "content_policy" in code:
+        return "content_filter", f"The filter of {place.server} refused the request: {text}", None
     return "permanent", f"The server at {place.server} refused the request: {text}", None
 
 
@@ -142,31 +137,3 @@ def _text(body: Any) -> str:
     if isinstance(body, str) and body.lstrip()[:1] == "<":
         return ""  # a proxy's HTML page says nothing that the status does not
     return body if isinstance(body, str) else str(body or "")
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` (seconds or an HTTP date), or None."""
-    if (ms := _number(headers.get("retry-after-ms"))) is not None:
-        return ms / 1000
-    value = headers.get("retry-after")
-    if (seconds := _number(value)) is not None:
-        return seconds
-    # Against the server's own clock where it tells it, since ours may differ.
-    now = _date(headers.get("date"))
-    until = _date(value)
-    return None if until is None else max(0.0, until - (time.time() if now is None else now))
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if isfinite(number) else None
-
-
-def _date(value: str | None) -> float | None:
-    try:
-        return parsedate_to_datetime(value or "").timestamp()
-    except ValueError:
-        return None

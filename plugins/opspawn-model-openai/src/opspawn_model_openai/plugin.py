@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from opspawn.agentkit.providing import is_url
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.plugins import ModelPlugin, PluginConfig
 from opspawn.errors import PluginError
@@ -30,6 +30,9 @@ class OpenAIConfig(PluginConfig):
     dialect: Literal["auto", "responses", "chat"] = Field(
         "auto", description="The protocol: Responses or Chat Completions. auto: Responses at OpenAI, Chat elsewhere."
     )
+    server: Literal["auto", "openai", "openrouter", "ollama", "vllm", "llama.cpp", "other"] = Field(
+        "auto", description="What kind of server it is, where kinds differ. auto: told by the address."
+    )
     timeout_s: float = Field(600.0, gt=0, description="Seconds without a byte from the server until a call fails.")
     connect_timeout_s: float = Field(10.0, gt=0, description="Seconds to reach the server.")
     organization: str | None = Field(None, description="OpenAI's id of your organisation. Default: OPENAI_ORG_ID.")
@@ -38,14 +41,9 @@ class OpenAIConfig(PluginConfig):
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
-        if value is not None and not _is_url(value):
+        if value is not None and not is_url(value):
             raise ValueError("must be an address such as http://127.0.0.1:11434/v1")
         return value
-
-
-def _is_url(value: str) -> bool:
-    parts = urlsplit(value)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _open(section: OpenAIConfig) -> ModelProvider:
@@ -55,7 +53,7 @@ def _open(section: OpenAIConfig) -> ModelProvider:
         PluginError: no key and no server of one's own, or `OPENAI_BASE_URL` is not an address.
     """
     base_url = section.base_url or os.environ.get("OPENAI_BASE_URL") or None
-    if base_url is not None and not _is_url(base_url):
+    if base_url is not None and not is_url(base_url):
         raise PluginError(
             f"OPENAI_BASE_URL is {base_url!r}, which is no address.",
             remedy="Set it to one such as http://127.0.0.1:11434/v1, or unset it.",
@@ -66,16 +64,17 @@ def _open(section: OpenAIConfig) -> ModelProvider:
             "There is no API key for the model provider 'openai'.",
             remedy="Set OPENAI_API_KEY, or api_key in [plugins.openai]; for a server of your own, set base_url there.",
         )
-    host = urlsplit(base_url or _OPENAI).hostname or ""
-    official = host == "api.openai.com" or host.endswith(".api.openai.com")
-    dialect = section.dialect if section.dialect != "auto" else ("responses" if official else "chat")
+    from opspawn_model_openai.servers import SERVERS, server_at
+
+    server = server_at(base_url or _OPENAI) if section.server == "auto" else SERVERS[section.server]
+    auto: Literal["responses", "chat"] = "responses" if server.name == "openai" else "chat"
     from opspawn_model_openai.provider import OpenAIProvider
 
     return OpenAIProvider(
         base_url=base_url or _OPENAI,
         api_key=key,
-        dialect=dialect,
-        official=official,
+        dialect=auto if section.dialect == "auto" else section.dialect,
+        server=server,
         timeout_s=section.timeout_s,
         connect_timeout_s=section.connect_timeout_s,
         organization=section.organization,

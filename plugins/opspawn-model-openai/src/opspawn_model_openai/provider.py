@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 import openai
 
-from opspawn.contracts.model import ModelRequest, ModelResponse, OnDelta
+from opspawn.agentkit.providing import BrokenAnswer, ServerFault, count, shown_url
+from opspawn.contracts.model import ModelCapabilities, ModelRequest, ModelResponse, OnDelta
 from opspawn_model_openai.chat import ChatDialect
-from opspawn_model_openai.dialect import BrokenAnswer, Dialect, ServerFault
+from opspawn_model_openai.dialect import Dialect
 from opspawn_model_openai.failures import Place, model_error
 from opspawn_model_openai.responses import ResponsesDialect
+from opspawn_model_openai.servers import SERVERS, Server, capabilities
 
+_COUNTED = ("model", "input", "tools", "tool_choice", "text", "reasoning")
 _Stream = openai.AsyncStream[object]
 
 
@@ -30,7 +34,7 @@ class OpenAIProvider:
         base_url: where the API is, with its path.
         api_key: the key; "" for a server that wants none.
         dialect: the protocol to speak.
-        official: whether this is OpenAI itself, whose Chat Completions know newer names of settings.
+        server: what kind of server it is.
         timeout_s: seconds without a byte until a call fails.
         connect_timeout_s: seconds to reach the server.
         organization: OpenAI's id of the organisation; None leaves it to OPENAI_ORG_ID.
@@ -43,17 +47,15 @@ class OpenAIProvider:
         base_url: str,
         api_key: str,
         dialect: Literal["responses", "chat"],
-        official: bool = False,
+        server: Server = SERVERS["other"],
         timeout_s: float = 600.0,
         connect_timeout_s: float = 10.0,
         organization: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._dialect: Dialect = ResponsesDialect() if dialect == "responses" else ChatDialect(official=official)
-        self._base_url, self._secrets = (
-            base_url,
-            (*([api_key] if api_key else ()), *filter(None, (headers or {}).values())),
-        )
+        self._dialect: Dialect = ResponsesDialect(server) if dialect == "responses" else ChatDialect(server)
+        self._name, self._server, self._base_url = dialect, server, base_url
+        self._secrets = (*([api_key] if api_key else ()), *filter(None, (headers or {}).values()))
         self._options: dict[str, Any] = {
             "base_url": base_url,
             # The client insists on a key; servers that want none ignore it.
@@ -75,7 +77,23 @@ class OpenAIProvider:
             return await self._streamed(request, body, on_delta)
         except (openai.OpenAIError, ServerFault, BrokenAnswer) as error:
             # Not "from error": the client's errors quote the server's words, in which a key may stand.
-            raise model_error(error, Place(_shown(self._base_url), request.model, self._secrets)) from None
+            raise model_error(error, Place(shown_url(self._base_url), request.model, self._secrets)) from None
+
+    def capabilities(self, model: str) -> ModelCapabilities:
+        """What `model` can do, as far as its name and the kind of server tell."""
+        return capabilities(self._server, self._name, model)
+
+    async def count_tokens(self, request: ModelRequest) -> int:
+        """The tokens of the input, as OpenAI itself counts them in its own protocol. Raises: ModelError."""
+        body = self._dialect.body(request, stream=False)
+        counted = {key: body[key] for key in _COUNTED if key in body}
+        try:
+            response = await self._opened().post(
+                f"{self._dialect.path}/input_tokens", body=counted, cast_to=httpx2.Response
+            )
+            return count(response.json(), "input_tokens")
+        except (openai.OpenAIError, ValueError) as error:
+            raise model_error(error, Place(shown_url(self._base_url), request.model, self._secrets)) from None
 
     async def _whole(self, request: ModelRequest, body: dict[str, Any]) -> ModelResponse:
         response = await self._opened().post(self._dialect.path, body=body, cast_to=httpx2.Response)
@@ -104,7 +122,7 @@ class OpenAIProvider:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             # Our own HTTP client: the SDK's, when dropped, closes itself on whatever loop runs then, and complains.
-            http = httpx2.AsyncClient(follow_redirects=True, limits=openai.DEFAULT_CONNECTION_LIMITS)
+            http = httpx2.AsyncClient(verify=_tls(), follow_redirects=True, limits=openai.DEFAULT_CONNECTION_LIMITS)
             self._client, self._loop = openai.AsyncOpenAI(http_client=http, **self._options), loop
         return self._client
 
@@ -113,6 +131,12 @@ class OpenAIProvider:
         client, self._client = self._client, None
         if client is not None and self._loop is asyncio.get_running_loop():
             await client.close()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """What connections are checked against: dear to make, never changed, and the same for all clients."""
+    return httpx2.create_ssl_context()
 
 
 async def _events(stream: _Stream) -> AsyncGenerator[dict[str, Any], None]:
@@ -128,9 +152,3 @@ async def _events(stream: _Stream) -> AsyncGenerator[dict[str, Any], None]:
 def _with_id(response: ModelResponse, http: httpx2.Response) -> ModelResponse:
     id = http.headers.get("x-request-id")
     return replace(response, request_id=id) if id else response
-
-
-def _shown(url: str) -> str:
-    """The address without a user name and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

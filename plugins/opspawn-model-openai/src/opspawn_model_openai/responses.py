@@ -1,6 +1,7 @@
 """Responses, OpenAI's own protocol, used without its memory: a request carries the whole conversation, none is stored.
 
-Reasoning is not sent back. That is allowed as long as no item carries the id that the server once gave it.
+Reasoning goes back as the sealed item that came, without the ids that the server gives: it keeps nothing that they
+could stand for.
 """
 
 from __future__ import annotations
@@ -9,16 +10,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from opspawn.contracts.model import FinishReason, Message, ModelDelta, ModelRequest, ModelResponse, OnDelta, Usage
-from opspawn_model_openai.dialect import (
-    BrokenAnswer,
-    ServerFault,
-    count,
-    is_strict,
-    read_calls,
-    tool_text,
-    with_settings,
+from opspawn.agentkit.providing import BrokenAnswer, ServerFault, count, read_calls, with_settings
+from opspawn.contracts.model import (
+    Called,
+    FinishReason,
+    Message,
+    ModelDelta,
+    ModelRequest,
+    ModelResponse,
+    OnDelta,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
 )
+from opspawn_model_openai.content import responses_part, shown, tool_words
+from opspawn_model_openai.dialect import RESERVED, VENDOR, is_strict
+from opspawn_model_openai.servers import Server, reasons
 
 _REASONING = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 
@@ -28,9 +37,12 @@ class ResponsesDialect:
 
     path = "/responses"
 
+    def __init__(self, server: Server) -> None:
+        self._official = server.name == "openai"
+
     def body(self, request: ModelRequest, *, stream: bool) -> dict[str, Any]:
         """The JSON to send."""
-        items = [item for message in request.messages for item in _items(message)]
+        items = [item for message in request.messages for item in _items(message, request.model)]
         body: dict[str, Any] = {"model": request.model, "input": items, "store": False}
         if request.tools:
             # Strict is the default here; it would refuse every schema with an optional argument.
@@ -46,12 +58,14 @@ class ResponsesDialect:
             ]
         if stream:
             body["stream"] = True
+        if self._official and reasons(request.model):
+            body["include"] = ["reasoning.encrypted_content"]
         settings = _settings(request.settings)
         if request.output_schema is not None:
             schema = request.output_schema
             wanted = {"type": "json_schema", "name": "output", "schema": schema, "strict": is_strict(schema)}
             settings["text"] = {**(settings.get("text") or {}), "format": wanted}
-        return with_settings(body, settings)
+        return with_settings(body, settings, RESERVED)
 
     def answer(self, request: ModelRequest, data: Mapping[str, Any]) -> ModelResponse:
         """Read an answer that came whole."""
@@ -127,17 +141,46 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _items(message: Message) -> list[dict[str, Any]]:
+def _items(message: Message, model: str) -> list[dict[str, Any]]:
     if message.role == "tool":
-        output = {"type": "function_call_output", "call_id": message.tool_call_id, "output": tool_text(message)}
-        return [output]
+        output: Any = tool_words(message)
+        if shows := shown(message):
+            output = [made for part in (Text(output), *shows) if (made := responses_part(part))]
+        return [{"type": "function_call_output", "call_id": message.tool_call_id, "output": output}]
+    if message.role == "assistant":
+        return _answer_items(message, model)
+    content: Any = [made for part in message.parts if (made := responses_part(part))] or message.content
+    return [{"type": "message", "role": message.role, "content": content}]
+
+
+def _answer_items(message: Message, model: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
-    if message.content or message.role != "assistant":
-        items.append({"type": "message", "role": message.role, "content": message.content})
-    for call in message.tool_calls:
-        arguments = json.dumps(call.arguments)
-        items.append({"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments})
-    return items
+    left = {call.id: call for call in message.tool_calls}
+    for part in message.parts or (Text(message.content),):
+        if isinstance(part, Text) and part.text:
+            items.append({"type": "message", "role": "assistant", "content": part.text})
+        elif isinstance(part, Called) and (call := left.pop(part.id, None)) is not None:
+            items.append(_call_item(call))
+        elif (
+            isinstance(part, Reasoning) and part.data.get("encrypted") and (part.vendor, part.model) == (VENDOR, model)
+        ):
+            summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+            items.append({"type": "reasoning", "summary": summary, "encrypted_content": part.data["encrypted"]})
+    items += [_call_item(call) for call in left.values()]
+    # A thought that nothing follows, as when an answer was cut off, is refused.
+    return items if items and items[-1]["type"] != "reasoning" else [i for i in items if i["type"] != "reasoning"]
+
+
+def _thought_items(part: Reasoning) -> list[dict[str, Any]]:
+    """The sealed item; none for a thought that the server did not seal."""
+    if not (sealed := part.data.get("encrypted")):
+        return []
+    summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+    return [{"type": "reasoning", "summary": summary, "encrypted_content": sealed}]
+
+
+def _call_item(call: ToolCall) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": json.dumps(call.arguments)}
 
 
 def _fault(event: Mapping[str, Any]) -> Any:
@@ -147,23 +190,45 @@ def _fault(event: Mapping[str, Any]) -> Any:
 
 
 def _response(request: ModelRequest, data: Mapping[str, Any], output: list[dict[str, Any]]) -> ModelResponse:
-    parts = [part for item in output if item.get("type") == "message" for part in item.get("content") or ()]
-    parts = [part for part in parts if isinstance(part, dict)]
-    text = "".join(str(part.get("text") or "") for part in parts if part.get("type") == "output_text")
-    refusal = "".join(str(part.get("refusal") or "") for part in parts if part.get("type") == "refusal")
-    calls = read_calls(
-        request,
-        [(i.get("call_id"), i.get("name"), i.get("arguments")) for i in output if i.get("type") == "function_call"],
-    )
+    raw = [(i.get("call_id"), i.get("name"), i.get("arguments")) for i in output if i.get("type") == "function_call"]
+    calls = read_calls(request, raw)
+    parts: list[Part] = []
+    refusal = ""
+    left = iter(calls)
+    for item in output:
+        if item.get("type") == "function_call":
+            parts.append(Called(next(left).id))
+        elif item.get("type") == "reasoning":
+            parts.append(_thought(request, item))
+        elif item.get("type") == "message":
+            said = [part for part in item.get("content") or () if isinstance(part, dict)]
+            if text := "".join(str(part.get("text") or "") for part in said if part.get("type") == "output_text"):
+                parts.append(Text(text))
+            refusal += "".join(str(part.get("refusal") or "") for part in said if part.get("type") == "refusal")
+    text = "".join(part.text for part in parts if isinstance(part, Text))
     finish: FinishReason = "tool_calls" if calls else "stop"
     if data.get("status") == "incomplete":
         reason = (data.get("incomplete_details") or {}).get("reason")
         finish = "content_filter" if reason == "content_filter" else "length"
     elif refusal and not text:
         finish = "content_filter"
-    id = str(data["id"]) if data.get("id") else None
-    model = str(data.get("model") or request.model)
-    return ModelResponse(text or refusal, calls, _usage(data.get("usage")), finish, model, id)
+        parts.append(Text(refusal))
+    return ModelResponse(
+        text or refusal,
+        calls,
+        _usage(data.get("usage")),
+        finish,
+        str(data.get("model") or request.model),
+        str(data["id"]) if data.get("id") else None,
+        tuple(parts) if any(isinstance(part, Reasoning) for part in parts) else (),
+    )
+
+
+def _thought(request: ModelRequest, item: Mapping[str, Any]) -> Reasoning:
+    told = item.get("summary") or item.get("content") or ()
+    text = "\n\n".join(str(part.get("text") or "") for part in told if isinstance(part, dict))
+    sealed = item.get("encrypted_content")
+    return Reasoning(text, VENDOR, request.model, {"encrypted": sealed} if sealed else {})
 
 
 def _usage(usage: Any) -> Usage:
@@ -173,4 +238,5 @@ def _usage(usage: Any) -> Usage:
         count(usage, "input_tokens_details", "cached_tokens"),
         count(usage, "output_tokens_details", "reasoning_tokens"),
         1,
+        count(usage, "input_tokens_details", "cache_write_tokens"),
     )

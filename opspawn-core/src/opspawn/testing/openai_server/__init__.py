@@ -11,11 +11,11 @@ For tests and recordings, not for the open: it listens on loopback, without TLS,
 but the standard library.
 """
 
-from opspawn.testing.openai_server.server import OpenAIServer
-from opspawn.testing.openai_server.steps import (
+from opspawn.testing.model_server.steps import (
     BreakStream,
     CallTools,
     Fail,
+    Garbage,
     Hang,
     Malformed,
     Say,
@@ -24,11 +24,13 @@ from opspawn.testing.openai_server.steps import (
     load_script,
     step_from_json,
 )
+from opspawn.testing.openai_server.server import OpenAIServer
 
 __all__ = [
     "BreakStream",
     "CallTools",
     "Fail",
+    "Garbage",
     "Hang",
     "Malformed",
     "OpenAIServer",

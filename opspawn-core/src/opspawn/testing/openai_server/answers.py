@@ -5,54 +5,13 @@ Written after the public reference and after what the official client accepts. R
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from opspawn.contracts.model import Usage
-from opspawn.testing.openai_server.steps import Answer
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One server-sent event. `piece` marks those that carry a piece of the answer; `data` None is chat's `[DONE]`."""
-
-    data: dict[str, Any] | None
-    piece: bool = False
-
-    def encode(self) -> bytes:
-        """The event as bytes; the Responses dialect names each one, chat does not."""
-        if self.data is None:
-            return b"data: [DONE]\n\n"
-        name = f"event: {self.data['type']}\n" if "type" in self.data else ""
-        return f"{name}data: {json.dumps(self.data, ensure_ascii=False)}\n\n".encode()
-
-
-def pieces(text: str) -> list[str]:
-    """Cut text into words with the space before them; joined again they are the text."""
-    return re.findall(r"\s*\S+|\s+$", text) or ([text] if text else [])
-
-
-def usage_of(request: dict[str, Any], answer: Answer) -> Usage:
-    """The figures that the script gives, or counted words."""
-    if answer.usage is not None:
-        return answer.usage
-    asked = sum(len(str(message.get("content") or "").split()) for message in request["messages"])
-    said = (
-        len(pieces(answer.text)) + len(pieces(answer.reasoning)) + sum(len(pieces(raw)) + 1 for _, raw in answer.calls)
-    )
-    return Usage(asked, said, 0, len(pieces(answer.reasoning)), 1)
-
-
-def call_ids(request: dict[str, Any], answer: Answer) -> list[str]:
-    """An id per call: the same for the same conversation, in whichever process; another for any other conversation."""
-    asked = json.dumps([request["model"], request["messages"]], sort_keys=True, default=str).encode()
-    digest = hashlib.blake2b(asked, digest_size=6).hexdigest()
-    return [f"call_{digest}_{index}" if answer.ids else "" for index in range(len(answer.calls))]
+from opspawn.testing.model_server.steps import Answer
+from opspawn.testing.model_server.wire import Frame, call_ids, pieces, seal, usage_of
 
 
 def _chat_usage(usage: Usage) -> dict[str, Any]:
@@ -60,7 +19,7 @@ def _chat_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
@@ -125,7 +84,9 @@ def _items(request: dict[str, Any], answer: Answer) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     if answer.reasoning:
         summary = [{"type": "summary_text", "text": answer.reasoning}]
-        items.append({"type": "reasoning", "id": f"rs_{n}", "summary": summary})
+        item = {"type": "reasoning", "id": f"rs_{n}", "summary": summary}
+        sealed = "reasoning.encrypted_content" in (request["body"].get("include") or ())
+        items.append(item | {"encrypted_content": seal(answer.reasoning)} if sealed else item)
     if answer.text or not answer.calls:
         part = {"type": "output_text", "text": answer.text, "annotations": []}
         items.append(
@@ -143,7 +104,7 @@ def responses_answer(request: dict[str, Any], answer: Answer) -> dict[str, Any]:
     usage = usage_of(request, answer)
     figures = {
         "input_tokens": usage.input_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens},
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.input_tokens + usage.output_tokens,

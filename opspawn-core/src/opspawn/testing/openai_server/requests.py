@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from opspawn.testing.model_server.wire import BadRequest, seal
+
+_INPUTS = ("input_text", "output_text", "input_image", "input_file", "refusal")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 #: What belongs to the other dialect, and is refused by the real server as an unknown parameter.
 _FOREIGN = {
@@ -18,20 +21,6 @@ _FOREIGN = {
         "stream_options",
     ),
 }
-
-
-class BadRequest(Exception):
-    """The request is refused with status 400; `param` names the offending parameter."""
-
-    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
-        self.code = code
-
-    def body(self) -> dict[str, Any]:
-        """The error as OpenAI words it."""
-        error = {"message": str(self), "type": "invalid_request_error", "param": self.param, "code": self.code}
-        return {"error": error}
 
 
 def read_request(dialect: str, body: Any) -> dict[str, Any]:
@@ -120,14 +109,18 @@ def _chat_messages(raw: Any) -> list[dict[str, Any]]:
                 text = "messages with role 'tool' must be a response to a preceding message with 'tool_calls'."
                 raise BadRequest(f"Invalid parameter: {text}", f"{at}.role")
             open_calls.discard(entry["tool_call_id"])
-            messages.append({"role": "tool", "content": entry["content"], "tool_call_id": entry["tool_call_id"]})
+            result = _entry("tool", entry["content"], f"{at}.content", ("text",))
+            messages.append(result | {"tool_call_id": entry["tool_call_id"]})
             continue
         _all_answered(open_calls, at)
         calls = [_chat_call(call, at) for call in entry.get("tool_calls") or ()]
         if not isinstance(entry.get("content"), (str, list)) and not calls:
             raise BadRequest(f"Invalid value for '{at}.content': expected a string, got null.", f"{at}.content")
         open_calls = {call["id"] for call in calls}
-        messages.append({"role": role, "content": entry.get("content") or "", "tool_calls": calls})
+        kinds = ("text", "image_url", "file") if role == "user" else ("text", "refusal")
+        thoughts = [entry[key] for key in ("reasoning_content", "reasoning", "reasoning_details") if entry.get(key)]
+        message = _entry(role, entry.get("content") or "", f"{at}.content", kinds)
+        messages.append(message | {"tool_calls": calls, "reasoning": thoughts})
     _all_answered(open_calls, "messages")
     return messages
 
@@ -149,32 +142,43 @@ def _all_answered(open_calls: set[str], at: str) -> None:
 
 def _input_items(raw: Any) -> list[dict[str, Any]]:
     if isinstance(raw, str) and raw:
-        return [{"role": "user", "content": raw, "tool_calls": []}]
+        return [_entry("user", raw, "input", ())]
     if not isinstance(raw, list) or not raw:
         raise BadRequest("Missing required parameter: 'input'.", "input", "missing_required_parameter")
     messages: list[dict[str, Any]] = []
+    thoughts: list[str] = []
     called: set[str] = set()
     answered: set[str] = set()
     for index, item in enumerate(raw):
         kind = item.get("type", "message") if isinstance(item, dict) else None
+        at = f"input[{index}]"
         if kind == "message" and item.get("role") in ("system", "developer", "user", "assistant"):
-            messages.append({"role": item["role"], "content": _text(item.get("content"), index), "tool_calls": []})
+            message = _entry(item["role"], item.get("content"), f"{at}.content", _INPUTS)
+            messages.append(message | {"reasoning": thoughts})
+            thoughts = []
         elif kind == "function_call":
             call = _item_call(item, index)
             called.add(call["id"])
             # A message and the calls that follow it are one turn of the assistant.
             if not messages or messages[-1]["role"] != "assistant":
-                messages.append({"role": "assistant", "content": "", "tool_calls": []})
+                messages.append(_entry("assistant", "", at, ()))
             messages[-1]["tool_calls"].append(call)
+            messages[-1]["reasoning"] += thoughts
+            thoughts = []
         elif kind == "function_call_output":
             if item.get("call_id") not in called:
                 raise BadRequest(
                     f"No tool call found for function call output with call_id {item.get('call_id')}.", "input"
                 )
             answered.add(item["call_id"])
-            messages.append({"role": "tool", "content": item.get("output"), "tool_call_id": item["call_id"]})
+            result = _entry("tool", item.get("output"), f"{at}.output", _INPUTS)
+            messages.append(result | {"tool_call_id": item["call_id"]})
+        elif kind == "reasoning":
+            thoughts.append(_sealed(item, at))
         else:
-            raise BadRequest(f"Invalid value: 'input[{index}]'.", f"input[{index}]", "invalid_value")
+            raise BadRequest(f"Invalid value: '{at}'.", at, "invalid_value")
+    if thoughts:
+        raise BadRequest("Item of type 'reasoning' was provided without its required following item.", "input")
     for id in sorted(called - answered):
         raise BadRequest(f"No tool output found for function call {id}.", "input")
     return messages
@@ -192,9 +196,37 @@ def _item_call(item: dict[str, Any], index: int) -> dict[str, Any]:
     return {"id": item["call_id"], "name": item["name"], "arguments": item["arguments"]}
 
 
-def _text(content: Any, index: int) -> str:
-    if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    if not isinstance(content, str):
-        raise BadRequest(f"Invalid type for 'input[{index}].content'.", f"input[{index}].content", "invalid_type")
-    return content
+def _sealed(item: dict[str, Any], at: str) -> str:
+    text = "".join(part["text"] for part in item.get("summary") or ())
+    if item.get("id") or item.get("encrypted_content") != seal(text):
+        raise BadRequest("The encrypted content could not be verified.", f"{at}.encrypted_content")
+    return text
+
+
+def _entry(role: str, content: Any, at: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """A message in the one shape for all protocols, with its text, and how many images and files it shows."""
+    entry: dict[str, Any] = {"role": role, "content": "", "images": 0, "files": 0, "tool_calls": [], "reasoning": []}
+    if isinstance(content, str):
+        return entry | {"content": content}
+    if not isinstance(content, list):
+        raise BadRequest(f"Invalid type for '{at}'.", at, "invalid_type")
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in kinds:
+            raise BadRequest(f"Invalid value: '{kind}' at '{at}'. Supported values are: {', '.join(kinds)}.", at)
+        if "image" in kind:
+            url = part["image_url"]["url"] if kind == "image_url" else part.get("image_url")
+            _address(url, at)
+            entry["images"] += 1
+        elif "file" in kind:
+            held = part.get("file") if kind == "file" else part
+            _address(held.get("file_data") or held.get("file_url"), at)
+            entry["files"] += 1
+        else:
+            entry["content"] += str(part.get("text", ""))
+    return entry
+
+
+def _address(url: Any, at: str) -> None:
+    if not re.match(r"https?://|data:[a-z]+/[a-z0-9.+-]+;base64,[A-Za-z0-9+/]+=*$", str(url)):
+        raise BadRequest("Invalid URL: expected an address, or base64 data with its type.", at, "invalid_value")

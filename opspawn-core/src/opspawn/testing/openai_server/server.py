@@ -1,210 +1,70 @@
-"""The scripted server itself: it reads a request, records it, asks the script, and answers."""
+"""The scripted server of the OpenAI protocol: both dialects of it, the list of models, and the counting of tokens."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
-import os
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
-from opspawn.testing.openai_server.answers import Frame, chat_answer, chat_frames, responses_answer, responses_frames
-from opspawn.testing.openai_server.http import ClientGone, Connection, Cut, HttpRequest
-from opspawn.testing.openai_server.requests import BadRequest, read_request
-from opspawn.testing.openai_server.steps import BreakStream, Fail, Hang, Script, Step, answer_of
+from opspawn.testing.model_server.http import HttpRequest
+from opspawn.testing.model_server.server import ModelServer
+from opspawn.testing.model_server.steps import Answer
+from opspawn.testing.model_server.wire import BadRequest, Frame, Wire
+from opspawn.testing.openai_server.answers import chat_answer, chat_frames, responses_answer, responses_frames
+from opspawn.testing.openai_server.requests import read_request
 
-_PATHS = {"/v1/chat/completions": "chat", "/v1/responses": "responses"}
 _ERRORS = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 
 
-class OpenAIServer:
-    """A server for `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models`; an async context manager.
+class _Chat:
+    id_header = "x-request-id"
+    _dialect = "chat"
 
-    Args:
-        script: a step for each request in turn, or a function from the request to its step (see `Script`). A request
-            that the protocol refuses uses up no step. After the last step every request is refused with 400.
-        port: 0 takes a free one.
-        latency_s: seconds before the first byte of every answer, besides the step's own.
-        log: a file to which each request is appended as one JSON line before it is answered: time (epoch seconds), n,
-            dialect, model, stream, messages, tools.
-        models: the models it has, others are answered with 404; None for any.
+    def read(self, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+        return read_request(self._dialect, body)
 
-    Attributes:
-        requests: what was understood, in order: dialect, model, messages, tools, stream, n, body, headers.
-        connections: how many connections were opened so far.
-        disconnects: how often a client went away before its answer was complete; `client_gone` is set at the first.
+    def whole(self, request: dict[str, Any], answer: Answer) -> dict[str, Any]:
+        return chat_answer(request, answer)
+
+    def frames(self, request: dict[str, Any], answer: Answer) -> Iterator[Frame]:
+        return chat_frames(request, answer)
+
+    def error(self, status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+        if code is None and status != 400:
+            code = _ERRORS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+        kind = "invalid_request_error" if status == 400 else code
+        return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class _Responses(_Chat):
+    _dialect = "responses"
+
+    def whole(self, request: dict[str, Any], answer: Answer) -> dict[str, Any]:
+        return responses_answer(request, answer)
+
+    def frames(self, request: dict[str, Any], answer: Answer) -> Iterator[Frame]:
+        return responses_frames(request, answer)
+
+
+class OpenAIServer(ModelServer):
+    """A server for `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models`; see `ModelServer`.
+
+    `base_url` is what a client takes as its base URL, e.g. "http://127.0.0.1:40123/v1".
     """
 
-    def __init__(
-        self,
-        script: Script,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        latency_s: float = 0.0,
-        log: str | os.PathLike[str] | None = None,
-        models: tuple[str, ...] | None = None,
-    ) -> None:
-        self._script = script
-        self._host, self._port = host, port
-        self._latency_s = latency_s
-        self._log = Path(log) if log is not None else None
-        self._models = models
-        self._steps_used = 0
-        self._server: asyncio.Server | None = None
-        self._open: dict[asyncio.Task[None], Connection] = {}
-        self.requests: list[dict[str, Any]] = []
-        self.connections = 0
-        self.disconnects = 0
-        self.client_gone = asyncio.Event()
+    wires: ClassVar[Mapping[str, Wire]] = {"/v1/chat/completions": _Chat(), "/v1/responses": _Responses()}
+    prefix = "/v1"
 
-    @property
-    def base_url(self) -> str:
-        """What a client takes as its base URL, e.g. "http://127.0.0.1:40123/v1"."""
-        return f"http://{self._host}:{self._port}/v1"
-
-    async def __aenter__(self) -> OpenAIServer:
-        self._server = await asyncio.start_server(self._serve, self._host, self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Stop, cutting whatever is being answered. Idempotent."""
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        server.close()
-        for task, connection in list(self._open.items()):
-            connection.abort()
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-        await server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connection = self._open[task] = Connection(reader, writer)
-        self.connections += 1
-        try:
-            await self._converse(connection)
-            await connection.close()
-        except (ClientGone, ConnectionError):
-            self.disconnects += 1
-            self.client_gone.set()
-        except asyncio.CancelledError:
-            # Only `aclose` cancels these tasks; ending quietly keeps asyncio's stream callback from logging it.
-            return
-        finally:
-            del self._open[task]
-            connection.abort()
-
-    async def _converse(self, connection: Connection) -> None:
-        try:
-            while (request := await connection.receive()) is not None:
-                await self._route(connection, request)
-                if not request.keep_alive:
-                    return
-        except ValueError as error:
-            await connection.send_body(400, BadRequest(str(error)).body(), {"connection": "close"})
-        except Cut:
-            return
-
-    async def _route(self, connection: Connection, http: HttpRequest) -> None:
+    def other(self, http: HttpRequest) -> tuple[int, dict[str, Any]]:
+        """The list of models, or 404."""
         if http.method == "GET" and http.path == "/v1/models":
-            data = [{"id": name, "object": "model", "owned_by": "opspawn"} for name in self._models or ("scripted",)]
-            await connection.send_body(200, {"object": "list", "data": data})
-            return
-        if http.method != "POST" or http.path not in _PATHS:
-            await connection.send_body(404, {"error": {"message": f"Invalid URL ({http.method} {http.path})"}})
-            return
-        try:
-            request = self._record(_PATHS[http.path], http)
-        except BadRequest as error:
-            await connection.send_body(400, error.body())
-            return
-        if self._models is not None and request["model"] not in self._models:
-            text = f"The model '{request['model']}' does not exist or you do not have access to it."
-            await connection.send_body(404, {"error": {"message": text, "code": "model_not_found"}})
-            return
-        await self._answer(connection, request, await self._step(request))
-
-    def _record(self, dialect: str, http: HttpRequest) -> dict[str, Any]:
-        try:
-            body = json.loads(http.body)
-        except ValueError:
-            body = None
-        request = read_request(dialect, body) | {"n": len(self.requests) + 1, "headers": http.headers}
-        self.requests.append(request)
-        if self._log is not None:
-            shown = {key: request[key] for key in ("n", "dialect", "model", "stream", "messages", "tools")}
-            with self._log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": time.time(), **shown}, ensure_ascii=False) + "\n")
-        return request
-
-    async def _step(self, request: dict[str, Any]) -> Step:
-        if callable(self._script):
+            data = [{"id": name, "object": "model", "owned_by": "opspawn"} for name in self.models or ("scripted",)]
+            return 200, {"object": "list", "data": data}
+        if (http.method, http.path) == ("POST", "/v1/responses/input_tokens"):
             try:
-                step = self._script(request)
-                return await step if inspect.isawaitable(step) else step
-            except Exception as error:
-                # Not a 5xx: a client would try again, and the mistake in the script would show as a slow test.
-                return _refuse(f"The script failed: {type(error).__name__}: {error}")
-        if self._steps_used == len(self._script):
-            return _refuse(f"The script has only {len(self._script)} steps.")
-        self._steps_used += 1
-        return self._script[self._steps_used - 1]
-
-    async def _answer(self, connection: Connection, request: dict[str, Any], step: Step) -> None:
-        await connection.pause(self._latency_s + step.latency_s)
-        if isinstance(step, Fail):
-            await _send_failure(connection, step, request["n"])
-            return
-        said = answer_of(step.answer if isinstance(step, (Hang, BreakStream)) else step)
-        chat = request["dialect"] == "chat"
-        if request["stream"]:
-            frames = chat_frames(request, said) if chat else responses_frames(request, said)
-            await _send_stream(connection, frames, request["n"], step)
-            return
-        if isinstance(step, Hang):
-            await connection.pause(step.seconds)
-        whole = chat_answer(request, said) if chat else responses_answer(request, said)
-        cut = isinstance(step, BreakStream)
-        await connection.send_body(200, whole, {"x-request-id": f"req_{request['n']}"}, cut=cut)
-
-
-async def _send_stream(connection: Connection, frames: Iterator[Frame], n: int, step: Step) -> None:
-    headers = {"content-type": "text/event-stream; charset=utf-8", "transfer-encoding": "chunked"}
-    await connection.send_head(200, {**headers, "x-request-id": f"req_{n}"})
-    pieces = 0
-    for frame in frames:
-        if frame.piece and isinstance(step, (Hang, BreakStream)) and pieces == step.after_n_chunks:
-            if isinstance(step, Hang):
-                await connection.pause(step.seconds)
-            elif step.clean:
-                break
-            else:
-                raise Cut
-        await connection.send_chunk(frame.encode())
-        pieces += frame.piece
-    await connection.send_chunk(b"")
-
-
-async def _send_failure(connection: Connection, step: Fail, n: int) -> None:
-    code = _ERRORS.get(step.status, "server_error" if step.status >= 500 else "invalid_request_error")
-    headers = {"x-request-id": f"req_{n}", **step.headers}
-    if step.retry_after is not None:
-        headers["retry-after"] = str(step.retry_after)
-    message = {"message": f"Scripted failure {step.status}.", "type": code, "param": None, "code": code}
-    await connection.send_body(step.status, {"error": message} if step.body is None else step.body, headers)
-
-
-def _refuse(text: str) -> Fail:
-    return Fail(
-        400, body={"error": {"message": text, "type": "invalid_request_error", "param": None, "code": "script"}}
-    )
+                request = read_request("responses", json.loads(http.body))
+            except (BadRequest, ValueError) as error:
+                return 400, self.wires["/v1/responses"].error(400, str(error))
+            words = sum(len(message["content"].split()) for message in request["messages"])
+            return 200, {"object": "response.input_tokens", "input_tokens": words}
+        return super().other(http)

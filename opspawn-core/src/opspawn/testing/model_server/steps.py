@@ -39,6 +39,7 @@ class CallTools:
 
     calls: Sequence[tuple[str, Mapping[str, Any]]]
     text: str = ""
+    reasoning: str = ""
     ids: bool = True
     usage: Usage | None = None
     omit_usage: bool = False
@@ -77,13 +78,15 @@ class Fail:
 class BreakStream:
     """Begin `answer`, then break off after so many pieces of it (text, reasoning or arguments).
 
-    The connection is cut; with `clean=True` the body ends in good order and only the protocol's end is missing. An
-    answer that is not streamed is cut in the middle of its body.
+    The connection is cut; with `clean=True` the body ends in good order and only the protocol's end is missing; with
+    `error` the stream tells that error, by its HTTP status, and ends. An answer that is not streamed is cut in the
+    middle of its body, or fails with that status.
     """
 
     after_n_chunks: int = 1
     answer: Say | CallTools = field(default_factory=lambda: Say("This answer never reaches its end."))
     clean: bool = False
+    error: int | None = None
     latency_s: float = 0.0
 
 
@@ -97,11 +100,20 @@ class Hang:
     latency_s: float = 0.0
 
 
-Step = Say | CallTools | Malformed | Fail | BreakStream | Hang
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Answer with status 200 and this text, which is none of the protocol; in a stream it is the whole stream."""
+
+    text: str = "<html>Welcome to nginx!</html>"
+    latency_s: float = 0.0
+
+
+Step = Say | CallTools | Malformed | Fail | BreakStream | Hang | Garbage
 
 #: A step for each request in turn, or a function from the request to its step. The function sees a dictionary, the
-#: same for both dialects: dialect ("chat" or "responses"), model, messages (role, content, tool_calls, tool_call_id),
-#: tools (name, description, parameters), stream, n (1 for the first request) and body (what was sent).
+#: same for every protocol: dialect ("chat", "responses" or "messages"), model, messages (role, content, images, files,
+#: tool_calls, tool_call_id), tools (name, description, parameters), stream, n (1 for the first request) and body (what
+#: was sent).
 Script = Sequence[Step] | Callable[[dict[str, Any]], Step | Awaitable[Step]]
 
 
@@ -125,14 +137,15 @@ def answer_of(step: Say | CallTools | Malformed) -> Answer:
     if isinstance(step, Malformed):
         return Answer("", "", ((step.tool, step.raw),), "tool_calls", None)
     calls = tuple((name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in step.calls)
-    return Answer(step.text, "", calls, "tool_calls", step.usage, step.omit_usage, step.ids)
+    return Answer(step.text, step.reasoning, calls, "tool_calls", step.usage, step.omit_usage, step.ids)
 
 
 def step_from_json(data: Mapping[str, Any]) -> Step:
     """Return the step of one entry of a JSON script.
 
     One key says what happens: `{"say": "text"}`, `{"call_tools": [["name", {...}]]}`, `{"malformed": ["tool", "raw"]}`,
-    `{"fail": 429}`, `{"break_stream": 2}` or `{"hang": 5}`; the others are the fields of that step.
+    `{"fail": 429}`, `{"break_stream": 2}`, `{"garbage": "<html>"}` or `{"hang": 5}`; the others are the fields of
+    that step.
 
     Raises:
         ValueError: it is none of these, or has a field that the step lacks.
@@ -158,6 +171,7 @@ _STEPS: dict[str, Callable[[Any, dict[str, Any]], Step]] = {
     "malformed": lambda value, more: Malformed(*value, **more),
     "fail": lambda value, more: Fail(value, **more),
     "break_stream": lambda value, more: BreakStream(value, **more),
+    "garbage": lambda value, more: Garbage(value, **more),
     "hang": lambda value, more: Hang(value, **more),
 }
 
