@@ -72,6 +72,13 @@ class Catalog:
         known = self._app.functions if kind == "function" else ("agent/…", "workflow/…", "function/…")
         raise NotFound(kind if kind == "function" else "handler", name or handler, known=list(known))
 
+    def refuse_unknown(self, handler: str) -> None:
+        """Refuse what nothing of this app can run any more. Raises: NotFound."""
+        kind, _, name = handler.partition("/")
+        known = {"agent": [*self._app.agents], "workflow": [*self.workflows], "function": [*self._app.functions]}
+        if handler != INLINE and name not in known.get(kind, []):
+            raise NotFound(kind or "handler", name, known=known.get(kind, []))
+
     async def pin(self, handler: str) -> None:
         """Keep the definition of a workflow before a run of it is accepted; nothing to do for other handlers."""
         kind, _, name = handler.partition("/")

@@ -19,12 +19,13 @@ from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.plugins import StorePlugin, TransportPlugin, WakerPlugin
 from opspawn.contracts.store import EventQuery, Page, Query, Store, Task
-from opspawn.contracts.transport import AgentInfo, Transport
+from opspawn.contracts.transport import AgentInfo, DeadQuery, Transport
 from opspawn.contracts.waker import Waker
 from opspawn.errors import NotFound, PluginError, StoreError
 from opspawn.hosted import Hosted
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.ops.plans import plan_of
 from opspawn.plugins import Plugins
 
 
@@ -174,8 +175,30 @@ class Host(Hosted):
     async def cancel(self, id: str) -> Task:
         return await self._engine.cancel(id)
 
-    async def retry(self, id: str) -> Task:
-        return await self._engine.retry(id)
+    async def retry(
+        self,
+        id: str,
+        retry_count: int | None = None,
+        *,
+        from_scratch: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        self._catalog.refuse_unknown((await self._engine.task(id)).handler)
+        return await self._engine.retry(id, retry_count, from_scratch=from_scratch, idempotency_key=idempotency_key)
+
+    async def dead(self, query: DeadQuery) -> Page[Task]:
+        return await self._engine.dead(query)
+
+    async def retry_all(
+        self, query: DeadQuery, *, limit: int = 100, from_scratch: bool = False, retry_count: int | None = None
+    ) -> tuple[list[Task], bool]:
+        return await self._engine.retry_all(query, limit=limit, from_scratch=from_scratch, retry_count=retry_count)
+
+    async def fallback_task(self, id: str, handler: str | None = None) -> Task:
+        handler = handler or plan_of(await self._engine.task(id)).fallback
+        if handler is not None:
+            await self._catalog.pin(handler)
+        return await self._engine.fallback_task(id, handler)
 
     async def resolve(
         self, id: str, outcome: str, result: Any = None, *, key: str | None = None, by: str | None = None

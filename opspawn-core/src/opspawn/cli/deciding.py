@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -58,3 +59,11 @@ def tell(task: Task, words: str, as_json: bool) -> None:
 def how_to_run(task: Task) -> str:
     """What to do so that a task of `opspawn run` goes on."""
     return f" Run it with: opspawn run --resume {task.id}" if task.queue.startswith("run-") else ""
+
+
+def brief(task: Task) -> str:
+    """The result, or the error, in at most 60 characters."""
+    value = (task.error or {}).get("message") if task.error else task.result
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value is not None else ""
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import click
 
 from opspawn.cli.assemble import existing_store, on_signals, run
+from opspawn.cli.moments import moment
 from opspawn.cli.output import configuration, json_option
 from opspawn.config import Loaded
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import EventQuery
-from opspawn.errors import InvalidInput
 from opspawn.logs import write_event
-
-_SPAN = re.compile(r"(\d+)(s|m|h|d)")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @click.command()
@@ -55,8 +50,8 @@ def logs(
         session=session,
         error_type=error_type,
         level=level,
-        after=_moment(since, "--since"),
-        before=_moment(until, "--until"),
+        after=moment(since, "--since"),
+        before=moment(until, "--until"),
         limit=limit,
         newest=True,
     )
@@ -91,17 +86,3 @@ def _end(task: asyncio.Task[int] | None) -> None:
 def _matches(event: Event, query: EventQuery) -> bool:
     asked = {name: getattr(query, name) for name in ("task", "agent", "session", "error_type", "level")}
     return all(value is None or getattr(event, name) == value for name, value in asked.items())
-
-
-def _moment(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    if (span := _SPAN.fullmatch(text)) is not None:
-        return datetime.now(UTC) - timedelta(seconds=int(span[1]) * _SECONDS[span[2]])
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"{option} {text!r} is no time.", remedy="Write 10m, 2h, 1d, or 2026-11-20T12:00."
-        ) from error
-    return moment if moment.tzinfo else moment.astimezone()

@@ -6,11 +6,12 @@ import json
 
 import click
 
-from opspawn.cli.deciding import how_to_run, tell, who, with_engine
+from opspawn.cli.dead import dead, fallback, retry
+from opspawn.cli.deciding import brief, how_to_run, tell, who, with_engine
 from opspawn.cli.output import json_option, print_json, print_table, print_text, say
 from opspawn.cli.signals import as_data, pause, resume, signal
 from opspawn.cli.views import task_json, tell_halt
-from opspawn.contracts.store import Query, Task, TaskState
+from opspawn.contracts.store import Query, TaskState
 from opspawn.errors import InvalidInput
 from opspawn.ops.doubts import open_doubts
 from opspawn.ops.engine import Engine
@@ -49,7 +50,7 @@ def list_tasks(
         if as_json:
             print_json([task_json(task) for task in page.items])
             return
-        rows = [[t.id, t.handler, str(t.state), str(t.attempt), t.created, _brief(t)] for t in page.items]
+        rows = [[t.id, t.handler, str(t.state), str(t.attempt), t.created, brief(t)] for t in page.items]
         print_table(["id", "handler", "state", "failures", "created", "result"], rows)
         if not rows:
             say("No such tasks.")
@@ -95,20 +96,6 @@ def cancel(context: click.Context, id: str, as_json: bool) -> None:
 
 @tasks.command()
 @click.argument("id")
-@json_option
-@click.pass_context
-def retry(context: click.Context, id: str, as_json: bool) -> None:
-    """Run a failed or cancelled task again, as a new task that keeps what succeeded; let a paused one go on."""
-
-    async def act(engine: Engine) -> None:
-        task = await engine.retry(id)
-        tell(task, f"Task {task.id} is queued.{how_to_run(task)}", as_json)
-
-    with_engine(context, act)
-
-
-@tasks.command()
-@click.argument("id")
 @click.option("--happened", metavar="JSON", help="It happened, and returned this.")
 @click.option("--not-happened", is_flag=True, help="It did not happen: do it, as if for the first time.")
 @click.option("--again", is_flag=True, help="Do it again, even if it happened.")
@@ -147,12 +134,5 @@ def resolve(
     with_engine(context, act)
 
 
-def _brief(task: Task) -> str:
-    value = (task.error or {}).get("message") if task.error else task.result
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value is not None else ""
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-for command in (pause, resume, signal):
+for command in (pause, resume, signal, dead, retry, fallback):
     tasks.add_command(command)

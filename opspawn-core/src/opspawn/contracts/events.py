@@ -11,7 +11,8 @@ Level = Literal["debug", "info", "warning", "error"]
 #: Every type of event that Opspawn itself writes, with its meaning. `RunContext.emit` adds types of its own
 #: ("custom.…").
 EVENT_TYPES: dict[str, str] = {
-    "task.accepted": "The task is durably known. data: handler, input; if given: delay_s, parent, retry_of.",
+    "task.accepted": "The task is durably known. data: handler, input; if given: delay_s, parent, "
+    "retry_of, from_scratch, fallback_of.",
     "task.claimed": "A worker took the task; written by the store within the claim. data: worker, token, deliveries.",
     "task.waiting": "The task parked: it holds no slot. data: for (children, time, a signal, an answer).",
     "task.released": "A worker that stops gave the task back; costs no attempt.",

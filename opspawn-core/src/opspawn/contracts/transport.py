@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, Unpack
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import EventQuery, Page, Query, Task
+
+
+@dataclass(frozen=True, slots=True)
+class DeadQuery:
+    """Which of the dead: equality, and a window of when they ended, half open. `limit` is 1 to 200, newest first."""
+
+    handler: str | None = None
+    agent: str | None = None
+    queue: str | None = None
+    error_type: str | None = None
+    ended_after: datetime | None = None
+    ended_before: datetime | None = None
+    limit: int = 50
+    cursor: str | None = None
 
 
 class AgentInfo(Protocol):
@@ -44,8 +60,10 @@ class Host(Protocol):
     async def submit(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
         """Accept a task durably; it runs as soon as a worker takes it. `enqueue` is the same.
 
+        `timeout_s` is for one attempt, `retry` for attempts of the whole; `fallback` is asked when none is left.
+
         Raises:
-            NotFound: no such handler. InvalidInput: the input does not fit it.
+            NotFound: no such handler, or fallback. InvalidInput: the input does not fit it.
             IdempotencyMismatch: the key came before with another request. The same request gives the same task.
         """
         ...
@@ -94,10 +112,36 @@ class Host(Protocol):
         """Ask for the end of a task. Raises: NotFound, InvalidTransition (it has ended)."""
         ...
 
-    async def retry(self, id: str) -> Task:
-        """Start a failed or cancelled task anew, as a new task that keeps what succeeded.
+    async def retry(
+        self,
+        id: str,
+        retry_count: int | None = None,
+        *,
+        from_scratch: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Task:
+        """Start a failed or cancelled task anew, as a new task that keeps what succeeded (unless `from_scratch`).
 
-        Raises: NotFound, InvalidTransition.
+        `retry_count` is how often it may be tried again by itself; None keeps what the task had.
+
+        Raises: NotFound (the task, or what it runs), InvalidTransition, InvalidInput, IdempotencyMismatch.
+        """
+        ...
+
+    async def dead(self, query: DeadQuery) -> Page[Task]:
+        """Tasks that failed, have no attempt left, and were not retried since; newest first."""
+        ...
+
+    async def retry_all(
+        self, query: DeadQuery, *, limit: int = 100, from_scratch: bool = False, retry_count: int | None = None
+    ) -> tuple[list[Task], bool]:
+        """Retry the dead that match, at most `limit` (1 to 1000); the new tasks, and whether there may be more."""
+        ...
+
+    async def fallback_task(self, id: str, handler: str | None = None) -> Task:
+        """Ask another handler about a dead task; by default the fallback that the task names.
+
+        Raises: NotFound, InvalidInput, InvalidTransition.
         """
         ...
 

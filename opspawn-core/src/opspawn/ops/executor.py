@@ -25,6 +25,7 @@ from opspawn.ops.heart import HASTE, Heart
 from opspawn.ops.history import History
 from opspawn.ops.journal import Accepts, Journal
 from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
+from opspawn.ops.plans import plan_of
 from opspawn.ops.store_time import StoreTime
 
 
@@ -259,13 +260,13 @@ class Worker:
         """The journal of a claimed task; None while the generation whose work it inherits has not ended."""
         task, store = lease.task, self._store
         generations: list[Sequence[Event]] = []
-        identity, before = task.id, task.retry_of
+        identity, before = task.id, None if plan_of(task).from_scratch else task.retry_of
         while before is not None:
             older = await store.get_task(before)
             if older is not None and not older.state.terminal:
                 return None
             generations.insert(0, await store.journal(before))
-            identity, before = before, older.retry_of if older is not None else None
+            identity, before = before, None if older is None or plan_of(older).from_scratch else older.retry_of
         history = History(*generations)
         never_ran = task.version == 1 and task.wakes == 0 and task.deliveries == 0
         if not never_ran:

@@ -17,16 +17,25 @@ from typing import Any
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Put, Task, TaskState, Wake
 from opspawn.ops.ids import derived_id
+from opspawn.ops.plans import Plan, plan_of
 
 #: Children that one commit can tell of a cancel, two operations each, with room for the rest.
 CHILDREN_PER_BATCH = 200
 
 
-def accept(task: Task, delay_s: float = 0.0, deadline_s: float | None = None) -> list[Operation]:
-    """A new task, due after `delay_s` seconds, which must have ended after `deadline_s`."""
+def accept(
+    task: Task, delay_s: float = 0.0, deadline_s: float | None = None, *, follows: str | None = None
+) -> list[Operation]:
+    """A new task, due after `delay_s` seconds, which must have ended after `deadline_s`. `follows` names the dead task
+    that it was asked about.
+    """
     body: dict[str, Any] = {"handler": task.handler, "input": task.input}
+    if follows is not None:
+        body["fallback_of"] = follows
     if task.retry_of is not None:
         body["retry_of"] = task.retry_of
+    if plan_of(task).from_scratch:
+        body["from_scratch"] = True
     if delay_s > 0:
         body["delay_s"] = delay_s
     if deadline_s is not None:
@@ -35,23 +44,29 @@ def accept(task: Task, delay_s: float = 0.0, deadline_s: float | None = None) ->
     return [put, Append(task.id, NewEvent("task.accepted", body))]
 
 
-def next_generation(task: Task) -> Task:
+#: What the next generation is to the task before it.
+AGAIN = "again"
+
+
+def next_generation(task: Task, plan: Plan) -> Task:
     """The task that tries an ended one again. Its id derives from the old one's, so that there is only one."""
-    id = derived_id(task.id, "again")
+    fresh = successor(task, derived_id(task.id, AGAIN), task.handler, task.input)
+    return replace(fresh, agent=task.agent, retry=plan.to_json(), timeout_s=task.timeout_s, retry_of=task.id)
+
+
+def successor(task: Task, id: str, handler: str, input: Any) -> Task:
+    """A task of its own that follows an ended one: in its place and session, with its labels."""
     return Task(
         id=id,
-        handler=task.handler,
+        handler=handler,
         root=id,
         queue=task.queue,
         priority=task.priority,
-        agent=task.agent,
+        agent=handler.removeprefix("agent/") if handler.startswith("agent/") else task.agent,
         session=task.session,
-        input=task.input,
-        retry=task.retry,
-        timeout_s=task.timeout_s,
+        input=input,
         labels=task.labels,
         strict=task.strict,
-        retry_of=task.id,
     )
 
 

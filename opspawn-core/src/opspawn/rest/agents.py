@@ -44,6 +44,9 @@ async def run_agent(
         idempotency_key=idempotency_key,
         priority=request.priority,
         delay_s=request.delay_s,
+        timeout_s=request.timeout_s,
+        retry=None if request.retry is None else request.retry.policy(),
+        fallback=request.fallback,
         labels=request.labels,
     )
     if request.wait_s:

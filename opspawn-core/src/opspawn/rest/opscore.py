@@ -8,10 +8,16 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from opspawn.contracts import store
 from opspawn.contracts.store import TaskState
+from opspawn.contracts.transport import DeadQuery
 from opspawn.rest.deps import MAX_POSITION, HostDep, IdempotencyKey, known_query
+from opspawn.rest.problems import invalid_request
 from opspawn.rest.schemas import (
     Events,
+    FallbackRequest,
     ResolveRequest,
+    Retried,
+    RetryAllRequest,
+    RetryRequest,
     Tasks,
     WorkflowRequest,
     Workflows,
@@ -59,10 +65,23 @@ async def list_tasks(
     session: str | None = None,
     parent: str | None = None,
     root: str | None = None,
+    dead: Annotated[
+        bool, Query(description="Only what failed, has no attempt left, and was not retried since.")
+    ] = False,
+    error_type: Annotated[
+        str | None, Query(alias="errorType", description="With dead: only this type of error.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> Tasks:
-    """Tasks, newest first."""
+    """Tasks, newest first. A page of the dead may be short while its cursor tells of more."""
+    if dead:
+        _refuse_beside_dead(state=state, session=session, parent=parent, root=root)
+        query = DeadQuery(handler=handler, agent=agent, error_type=error_type, limit=limit, cursor=cursor)
+        found = await host.dead(query)
+        return Tasks(tasks=[TaskView.of(task) for task in found.items], cursor=found.cursor)
+    if error_type is not None:
+        raise invalid_request([{"pointer": "query/errorType", "detail": "goes with dead=true only"}])
     asked = {"state": state, "agent": agent, "handler": handler, "session": session, "parent": parent, "root": root}
     where = {field: str(value) for field, value in asked.items() if value is not None}
     page = await host.tasks(store.Query(where=where, limit=limit, cursor=cursor))
@@ -87,13 +106,47 @@ async def cancel_task(id: str, host: HostDep) -> TaskView:
     return TaskView.of(await host.cancel(id))
 
 
+@router.post("/tasks/retry", operation_id="retryTasks", status_code=202)
+async def retry_tasks(request: RetryAllRequest, host: HostDep) -> Retried:
+    """Retry the dead that match, newest first; to ask again does nothing twice."""
+    query = DeadQuery(
+        handler=request.handler,
+        agent=request.agent,
+        queue=request.queue,
+        error_type=request.error_type,
+        ended_after=request.ended_after,
+        ended_before=request.ended_before,
+    )
+    tasks, more = await host.retry_all(
+        query, limit=request.limit, from_scratch=request.from_scratch, retry_count=request.retry_count
+    )
+    return Retried(tasks=[TaskView.of(task) for task in tasks], more=more)
+
+
 @router.post("/tasks/{id}/retry", operation_id="retryTask", status_code=202)
-async def retry_task(id: str, host: HostDep) -> TaskView:
+async def retry_task(
+    id: str, host: HostDep, request: RetryRequest | None = None, idempotency_key: IdempotencyKey = None
+) -> TaskView:
     """Run a failed or cancelled task again, as a new task that keeps what succeeded; let a paused one go on."""
-    return TaskView.of(await host.retry(id))
+    asked = request or RetryRequest.model_validate({})
+    task = await host.retry(id, asked.retry_count, from_scratch=asked.from_scratch, idempotency_key=idempotency_key)
+    return TaskView.of(task)
+
+
+@router.post("/tasks/{id}/fallback", operation_id="fallbackTask", status_code=202)
+async def fallback_task(id: str, host: HostDep, request: FallbackRequest | None = None) -> TaskView:
+    """Ask another handler about a dead task: a new task, which gets its input and its error. One per task."""
+    return TaskView.of(await host.fallback_task(id, None if request is None else request.handler))
 
 
 @router.post("/tasks/{id}/resolve", operation_id="resolveTask", status_code=202)
 async def resolve_task(id: str, request: ResolveRequest, host: HostDep) -> TaskView:
     """Decide whether a step in doubt happened; the task goes on once all its doubts are decided."""
     return TaskView.of(await host.resolve(id, request.outcome, request.result, key=request.key, by=request.by or "api"))
+
+
+def _refuse_beside_dead(**given: object) -> None:
+    """Refuse filters that the list of the dead would leave out silently."""
+    names = [name for name, value in given.items() if value is not None]
+    if names:
+        raise invalid_request([{"pointer": f"query/{name}", "detail": "does not go with dead=true"} for name in names])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.transport import AgentInfo
 from opspawn.views import EventView, TaskView, Wire
 
@@ -15,6 +17,23 @@ class Body(Wire):
     """What a caller sends."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
+
+
+#: A time with its offset, e.g. 2026-11-20T12:00:00Z.
+Moment = Annotated[AwareDatetime, Field(strict=False)]
+
+
+class RetrySpec(Body):
+    """When and how often a failed task is tried again."""
+
+    attempts: int = Field(ge=1, le=1000, description="Tries in all, the first included.")
+    initial_s: float = Field(1.0, ge=0, le=86400, description="Seconds before the second try; each wait is random.")
+    max_s: float = Field(60.0, ge=0, le=86400, description="The longest wait between two tries, in seconds.")
+    when: list[str] | None = Field(None, description="The types of errors that are worth another try.")
+
+    def policy(self) -> RetryPolicy:
+        policy = RetryPolicy(self.attempts, self.initial_s, self.max_s)
+        return policy if self.when is None else replace(policy, when=tuple(self.when))
 
 
 class RunRequest(Body):
@@ -26,6 +45,11 @@ class RunRequest(Body):
     )
     priority: int = Field(0, ge=-1000, le=1000, description="A head start of 60 seconds per unit.")
     delay_s: float = Field(0.0, ge=0, le=366 * 86400, description="Earliest start, in seconds from now.")
+    timeout_s: float | None = Field(None, gt=0, le=366 * 86400, description="Seconds that one attempt may take.")
+    retry: RetrySpec | None = Field(None, description="Retries of the whole run, beside those of its steps.")
+    fallback: str | None = Field(
+        None, max_length=200, description='Whom to ask when no attempt is left, e.g. "agent/backup".'
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="Your own marks, kept with the task.")
     wait_s: float = Field(0.0, ge=0, le=60, description="Wait up to this many seconds for the end and answer with it.")
 
@@ -54,6 +78,42 @@ class ResolveRequest(Body):
     result: Any = Field(None, description="What the step returned, if it happened.")
     key: str | None = Field(None, description="Which step; needed only where several are in doubt.")
     by: str | None = Field(None, max_length=200, description="Who decides, for the journal.")
+
+
+class RetryRequest(Body):
+    """How to run an ended task again."""
+
+    from_scratch: bool = Field(False, description="Keep nothing of what succeeded: run every step again.")
+    retry_count: int | None = Field(
+        None, ge=0, le=999, description="How often it may be tried again by itself; by default as the task had it."
+    )
+
+
+class RetryAllRequest(RetryRequest):
+    """Which of the dead to retry; a window of when they failed is half open."""
+
+    handler: str | None = None
+    agent: str | None = None
+    queue: str | None = None
+    error_type: str | None = None
+    ended_after: Moment | None = None
+    ended_before: Moment | None = None
+    limit: int = Field(100, ge=1, le=1000, description="How many at most, newest first.")
+
+
+class FallbackRequest(Body):
+    """Whom to ask about a dead task."""
+
+    handler: str | None = Field(
+        None, max_length=200, description='E.g. "agent/backup"; by default the fallback that the task names.'
+    )
+
+
+class Retried(Wire):
+    """The new tasks, and whether more of the dead may match."""
+
+    tasks: list[TaskView]
+    more: bool
 
 
 class WorkflowStarted(Wire):

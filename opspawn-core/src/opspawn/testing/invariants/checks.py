@@ -79,7 +79,8 @@ def _follow(known: Mapping[str, Task], events: Iterable[Event], lease_s: float |
         story = stories.get(event.task)
         if story is None:
             task = known.get(event.task)
-            before = stories.get(str(event.data.get("retry_of"))) if event.type == "task.accepted" else None
+            inherits = event.type == "task.accepted" and not event.data.get("from_scratch")
+            before = stories.get(str(event.data.get("retry_of"))) if inherits else None
             deadline = float("inf") if task is None or task.deadline is None else task.deadline.timestamp()
             timed = task is None or task.timeout_s is not None or task.deadline is not None
             story = Story(event.task, before=before, timed=timed, lease_s=lease_s, deadline=deadline)
