@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from opspawn.errors import StoreUnusable
+from opspawn.stores import migrations
 from opspawn.stores.layout import APPLICATION_ID, LAYOUT, WHOLE
 from opspawn.stores.leftovers import Leftovers
 
@@ -109,7 +110,8 @@ def _check_file(path: Path) -> None:
 def _open_file(path: str, busy_timeout_s: float, synchronous: str) -> sqlite3.Connection:
     connection = connect(path, busy_timeout_s, synchronous)
     try:
-        _check_owner(connection, path)
+        if 0 < _check_owner(connection, path) < LAYOUT:
+            migrations.migrate(connection, path, busy_timeout_s)
         _set_wal(connection, busy_timeout_s)
         _lay_out(connection, path, busy_timeout_s)
     except BaseException:
@@ -118,9 +120,12 @@ def _open_file(path: str, busy_timeout_s: float, synchronous: str) -> sqlite3.Co
     return connection
 
 
-def _check_owner(connection: sqlite3.Connection, path: str) -> None:
-    """Refuse files of other programs and of newer versions of this one, before anything is written."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _check_owner(connection: sqlite3.Connection, path: str) -> int:
+    """The layout, 0 for a new file. Refuse files of other programs and of newer versions, before anything is written.
+
+    Raises: StoreUnusable.
+    """
+    version = migrations.version(connection)
     ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if not ours and not (empty and version == 0):
@@ -130,6 +135,7 @@ def _check_owner(connection: sqlite3.Connection, path: str) -> None:
             f"The database {path} was made by a newer Opspawn (layout {version}; this one knows {LAYOUT}).",
             remedy="Upgrade opspawn-core, or choose another path.",
         )
+    return version
 
 
 def _set_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
@@ -183,6 +189,11 @@ def _unusable(path: str, error: sqlite3.Error, busy_timeout_s: float) -> StoreUn
         return _read_only(path)
     if code == sqlite3.SQLITE_NOTADB:
         return _not_a_database(path)
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnusable(
+            f"The disk of the database {path} is full.",
+            remedy="Free space, or choose another path; nothing was changed.",
+        )
     if code == sqlite3.SQLITE_CORRUPT or "no such" in str(error):
         return StoreUnusable(f"The database {path} is damaged ({error}).", remedy="Restore it from a backup.")
     return StoreUnusable(
