@@ -12,9 +12,9 @@ from opspawn.agentkit.codec import response_from_json, response_to_json, result_
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.failures import normalised
-from opspawn.agentkit.log import Asked
 from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
 from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, Usage

@@ -16,6 +16,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from opspawn.agentkit.children import Children
+
 _TURNS = 4
 #: How long code that is being unwound waits for the refusal of an act, in seconds: a loop that swallows it must not
 #: spin.
@@ -45,6 +47,7 @@ class Branches:
 
     __slots__ = (
         "_checking",
+        "_children",
         "_flight",
         "_forever",
         "_live",
@@ -66,6 +69,7 @@ class Branches:
         self._outside = 0
         self._steps = 0
         self._untils: list[float] = []
+        self._children: list[Children] = []
         self._flight = _Flight(self)
         self.draining = False
         self._whats: list[str] = []
@@ -93,6 +97,11 @@ class Branches:
         named = dict.fromkeys(self._whats)
         return ", ".join(named) if named else "time" if self.only_timers else "children"
 
+    @property
+    def needs(self) -> int:
+        """How many children must end before any branch can go on without a timer; at least 1."""
+        return 1 if self._whats else max(1, min((children.left for children in self._children), default=1))
+
     def step(self) -> _Flight:
         """A step is in flight within."""
         return self._flight
@@ -106,7 +115,9 @@ class Branches:
             self._look()
 
     @contextmanager
-    def waiting(self, *, outside: bool, until: float | None = None, what: str | None = None) -> Iterator[None]:
+    def waiting(
+        self, *, outside: bool, until: float | None = None, what: str | None = None, children: Children | None = None
+    ) -> Iterator[None]:
         """The branch waits within: `outside` for children, timers (that end at `until`) and what has a name, else for
         another branch."""
         self._waiting += 1
@@ -115,6 +126,8 @@ class Branches:
             self._untils.append(until)
         if what is not None:
             self._whats.append(what)
+        if children is not None:
+            self._children.append(children)
         self._look()
         try:
             yield
@@ -125,6 +138,8 @@ class Branches:
                 self._untils.remove(until)
             if what is not None:
                 self._whats.remove(what)
+            if children is not None:
+                self._children.remove(children)
 
     def fork(self, count: int) -> None:
         """The calling branch becomes `count` branches."""

@@ -19,12 +19,14 @@ from pydantic_core import to_jsonable_python
 
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.calling import options_of, use
+from opspawn.agentkit.children import ChildAsked, Spawn, SpawnOptions
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.doubts import Ask, asking, settle
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
-from opspawn.agentkit.log import Asked, Pending, Recorded, StepLog, sleep_until
+from opspawn.agentkit.log import Pending, StepLog, sleep_until
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_wait, make_question
+from opspawn.agentkit.recorded import Asked, Recorded
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
 from opspawn.contracts.question import NO_DEFAULT, Answer, Question
@@ -33,6 +35,8 @@ from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
 from opspawn.errors import Halt, InDoubt, InvalidInput, ModelRetry, StepError, StepFailed, ToolError
 
 T = TypeVar("T")
+
+_TURN = 250  # children, after which others get their turn of the event loop
 
 
 class Context:
@@ -194,7 +198,7 @@ class Context:
                 ask=self._check_of(tool, asked.key),
             )
 
-    async def spawn(
+    def spawn(
         self,
         handler: str,
         input: Any = None,
@@ -203,41 +207,75 @@ class Context:
         timeout_s: float | None = None,
         retry: Retry | None = None,
         fallback: str | None = None,
-    ) -> Any:
-        check_retry(retry)
+    ) -> Spawn:
+        options = SpawnOptions(key, timeout_s, retry, fallback)
+        return Spawn(self._root.run, self._spawn_one, handler, input, options)
+
+    async def _spawn_one(self, spawn: Spawn) -> Any:
+        plain = _input_of(spawn)
+        with self._asking("spawn", spawn.handler, spawn.options.key, plain) as asked:
+            [result] = await self._spawn([ChildAsked(asked, spawn.handler, plain, spawn.options)])
+        return result
+
+    async def _spawn_many(self, spawns: Sequence[tuple[str, Spawn]]) -> list[Any]:
+        """Make children together, each in the scope of its prefix, and wait for all of them."""
+        wanted = []
+        for number, (prefix, spawn) in enumerate(spawns, start=1):
+            handler, plain = spawn.handler, _input_of(spawn)
+            key = Scope(self._root.run, prefix).enter(spawn.options.key or handler)
+            what = digest([handler, plain]) if self._log.durable else ""
+            wanted.append(ChildAsked(Asked(key, "spawn", handler, what), handler, plain, spawn.options))
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
+        return await self._spawn(wanted)
+
+    async def _spawn(self, wanted: Sequence[ChildAsked]) -> list[Any]:
+        """The results of children, in order. Raises: what the first that failed ended with."""
         try:
-            plain = plain_json(input)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"The input of {handler!r} cannot be expressed in JSON: {error}") from error
-        with self._asking("spawn", handler, key, plain) as asked:
-            try:
+            if self._branches.draining:
                 await self._branches.gate()
-                with self._branches.step():
-                    ended = await self._log.spawn(asked, handler, plain, timeout_s, retry, fallback)
-                if not isinstance(ended, Recorded):
-                    with self._branches.waiting(outside=True):
-                        ended = await ended
-            except Halt as halt:
-                await self._halt(halt)
-            return _outcome(asked, ended)
+            with self._branches.step():
+                children = await self._log.spawn(wanted)
+            if not children.over:
+                with self._branches.waiting(outside=True, children=children):
+                    await children.wait()
+        except Halt as halt:
+            await self._halt(halt)
+        if children.failed is not None:
+            _outcome(wanted[children.failed].asked, children.ends[children.failed])
+        return [_outcome(one.asked, end) for one, end in zip(wanted, children.ends, strict=True)]
 
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
         scope = self._here()
-
-        async def scoped(prefix: str, branch: Coroutine[Any, Any, Any]) -> Any:
-            current.set(Scope(self._root.run, prefix))
-            return await branch
-
         try:
             stem = scope.enter("gather")
             try:
-                return await self._fan_out([scoped(f"{stem}/{n}/", branch) for n, branch in enumerate(branches)])
+                return await self._gather([(f"{stem}/{n}/", branch) for n, branch in enumerate(branches)])
             finally:
                 scope.leave("gather")
         finally:
             for branch in branches:  # one that was refused, or cancelled before its first turn, was never awaited
                 if asyncio.iscoroutine(branch):
                     branch.close()
+
+    async def _gather(self, branches: Sequence[tuple[str, Coroutine[Any, Any, Any]]]) -> list[Any]:
+        """Run each branch in the scope of its prefix; children that nothing but their parent waits for are one."""
+
+        async def scoped(prefix: str, branch: Coroutine[Any, Any, Any]) -> Any:
+            current.set(Scope(self._root.run, prefix))
+            return await branch
+
+        spawns = {n: spawn for n, (_, spawn) in enumerate(branches) if isinstance(spawn, Spawn) and self._takes(spawn)}
+        if len(spawns) < 2:
+            return await self._fan_out([scoped(*branch) for branch in branches])
+        others = [n for n in range(len(branches)) if n not in spawns]
+        together = self._spawn_many([(branches[n][0], spawn) for n, spawn in spawns.items()])
+        *rest, children = await self._fan_out([*(scoped(*branches[n]) for n in others), together])
+        results = dict(zip(spawns, children, strict=True)) | dict(zip(others, rest, strict=True))
+        return [results[n] for n in range(len(branches))]
+
+    def _takes(self, spawn: Spawn) -> bool:
+        return spawn.fresh and spawn.run is self._root.run
 
     async def _fan_out(self, branches: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         """Run branches at once; results in order. The first failure cancels the others and is raised after them."""
@@ -407,7 +445,16 @@ class _InFlight:
         self._scope.leave(self._label)
 
 
-def _outcome(asked: Asked, known: Recorded) -> Any:
+def _input_of(spawn: Spawn) -> Any:
+    check_retry(spawn.options.retry)
+    try:
+        return plain_json(spawn.input)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"The input of {spawn.handler!r} cannot be expressed in JSON: {error}") from error
+
+
+def _outcome(asked: Asked, known: Recorded | None) -> Any:
+    assert known is not None, "a call goes on once it has ended"
     if known.ok:
         return known.result
     error = error_from_json(known.error or {})

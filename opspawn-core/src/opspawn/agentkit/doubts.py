@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from opspawn.agentkit.codec import result_to_json
-from opspawn.agentkit.log import Asked, Recorded, StepLog
+from opspawn.agentkit.log import StepLog
 from opspawn.agentkit.plain import as_text, plain_json
+from opspawn.agentkit.recorded import Asked, Recorded
 from opspawn.contracts.tool import Check, DidNotHappen, Happened, ToolContext, ToolResult
 from opspawn.errors import Halt, InDoubt
 

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from opspawn.agentkit.children import ChildAsked, Children
+from opspawn.agentkit.recorded import Asked, Recorded, Tries
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
-from opspawn.contracts.run import Retry, RetryPolicy
+from opspawn.contracts.run import RetryPolicy
 from opspawn.errors import Halt
 
 RunEvent = NewEvent | ModelDelta
 OnEvent = Callable[[RunEvent], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """How a step ended, as the journal has it: exactly one of `result` (if `ok`) and `error` counts."""
-
-    digest: str
-    name: str
-    ok: bool
-    result: Any = None
-    error: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +31,6 @@ class Pending:
     news: asyncio.Future[None]
     until: float | None
     what: str
-
-
-class Asked(NamedTuple):
-    """What identifies a step: its key, what sort of step it is, its name, and the digest of what was asked."""
-
-    key: str
-    kind: str
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tries:
-    """What is recorded of the failed tries of a step that goes on: how many count, how often a service asked to come
-    back later (which does not count), when the next try is due, and when that of the `first` postponement was, in epoch
-    seconds.
-    """
-
-    failures: int = 0
-    postponed: int = 0
-    until: float = 0.0
-    first: float = 0.0
-
-
-NO_TRIES = Tries()
 
 
 class StepLog(Protocol):
@@ -123,16 +89,8 @@ class StepLog(Protocol):
         """Record the begin of a sleep, once; the answer is its end, in epoch seconds."""
         ...
 
-    async def spawn(
-        self,
-        asked: Asked,
-        handler: str,
-        input: Any,
-        timeout_s: float | None,
-        retry: Retry | None,
-        fallback: str | None = None,
-    ) -> Recorded | Awaitable[Recorded]:
-        """Make a child task, once; its end, or what to await for it."""
+    async def spawn(self, wanted: Sequence[ChildAsked]) -> Children:
+        """Make child tasks, each once, and tell what is known of their ends."""
         ...
 
     async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.failures import error_to_json
-from opspawn.agentkit.log import NO_TRIES, Asked, OnEvent, Pending, Recorded, Tries
+from opspawn.agentkit.log import OnEvent, Pending
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_answer
+from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import NO_DEFAULT, OnQuestion, OnWait, Question
-from opspawn.contracts.run import Retry
 from opspawn.errors import ConfigError, Halt, StepTimeout
 
 
@@ -75,17 +76,9 @@ class MemoryLog:
     async def timer(self, asked: Asked, seconds: float) -> float:
         return self.clock.time() + seconds
 
-    async def spawn(
-        self,
-        asked: Asked,
-        handler: str,
-        input: Any,
-        timeout_s: float | None,
-        retry: Retry | None,
-        fallback: str | None = None,
-    ) -> Recorded | Awaitable[Recorded]:
+    async def spawn(self, wanted: Sequence[ChildAsked]) -> Children:
         raise ConfigError(
-            f"{asked.name!r} needs child tasks, and this run is in memory.",
+            f"{wanted[0].handler!r} needs child tasks, and this run is in memory.",
             remedy="Run it with 'opspawn run' or 'opspawn serve'.",
         )
 

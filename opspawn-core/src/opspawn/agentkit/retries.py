@@ -6,7 +6,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 
-from opspawn.agentkit.log import Tries, backoff_s
+from opspawn.agentkit.log import backoff_s
+from opspawn.agentkit.recorded import Tries
 from opspawn.contracts.run import MAX_POSTPONEMENTS, Retry, RetryPolicy
 from opspawn.contracts.tool import Effect
 from opspawn.errors import InvalidInput

@@ -66,7 +66,11 @@ class RunContext(Protocol):
         ...
 
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
-        """Run branches at once, each in a scope of its own; results in order. The first failure cancels the others."""
+        """Run branches at once, each in a scope of its own; results in order. The first failure cancels the others.
+
+        Children that are given directly, as `ctx.gather(*(ctx.spawn(...) for ...))`, are made in few commits and waited
+        for together: the run is called again when all have ended or one has failed, and not for each of them.
+        """
         ...
 
     async def join(self, awaitable: Awaitable[T]) -> T:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from opspawn.agentkit.log import Recorded, Tries
+from opspawn.agentkit.recorded import Recorded, Tries
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import TaskState
 from opspawn.ops.mail import MAIL, Mail
@@ -58,6 +58,7 @@ class History:
         began: when the first claim of this attempt was, by the store's clock; None before it.
         unwinding: whether the children were asked to end. mail: what others sent.
         pause_requested: whether somebody asked to pause, and it has not been done.
+        rests_until: when the next attempt is due, if one failed, by the store's clock.
     """
 
     def __init__(self, *generations: Sequence[Event]) -> None:
@@ -82,6 +83,7 @@ class History:
         self.pause_requested = False
         self.paused_by: str | None = None
         self.mail = Mail()
+        self.rests_until: datetime | None = None
         for events in generations:
             self.absorb(events)
             self._begin_anew()
@@ -93,6 +95,8 @@ class History:
             reader = _READERS.get(event.type)
             if reader is not None:
                 reader(self, event.data)
+                if event.type == "task.retry":
+                    self.rests_until = event.time + timedelta(seconds=event.data["delay_s"])
             elif event.type == "step.started":
                 self._started(event.data, event.time)
             elif event.type in MAIL:
@@ -133,7 +137,7 @@ class History:
         self.emitted = {}
         self.position = 0
         self.cancel_requested = self.unwinding = self.pause_requested = False
-        self.began = None
+        self.began = self.rests_until = None
         self.mail.begin_anew()
 
     def _done(self, data: dict[str, Any]) -> None:
@@ -203,6 +207,8 @@ class History:
 
     def _waiting(self, data: dict[str, Any]) -> None:
         self.unwinding = data.get("for") == UNWINDING
+        if data.get("for") == RESTING:
+            self.began = None
 
     def _fallback(self, data: dict[str, Any]) -> None:
         self.fell_back = True
@@ -214,6 +220,8 @@ class History:
         self.cancel_requested = True
 
 
+#: What a task waits for that was called before its next attempt was due.
+RESTING = "the next attempt"
 #: What a task waits for while its children end on its request.
 UNWINDING = "children to end"
 

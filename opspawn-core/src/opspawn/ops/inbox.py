@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from opspawn.agentkit.failures import error_to_json
-from opspawn.agentkit.log import Asked, Pending, Recorded
+from opspawn.agentkit.log import Pending
+from opspawn.agentkit.recorded import Asked, Recorded
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.question import NO_DEFAULT, AskedQuestion, Question

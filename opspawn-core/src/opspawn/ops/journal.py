@@ -11,12 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from opspawn.agentkit.log import NO_TRIES, Asked, Pending, Recorded, Tries
+from opspawn.agentkit.children import ChildAsked, Children
+from opspawn.agentkit.log import Pending
+from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
-from opspawn.contracts.events import NewEvent, TaskDelta
+from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
-from opspawn.contracts.run import Retry
 from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Record, Store, Task
 from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, StoreError
 from opspawn.ops import transitions
@@ -26,6 +27,7 @@ from opspawn.ops.inbox import Inbox
 from opspawn.ops.plans import NO_PLAN, ONCE, Plan, sample_input
 from opspawn.ops.pulse import Pulse
 from opspawn.ops.sizes import refuse_oversize
+from opspawn.ops.spawning import NewChild, batches
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
 Accepts = Callable[[str, Any], Awaitable[Any]]
@@ -80,7 +82,8 @@ class Journal:
         self._accepts = accepts
         self._ring = ring
         self._may_act = may_act
-        self._waiters: dict[str, asyncio.Future[Recorded]] = {}
+        self._making: set[asyncio.Future[None]] = set()
+        self._waiters: dict[str, tuple[Children, int]] = {}  # by child: who waits for it, and as which of them
         self._inbox = Inbox(self, history.mail)
         self.pulse = Pulse(clock, self._show, self._record_progress)
 
@@ -88,19 +91,21 @@ class Journal:
 
     async def refresh(self, wakes: int) -> None:
         """Read the news; `wakes` is the count that told of them."""
-        self.history.absorb(await self._store.journal(self.task.id, self.history.position))
+        events = await self._store.journal(self.task.id, self.history.position)
+        self.history.absorb(events)
         self.wakes = max(self.wakes, wakes)
-        self._let_go()
+        self._let_go(events)
 
-    def _let_go(self) -> None:
+    def _let_go(self, events: Sequence[Event]) -> None:
         """Answer those who wait for children that have ended, and for mail that came."""
         if self._inbox.let_go():
             self.on_release()
-        for child in [child for child in self._waiters if child in self.history.child_ends]:
-            waiter = self._waiters.pop(child)
-            if not waiter.done():
-                waiter.set_result(self.history.child_ends[child])
-                self.on_release()
+        for event in events:
+            if event.type == "child.ended":
+                child = event.data["child"]
+                children, index = self._waiters.pop(child, (None, 0))
+                if children is not None and children.ended(index, self.history.child_ends[child]):
+                    self.on_release()
 
     async def look(self) -> None:
         """Read the news, if there are any. Raises: Interrupted."""
@@ -120,6 +125,10 @@ class Journal:
     def _unreadable(self, error: StoreError) -> Interrupted:
         self.uncertain = True
         return Interrupted(f"Task {self.task.id} stops in this process: {error}")
+
+    async def settle(self) -> None:
+        """Once `closed`, return when it is known which children there are."""
+        await asyncio.gather(*self._making, return_exceptions=True)
 
     # -- StepLog -------------------------------------------------------------------------------------------------------
 
@@ -181,27 +190,30 @@ class Journal:
         await self.append("timer.set", asked, until=until)
         return until
 
-    async def spawn(
-        self,
-        asked: Asked,
-        handler: str,
-        input: Any,
-        timeout_s: float | None,
-        retry: Retry | None,
-        fallback: str | None = None,
-    ) -> Recorded | Awaitable[Recorded]:
+    async def spawn(self, wanted: Sequence[ChildAsked]) -> Children:
         self._open()
-        known = self.history.children.get(asked.key)
-        if known is not None:
-            self._same(asked, known.name, known.digest)
-            child = known.child
-        else:
-            self._unlike(asked, self.history.ends)
-            child = await self._make_child(asked, handler, input, timeout_s, retry, fallback)
-        end = self.history.child_ends.get(child)
-        if end is not None:
-            return end
-        return self._waiters.setdefault(child, asyncio.get_running_loop().create_future())
+        known, ends = self.history.children, self.history.child_ends
+        fresh = []
+        for one in wanted:
+            child = known.get(one.asked.key)
+            if child is not None:
+                self._same(one.asked, child.name, child.digest)
+            else:
+                self._unlike(one.asked, self.history.ends)
+                fresh.append(one)
+        if fresh:  # shielded, so that of a commit in flight is known which children it made
+            making = asyncio.ensure_future(self._make_children(fresh))
+            self._making.add(making)
+            making.add_done_callback(self._making.discard)
+            await asyncio.shield(making)
+        children = Children(len(wanted))
+        for index, one in enumerate(wanted):
+            id = known[one.asked.key].child
+            if id in ends:
+                children.ended(index, ends[id])
+            else:
+                self._waiters[id] = children, index
+        return children
 
     async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
         self._open()
@@ -322,21 +334,23 @@ class Journal:
             retry_of=self.history.former_children.get(key),
         )
 
-    async def _make_child(
-        self, asked: Asked, handler: str, input: Any, timeout_s: float | None, retry: Retry | None, fallback: str | None
-    ) -> str:
-        accepted = await self.accept(handler, input)
-        if fallback is not None:
-            await self.accept(fallback, sample_input(input))
-        self._may_act()
-        plan = Plan(retry or ONCE, fallback)
-        id = child_id(self.task.id, asked.key, self.history.lives.get(asked.key, 0))
-        child = self.child(asked.key, id, handler, accepted, timeout_s, plan)
-        spawned = {"key": asked.key, "child": child.id, "name": handler, "digest": asked.digest}
-        await self._commit_here(transitions.spawn(self.task, child, spawned))
-        self.history.spawned(spawned)
-        self._ring(child.queue)
-        return child.id
+    async def _make_children(self, wanted: Sequence[ChildAsked]) -> None:
+        made: list[NewChild] = []
+        for one in wanted:
+            key, options = one.asked.key, one.options
+            input = await self.accept(one.handler, one.input)
+            if options.fallback is not None:
+                await self.accept(options.fallback, sample_input(one.input))
+            plan = Plan(options.retry or ONCE, options.fallback)
+            id = child_id(self.task.id, key, self.history.lives.get(key, 0))
+            child = self.child(key, id, one.handler, input, options.timeout_s, plan)
+            made.append(NewChild(child, {"key": key, "child": id, "name": one.handler, "digest": one.asked.digest}))
+        for batch in batches(made):
+            self._may_act()
+            await self._commit_here([step for new in batch for step in transitions.spawn(self.task, *new)])
+            for new in batch:
+                self.history.spawned(new.spawned)
+            self._ring(self.task.queue)
 
     def _open(self) -> None:
         if self.closed:

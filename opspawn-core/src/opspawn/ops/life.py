@@ -38,7 +38,7 @@ from opspawn.ops import failing, transitions
 from opspawn.ops.children import cancel_children
 from opspawn.ops.deadlines import missed, time_left, within
 from opspawn.ops.doubts import describe
-from opspawn.ops.history import UNWINDING
+from opspawn.ops.history import RESTING, UNWINDING
 from opspawn.ops.journal import Journal
 from opspawn.ops.plans import plan_of
 from opspawn.ops.question_records import withdraw
@@ -115,6 +115,8 @@ class Life:
             return await self._paused()
         if self.journal.history.fell_back:
             return failing.after_fallback(self.journal)
+        if (rest := self._rest_s()) > 0:
+            return transitions.park(self.task, rest, self._seen, RESTING, needs=None)
         body = asyncio.ensure_future(self._body())
         body.add_done_callback(lambda _: self.decide("ended"))
         if self._deadline is not None:
@@ -126,6 +128,7 @@ class Life:
         try:
             verdict = await self._await_verdict()
             due, what = self._waits()
+            needs = self.branches.needs
             self._seen = self.journal.wakes  # news that come from now on are not for this life
             if body.done() and verdict != "lost":
                 verdict = "ended"
@@ -134,7 +137,8 @@ class Life:
             for timer in self._timers:
                 timer.cancel()
             await _close(body, self.task, self._clock)
-        return await self._sentence(verdict, body, due, what)
+            await self.journal.settle()
+        return await self._sentence(verdict, body, due, what, needs)
 
     async def conclude(self, operations: Sequence[Operation]) -> None:
         """Commit what `run` returned. Raises: Interrupted. StoreError: the task has ended, but not all of its children
@@ -222,6 +226,11 @@ class Life:
             waits.append(self._deadline - self._clock.monotonic())
         return (max(0.0, min(waits)) if waits else None), self.branches.what
 
+    def _rest_s(self) -> float:
+        """How long it is until the next attempt is due, for a run that an urgent wake has called too early."""
+        rests_until, now = self.journal.history.rests_until, self.task.updated
+        return 0.0 if rests_until is None or now is None else (rests_until - now).total_seconds()
+
     def _out_of_time(self) -> float | None:
         """When the attempt is out of time, monotonic; it began with its first claim, by the store's clock."""
         task, began = self.task, self.journal.history.began
@@ -233,7 +242,7 @@ class Life:
     # -- the sentence --------------------------------------------------------------------------------------------------
 
     async def _sentence(
-        self, verdict: str, body: asyncio.Task[Any], due_in_s: float | None, what: str
+        self, verdict: str, body: asyncio.Task[Any], due_in_s: float | None, what: str, needs: int
     ) -> Sequence[Operation]:
         task = self.task
         if verdict == "lost":
@@ -256,7 +265,7 @@ class Life:
         if verdict == "idle" and self._pausing:
             return await self._paused()
         if verdict == "idle" and not self._stopping:
-            return transitions.park(task, due_in_s, self._seen, what)
+            return transitions.park(task, due_in_s, self._seen, what, needs)
         return transitions.release(task)
 
     async def _ended(self, body: asyncio.Task[Any]) -> Sequence[Operation]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from opspawn.agentkit.log import Recorded
+from opspawn.agentkit.recorded import Recorded
 
 
 @dataclass(frozen=True, slots=True)

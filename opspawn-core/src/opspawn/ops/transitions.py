@@ -131,15 +131,15 @@ def put_off(task: Task, error: dict[str, Any], delay_s: float, until: float, wak
     return [Append(task.id, event, task.token), put]
 
 
-def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str, needs: int = 1) -> list[Operation]:
-    """The run waits for `needs` more wakes, an urgent one, or for `due_in_s` seconds, and holds no slot."""
+def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str, needs: int | None = 1) -> list[Operation]:
+    """The run waits for `needs` more wakes (None: for none), an urgent one, or `due_in_s` seconds; it holds no slot."""
     asleep = replace(_given_back(task), state=TaskState.WAITING)
     put = Put(
         asleep,
         expect=task.version,
         token=task.token,
         due_in_s=due_in_s,
-        wake_at=wakes_seen + needs,
+        wake_at=None if needs is None else wakes_seen + needs,
         wakes_seen=wakes_seen,
     )
     return [Append(task.id, NewEvent("task.waiting", {"for": what}, level="debug"), task.token), put]
@@ -241,6 +241,6 @@ def _end(task: Task, event: NewEvent) -> list[Operation]:
         told = {"child": task.id, "state": str(task.state), "result": task.result, "error": task.error}
         operations += [
             Append(task.parent, NewEvent("child.ended", told, level="debug")),
-            Wake(task.parent),  # not urgent: a parent that waits for its next attempt waits on
+            Wake(task.parent, urgent=task.state is TaskState.FAILED),  # which may end a wait for many others
         ]
     return operations

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import TaskState
+from opspawn.ops.history import RESTING
 from opspawn.testing.invariants.violation import Violation
 
 _QUEUED, _RUNNING, _WAITING = TaskState.QUEUED, TaskState.RUNNING, TaskState.WAITING
@@ -36,6 +37,8 @@ _FENCED = frozenset(
         *("signal.awaited", "question.asked", "question.expired"),
     }
 )
+#: How an attempt ends.
+_ENDS = frozenset({"task.succeeded", "task.failed", "task.retry"})
 #: What the holder of a claim writes before its end.
 _ASIDE = frozenset({"task.fallback"})
 #: What wakes a task that waits for it, and lets one between two attempts wait on.
@@ -105,7 +108,8 @@ class Story:
         self._spawned: dict[str, int] = {}
         self._emitted: dict[str, int] = {}
         self._not_before: _Bound | None = None
-        self._news = self._urgent = False  # since the last claim
+        self._news = self._failed_child = self._urgent = False  # since the last claim
+        self._called: _Bound | None = None  # too early, by a child that failed: then the task may only wait on
         self._fell_back = False
 
     def inherit(self) -> None:
@@ -132,6 +136,7 @@ class Story:
         self.first = self.first or event
         if self._before is not None and event.type not in _BEFORE_WORK:
             self.inherit()
+        self._stay_away(event)
         self._move(event)
         reader = _READERS.get(event.type)
         if reader is not None:
@@ -164,6 +169,7 @@ class Story:
                 self.ended = event
         elif event.type in _NEWS:
             self._news = True
+            self._failed_child |= event.data.get("state") == TaskState.FAILED
         elif event.type not in _FENCED and event.type not in _ASIDE and not event.type.startswith("custom."):
             self._urgent = True  # whatever the task waits for, it is due
             if event.type == "cancel.requested" and self.state in (_PAUSED, _IN_DOUBT):
@@ -172,6 +178,19 @@ class Story:
                 if self.state not in (_PAUSED, _RUNNING):
                     self._break("legal-path", f"was resumed while it is {self.state}", self.last, event)
                 self.state = _QUEUED if self.state is _PAUSED else self.state
+
+    def _stay_away(self, event: Event) -> None:
+        """A task that a failed child called before its time waits on: it begins nothing."""
+        called, self._called = self._called, None
+        if called is None or event.type == "task.claimed":
+            return
+        if event.type == "task.waiting" and event.data.get("for") == RESTING:
+            self._not_before = called
+        elif event.type in _FENCED or event.type in _ENDS or event.type.startswith("custom."):
+            words = f"went on with {event.type} before its next attempt was due"
+            self._break("not-before-due", words, called.cause, event)
+        else:
+            self._called = called
 
     def _claim(self, event: Event) -> None:
         token, deliveries = event.data.get("token", 0), event.data.get("deliveries", 0)
@@ -189,10 +208,12 @@ class Story:
                 self._break("one-holder", words, self.claimed, event)
         if self._not_before is not None and not self._urgent and (self._not_before.firm or not self._news):
             early = self._not_before.until - event.time.timestamp()
-            if early > _SLACK_S and event.time.timestamp() < self._deadline - _SLACK_S:
+            if early > _SLACK_S and event.time.timestamp() < self._deadline - _SLACK_S and self._failed_child:
+                self._called = self._not_before
+            elif early > _SLACK_S and event.time.timestamp() < self._deadline - _SLACK_S:
                 words = f"was claimed {early:g} s before it was due"
                 self._break("not-before-due", words, self._not_before.cause, event)
-        self._not_before, self._news, self._urgent = None, False, False
+        self._not_before, self._news, self._failed_child, self._urgent = None, False, False, False
         self.token, self.deliveries, self.claimed = token, deliveries, event
 
     # -- what is written once ------------------------------------------------------------------------------------------
