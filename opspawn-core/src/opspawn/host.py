@@ -88,7 +88,13 @@ class Host(Hosted):
         settings = loaded.settings
         plugins = load_plugins(loaded)
         async with AsyncExitStack() as stack:
-            kit = Kit(plugins, model=settings.model, sections=loaded.sections, root=loaded.folder)
+            kit = Kit(
+                plugins,
+                model=settings.model,
+                sections=loaded.sections,
+                root=loaded.folder,
+                network_models=settings.network_models,
+            )
             stack.push_async_callback(kit.aclose)
             catalog = Catalog(app, kit, runs=worker)
             if check is not None:

@@ -3,7 +3,21 @@
 from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.context import Context
+from opspawn.agentkit.fallback import FallbackModel
+from opspawn.agentkit.function_model import FunctionModel
 from opspawn.agentkit.kit import Kit
+from opspawn.agentkit.record import RecordingModel
 from opspawn.agentkit.tool import FunctionTool, tool
 
-__all__ = ["Agent", "BoundModel", "Context", "FunctionTool", "Kit", "RunResult", "tool"]
+__all__ = [
+    "Agent",
+    "BoundModel",
+    "Context",
+    "FallbackModel",
+    "FunctionModel",
+    "FunctionTool",
+    "Kit",
+    "RecordingModel",
+    "RunResult",
+    "tool",
+]

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.choosing import ModelChoice, chosen_model, is_named, model_words
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.log import OnEvent, RunEvent
@@ -21,7 +22,7 @@ from opspawn.agentkit.reading import NAME
 from opspawn.agentkit.sandbox.builtin import as_sandbox
 from opspawn.agentkit.tool import as_tool
 from opspawn.agentkit.toolsets import Toolset, is_source
-from opspawn.contracts.model import ModelProvider, Usage
+from opspawn.contracts.model import Usage
 from opspawn.contracts.planner import Planner, PlannerResult
 from opspawn.contracts.question import OnQuestion, OnWait
 from opspawn.contracts.run import Handler, RunContext
@@ -67,7 +68,7 @@ class Agent:
         self,
         name: str,
         *,
-        model: str | BoundModel | ModelProvider | None = None,
+        model: ModelChoice = None,
         planner: str | Planner = "react",
         tools: Sequence[Tool | ToolSource | Callable[..., Any] | str] = (),
         sandbox: str | Sandbox | None = None,
@@ -79,7 +80,8 @@ class Agent:
         """Describe an agent.
 
         Args:
-            model: "PROVIDER:MODEL", or an open provider, or None for the configured model.
+            model: "PROVIDER:MODEL", or an open provider, or a list of these of which the next is asked when one fails,
+                or None for the configured model.
             planner: the name of a planner plugin, or a planner.
             tools: functions, tools, toolsets and other sources of tools, or names of tool plugins. A plain function
                 counts as a tool with the effect "once".
@@ -152,8 +154,8 @@ class Agent:
 
     @property
     def model(self) -> str | None:
-        """The model as "PROVIDER:MODEL", or None for the configured one; of an object its class."""
-        return self._model if self._model is None or isinstance(self._model, str) else type(self._model).__name__
+        """The model as "PROVIDER:MODEL", or None for the configured one; of an object its class, of a list all."""
+        return model_words(self._model)
 
     @property
     def planner(self) -> str:
@@ -254,13 +256,7 @@ class Agent:
 
     def _resolve(self, kit: Kit | None) -> _Parts:
         """Objects for names; `kit` may be None only where `_needs_kit` says that nothing is a name."""
-        model = self._model
-        if model is None or isinstance(model, str):
-            bound = cast(Kit, kit).model(model, agent=self._name, settings=self._settings)
-        elif isinstance(model, BoundModel):
-            bound = BoundModel(model.provider, model.name, {**model.settings, **self._settings})
-        else:
-            bound = BoundModel(model, getattr(model, "name", ""), dict(self._settings))
+        bound = chosen_model(self._model, kit, agent=self._name, settings=self._settings)
         planner = cast(Kit, kit).planner(self._planner) if isinstance(self._planner, str) else self._planner
         found = [cast(Kit, kit).tool_or_source(tool) if isinstance(tool, str) else tool for tool in self._tools]
         tools = tuple(place(tool, self._sandbox, kit) for tool in found if not is_source(tool))
@@ -272,8 +268,7 @@ class Agent:
     def _needs_kit(self) -> bool:
         named = (self._planner, *self._tools)
         return (
-            self._model is None
-            or isinstance(self._model, str)
+            is_named(self._model)
             or self._sandbox is not None
             or any(isinstance(part, str) or getattr(part, "sandbox", None) is not None for part in named)
         )

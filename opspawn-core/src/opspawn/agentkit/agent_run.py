@@ -12,6 +12,7 @@ from opspawn.agentkit.codec import response_from_json, response_to_json, result_
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.failures import normalised
+from opspawn.agentkit.listening import Listener
 from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.recorded import Asked
@@ -62,13 +63,15 @@ class AgentRun(Context):
         scope = self._here()
         key = scope.enter("think")
         belt = self._belt
+        listener = Listener(self._log.delta)
 
         async def perform() -> ModelResponse:
             if belt.dynamic:
                 await belt.ask(self._tool_context(""))
             specs = belt.specs() if tools is None else specs_of(tools)
             request = ModelRequest(self._model.name, tuple(messages), specs, None, self._model.settings)
-            return await self._model.provider.complete(request, self._log.delta)
+            listener.begin()
+            return await self._model.complete(request, listener)
 
         try:
             response = await self._once(

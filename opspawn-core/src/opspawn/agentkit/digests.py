@@ -38,11 +38,15 @@ def message_digest(message: Message) -> bytes:
     return blake2b(_canonical(asked), digest_size=16).digest()
 
 
-def _shown(part: Text | Image | File) -> list[str | None]:
+def content_digest(part: Image | File) -> str:
+    """Return what stands for an image or file: its address, or 32 hexadecimal characters for its bytes."""
+    return part.url or "" if part.data is None else blake2b(part.data, digest_size=16).hexdigest()
+
+
+def _shown(part: Text | Image | File) -> list[str]:
     if isinstance(part, Text):
         return ["text", part.text]
-    content = part.url if part.data is None else blake2b(part.data, digest_size=16).hexdigest()
-    return [type(part).__name__.lower(), part.media_type, content]
+    return [type(part).__name__.lower(), part.media_type, content_digest(part)]
 
 
 def request_digest(messages: Sequence[Message]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
-from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.bound import BoundModel, WrapsModels
+from opspawn.agentkit.offline import refuse_if_forbidden
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, ToolPlugin
@@ -43,6 +45,7 @@ class Kit:
         model: str | None = None,
         sections: Mapping[str, Mapping[str, Any]] | None = None,
         root: Path | None = None,
+        network_models: bool = True,
     ) -> None:
         """Take what `load` would find.
 
@@ -51,11 +54,13 @@ class Kit:
             sections: the `[plugins.NAME]` tables of the configuration.
             root: the folder of opspawn.toml; the current one by default. A plugin whose section has a field `root` gets
                 it.
+            network_models: whether model providers that reach a network may be opened.
         """
         self._plugins = plugins
         self._model = model
         self._sections = sections or {}
         self._root = root or Path.cwd()
+        self._network_models = network_models
         self._providers: dict[str, ModelProvider] = {}
         self._planners: dict[str, Planner] = {}
         self._tools: dict[str, Tool | ToolSource] = {}
@@ -74,7 +79,13 @@ class Kit:
         settings = loaded.settings
         plugins = Plugins.load(allow=settings.plugins_allow, block=settings.plugins_block)
         plugins.check(loaded.sections)
-        return cls(plugins, model=settings.model, sections=loaded.sections, root=loaded.folder)
+        return cls(
+            plugins,
+            model=settings.model,
+            sections=loaded.sections,
+            root=loaded.folder,
+            network_models=settings.network_models,
+        )
 
     def model(self, spec: str | None, *, agent: str = "", settings: Mapping[str, Any] | None = None) -> BoundModel:
         """The model for "PROVIDER:MODEL", or for None the configured one; `agent` is whom an error names.
@@ -93,13 +104,18 @@ class Kit:
                 f"The model {chosen!r} names no provider.",
                 remedy=f"Write PROVIDER:MODEL, e.g. openai:{name or prefix}.",
             )
+        record = cast(ModelPlugin, self._plugins.get("model", prefix))
+        if record.network:
+            refuse_if_forbidden(prefix, allowed=self._network_models)
         if prefix not in self._providers:
-            record = cast(ModelPlugin, self._plugins.get("model", prefix))
             self._providers[prefix] = self._open(record)
         provider = self._providers[prefix]
+        if isinstance(provider, WrapsModels):
+            wrapped = provider.wrap(name, self.model)
+            return replace(wrapped, settings={**wrapped.settings, **(settings or {})})
         if isinstance(provider, ChecksModels):
             provider.check(name)
-        return BoundModel(provider, name, dict(settings or {}))
+        return BoundModel(provider, name, dict(settings or {}), chosen)
 
     def planner(self, name: str) -> Planner:
         """The planner of that name. Raises: ConfigError when it is not installed or cannot be opened."""

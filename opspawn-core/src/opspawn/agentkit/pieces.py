@@ -6,13 +6,16 @@ import json
 import re
 from collections.abc import Iterator
 
-from opspawn.contracts.model import ModelDelta, ModelResponse
+from opspawn.contracts.model import ModelDelta, ModelResponse, Reasoning
 
 _WORD = re.compile(r"\S+\s*|\s+")
 
 
 def deltas(response: ModelResponse) -> Iterator[ModelDelta]:
-    """Yield the text word by word, then each call's arguments; joined, the pieces give the whole."""
+    """Yield the thoughts, the text word by word, then each call's arguments; joined, the pieces give the whole."""
+    for part in response.parts:
+        if isinstance(part, Reasoning) and part.text:
+            yield ModelDelta("reasoning", part.text)
     for word in _WORD.findall(response.text):
         yield ModelDelta("text", word)
     for call in response.tool_calls:

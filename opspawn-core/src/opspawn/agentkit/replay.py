@@ -17,6 +17,7 @@ from pydantic import Field
 from opspawn.agentkit.codec import response_from_json
 from opspawn.agentkit.digests import request_digest
 from opspawn.agentkit.pieces import deltas
+from opspawn.agentkit.record import redacted
 from opspawn.contracts.events import Event
 from opspawn.contracts.model import ModelRequest, ModelResponse, OnDelta
 from opspawn.contracts.plugins import ModelPlugin, PluginConfig
@@ -49,7 +50,10 @@ class ReplayModel:
 
         Raises: ModelError (permanent): the question is not in the file. ConfigError: as `check`.
         """
-        response = self._recording(request.model).get(request_digest(request.messages))
+        recording = self._recording(request.model)
+        # A recording made by `record:` knows the conversation without its secrets.
+        response = recording.get(request_digest(request.messages))
+        response = response or recording.get(request_digest(redacted(request.messages)))
         if response is None:
             last = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
             raise ModelError(
@@ -133,4 +137,4 @@ def _open(section: ReplayConfig) -> ReplayModel:
 @hookimpl
 def opspawn_models() -> Iterable[ModelPlugin]:
     """Offer `replay`."""
-    return [ModelPlugin("replay", _open, ReplayConfig, "plays recorded model calls: replay:FILE.jsonl")]
+    return [ModelPlugin("replay", _open, ReplayConfig, "plays recorded model calls: replay:FILE.jsonl", network=False)]

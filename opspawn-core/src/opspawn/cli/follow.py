@@ -73,6 +73,9 @@ class Follower:
                 return
 
     def _delta(self, delta: TaskDelta) -> None:
+        if delta.task == self._task and delta.data.get("kind") == "restart" and self._streamed:
+            print_text("")  # what stands there is void; the next try begins on a line of its own
+            self._streamed = ""
         if self._streams and delta.task == self._task and delta.data.get("kind") == "text":
             self._streamed += delta.data["text"]
             print_text(delta.data["text"], nl=False)

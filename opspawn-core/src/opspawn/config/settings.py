@@ -79,6 +79,11 @@ class Settings(_Table):
     model: Name | None = Field(
         default=None, description='The model of agents that name none, as "PROVIDER:MODEL", e.g. "openai:gpt-5".'
     )
+    network_models: bool = Field(
+        default=True,
+        description="Whether models behind a network may be asked; false in tests, which then use recorded or "
+        "scripted ones.",
+    )
     store: Name = Field(
         default="sqlite", description="The store that keeps tasks and journals; a plugin may bring others."
     )

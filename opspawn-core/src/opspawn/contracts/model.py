@@ -187,6 +187,7 @@ class ModelCapabilities:
         streaming: answers come in pieces.
         count_tokens: the provider counts the tokens of a request (`CountsTokens`).
         context_tokens, max_output_tokens: the most tokens of a whole conversation, and of one answer.
+        prices: the vendor whose list of prices counts, e.g. "openai"; None where nobody's does.
     """
 
     tools: bool | None = None
@@ -199,6 +200,7 @@ class ModelCapabilities:
     count_tokens: bool = False
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+    prices: str | None = None
 
 
 @runtime_checkable

@@ -30,13 +30,15 @@ class PluginConfig(BaseModel):
 class ModelPlugin:
     """A model provider; users write `model = "NAME:model"`.
 
-    `open` imports the driver and makes the provider, once per process.
+    `open` imports the driver and makes the provider, once per process. `network` says whether it reaches one; such a
+    provider is refused where `network_models` is false.
     """
 
     name: str
     open: Callable[[Any], ModelProvider]
     config: type[PluginConfig] = PluginConfig
     help: str = ""
+    network: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from opspawn.agentkit.offline import forbid_network_models
     from opspawn.testing.crashes import CrashRun, crash_everywhere
     from opspawn.testing.environment import TestEnvironment
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
@@ -33,6 +34,7 @@ __all__ = [
     "assert_invariants",
     "crash_everywhere",
     "find_violations",
+    "forbid_network_models",
     "virtual_time",
 ]
 
@@ -45,6 +47,7 @@ _HOMES = {
     "Violation": "invariants",
     "assert_invariants": "invariants",
     "find_violations": "invariants",
+    "forbid_network_models": "",
     "ScriptEnded": "scripted",
     "ScriptedModel": "scripted",
     "StoreContract": "store_contract",
@@ -58,4 +61,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = "opspawn.agentkit.offline" if name == "forbid_network_models" else f"{__name__}.{_HOMES[name]}"
+    return getattr(import_module(home), name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from opspawn.agentkit.function_model import Said, response_of
 from opspawn.agentkit.pieces import deltas
-from opspawn.contracts.model import ModelRequest, ModelResponse, OnDelta, ToolCall, Usage
+from opspawn.contracts.model import ModelRequest, ModelResponse, OnDelta
 
-Step = str | ToolCall | Sequence[ToolCall] | ModelResponse | Exception
+Step = Said | Exception
 """A text answers, calls call, a response is given as it is, an exception is raised."""
 
 
@@ -40,7 +41,7 @@ class ScriptedModel:
         step = self._next(request)
         if isinstance(step, Exception):
             raise step
-        response = _response(step)
+        response = response_of(step)
         if on_delta is not None:
             for piece in deltas(response):
                 on_delta(piece)
@@ -58,13 +59,3 @@ class ScriptedModel:
             last = request.messages[-1].content if request.messages else ""
             raise ScriptEnded(f"The script has {len(self._script)} steps, and call {asked} came, with: {last[:200]!r}")
         return self._script[asked - 1]
-
-
-def _response(step: str | ToolCall | Sequence[ToolCall] | ModelResponse) -> ModelResponse:
-    if isinstance(step, ModelResponse):
-        return step
-    usage = Usage(requests=1)
-    if isinstance(step, str):
-        return ModelResponse(step, usage=usage)
-    calls = (step,) if isinstance(step, ToolCall) else tuple(step)
-    return ModelResponse(tool_calls=calls, usage=usage, finish_reason="tool_calls")

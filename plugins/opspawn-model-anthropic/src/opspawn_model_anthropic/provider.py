@@ -92,8 +92,10 @@ class AnthropicProvider:
     def capabilities(self, model: str) -> ModelCapabilities:
         """What `model` can do, by its name."""
         version = _VERSION.match(model)
+        prices = "anthropic" if self._official else None
         if version is None:
-            return ModelCapabilities(True, True, streaming=True, reasoning=True, count_tokens=self._official)
+            known = ModelCapabilities(True, True, streaming=True, reasoning=True)
+            return replace(known, count_tokens=self._official, prices=prices)
         number = (int(version[1]), int(version[2] or 0))
         return ModelCapabilities(
             tools=True,
@@ -105,6 +107,7 @@ class AnthropicProvider:
             streaming=True,
             count_tokens=self._official,
             context_tokens=1_000_000 if number >= (4, 6) else 200_000,
+            prices=prices,
         )
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx2.Response:

@@ -80,7 +80,8 @@ def capabilities(server: Server, dialect: str, model: str) -> ModelCapabilities:
     """What a model can do, as far as its server and name tell."""
     if server.name != "openai":
         files = None if server.files else False
-        return ModelCapabilities(output_schema=True, files=files, streaming=True)
+        prices = "openrouter" if server.name == "openrouter" else None
+        return ModelCapabilities(output_schema=True, files=files, streaming=True, prices=prices)
     context, answer = next(((a, b) for begin, a, b in _SIZES if model.startswith(begin)), (None, None))
     return ModelCapabilities(
         tools=True,
@@ -93,4 +94,5 @@ def capabilities(server: Server, dialect: str, model: str) -> ModelCapabilities:
         count_tokens=dialect == "responses",
         context_tokens=context,
         max_output_tokens=answer,
+        prices="openai",
     )
