@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
-from opspawn.testing.store_contract import StoreContract
+from opspawn.testing.store_contract import Capability, StoreContract
 
 
 class TestSqliteInMemory(StoreContract):
@@ -20,8 +20,16 @@ class TestSqliteInMemory(StoreContract):
 
 
 class TestSqliteOnFile(StoreContract):
+    capabilities = frozenset({Capability.SHARED})
+
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:
         store = await open_sqlite(str(tmp_path / "opspawn.db"))
         yield store
         await store.aclose()
+
+    @pytest.fixture
+    async def another(self, store: SqliteStore, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+        another = await open_sqlite(str(tmp_path / "opspawn.db"))
+        yield another
+        await another.aclose()

@@ -96,6 +96,11 @@ async def ended(store: Store, id: str = "t1", state: TaskState = TaskState.SUCCE
     return await the_task(store, id)
 
 
+def ids(leases: list[Lease]) -> list[str]:
+    """The tasks of leases, in their order."""
+    return [lease.task.id for lease in leases]
+
+
 def step(data: Mapping[str, Any] | None = None, task: str = "t1", token: int | None = None, **event: Any) -> Append:
     """An append of an event."""
     return Append(task, NewEvent(event.pop("type", "step.done"), dict(data or {}), **event), token)

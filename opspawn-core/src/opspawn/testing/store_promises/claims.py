@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from opspawn.contracts.store import Lease, Store, TaskState
-from opspawn.testing.store_promises import a_task, claim, claim_soon, create, created_and_claimed, put, the_task
-
-
-def ids(leases: list[Lease]) -> list[str]:
-    """The tasks of leases, in their order."""
-    return [lease.task.id for lease in leases]
+from opspawn.contracts.store import Put, Store, TaskState
+from opspawn.errors import StoreError
+from opspawn.testing.store_promises import (
+    a_task,
+    claim,
+    claim_soon,
+    commit,
+    create,
+    created_and_claimed,
+    ids,
+    put,
+    the_task,
+)
 
 
 class ClaimPromises:
@@ -89,6 +97,41 @@ class ClaimPromises:
         await create(store, a_task("stands back", priority=-2), due_in_s=-30)
         await create(store, a_task("ahead by 60 s", priority=1))
         assert ids(await claim(store)) == ["waited 90 s", "ahead by 60 s", "waited 30 s", "stands back"]
+
+    async def test_a_strict_priority_counts_before_any_waiting(self, store: Store) -> None:
+        """A higher one is claimed first however long others have waited, a negative one last; 0 is as not strict."""
+        for id, due_in_s, priority, strict in (
+            ("long ago", -90_000, 9, False), ("strict", 0, 1, True), ("last", -99_000, -1, True), ("plain", 0, 0, True),
+        ):  # fmt: skip
+            await create(store, a_task(id, priority=priority, strict=strict), due_in_s=due_in_s)
+        assert ids(await claim(store)) == ["strict", "long ago", "plain", "last"]
+
+    @pytest.mark.parametrize("priority", [1001, -1001])
+    async def test_priority_has_bounds(self, store: Store, priority: int) -> None:
+        """Beyond them it is refused; at them it counts."""
+        with pytest.raises(StoreError):
+            await create(store, a_task(priority=priority))
+        for strict in (True, False):
+            await create(store, a_task(f"{strict}", priority=1000 if strict else -1000, strict=strict))
+        assert ids(await claim(store)) == ["True", "False"]
+
+    async def test_a_deadline_is_kept_for_others_to_read(self, store: Store) -> None:
+        """In seconds from the commit, or as the record carries it; the store itself ends nothing."""
+        receipt = await commit(store, Put(a_task(), 0, deadline_in_s=90.0))
+        task = await the_task(store)
+        assert task.deadline == receipt.time + timedelta(seconds=90)
+        await create(store, a_task("t2", deadline=task.deadline))
+        assert (await the_task(store, "t2")).deadline == task.deadline
+        (lease,) = await claim(store, slots=1)
+        await put(store, lease.task, TaskState.QUEUED)
+        assert (await the_task(store)).deadline == task.deadline
+
+    @pytest.mark.parametrize("when", [{"due_in_s": float("nan")}, {"due_in_s": 1e30}, {"deadline_in_s": float("inf")}])
+    async def test_a_time_out_of_range_is_refused(self, store: Store, when: dict[str, Any]) -> None:
+        """No number, or more than a hundred years away."""
+        with pytest.raises(StoreError):
+            await commit(store, Put(a_task(), 0, **when))
+        assert await store.get_task("t1") is None
 
     async def test_a_delayed_task_comes_when_it_is_due(self, store: Store) -> None:
         """Not before its time, and by itself afterwards."""

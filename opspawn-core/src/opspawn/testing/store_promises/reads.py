@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from opspawn.contracts.store import EventQuery, Query, Store, TaskState
-from opspawn.errors import InvalidInput
+from opspawn.contracts.events import NewEvent
+from opspawn.contracts.store import Append, EventQuery, Query, Store, TaskState
+from opspawn.errors import InvalidInput, StoreError
 from opspawn.testing.store_promises import a_task, claim, commit, create, created_and_claimed, put, step, the_task
 
 
@@ -132,6 +133,7 @@ class ReadPromises:
             ({"session": "s1"}, ["t3"]),
             ({"root": "t1", "state": "queued", "queue": "q"}, ["t3"]),
             ({"agent": "nobody"}, []),
+            ({"retry_of": "t1"}, ["t3"]),
         ],
     )
     async def test_tasks_are_found_by_their_fields(
@@ -142,7 +144,7 @@ class ReadPromises:
         await create(store, a_task("t2", root="t1", parent="t1", agent="a1"))
         for lease, state in zip(await claim(store), (TaskState.FAILED, TaskState.SUCCEEDED), strict=True):
             await put(store, lease.task, state)
-        moved = {"handler": "function/other", "queue": "q", "session": "s1"}
+        moved = {"handler": "function/other", "queue": "q", "session": "s1", "retry_of": "t1"}
         await create(store, a_task("t3", root="t1", parent="t1", **moved))
         assert [task.id for task in (await store.find_tasks(Query(where=where))).items] == expected
 
@@ -154,6 +156,54 @@ class ReadPromises:
             await asyncio.sleep(0.002)
         page = await store.find_tasks(Query(after=created[0], before=created[2]))
         assert [task.id for task in page.items] == ["t1", "t0"]
+
+    async def test_tasks_are_found_by_their_labels(self, store: Store) -> None:
+        """All that are asked for must match, with everything else; a Put changes them."""
+        for id, labels in (("t1", {"a": "x"}), ("t2", {"a": "x", "b": "y"}), ("t3", {"a": "z", "quote'\"": "x"})):
+            await create(store, a_task(id, labels=labels), due_in_s=None)
+
+        async def labelled(**labels: str) -> list[str]:
+            return [task.id for task in (await store.find_tasks(Query(labels=labels))).items]
+
+        assert await labelled(a="x") == ["t2", "t1"]
+        assert await labelled(a="x", b="y") == ["t2"]
+        assert await labelled(**{"quote'\"": "x"}) == ["t3"]
+        assert (await store.find_tasks(Query({"id": "t1"}, labels={"a": "z"}))).items == []
+        await put(store, await the_task(store), TaskState.PAUSED, fenced=False, fields={"labels": {"a": "z"}})
+        assert await labelled(a="x") == ["t2"]
+        assert await labelled(a="z") == ["t3", "t1"]
+
+    async def test_tasks_are_found_by_their_end(self, store: Store) -> None:
+        """`ended_before` passes over those that have not ended; newest creation first, as always."""
+        for n in range(4):
+            await create(store, f"t{n}")
+        leases = await claim(store, slots=3)
+        for lease in (leases[1], leases[0], leases[2]):
+            await put(store, lease.task, TaskState.SUCCEEDED)
+            await asyncio.sleep(0.002)
+        last = (await the_task(store, "t2")).ended
+        assert [task.id for task in (await store.find_tasks(Query(ended_before=last))).items] == ["t1", "t0"]
+        page = await store.find_tasks(Query(ended_before=last, limit=1))
+        rest = await store.find_tasks(Query(ended_before=last, limit=1, cursor=page.cursor))
+        assert [task.id for task in (*page.items, *rest.items)] == ["t1", "t0"]
+        first = (await the_task(store, "t1")).ended
+        assert (await store.find_tasks(Query(ended_before=first))).items == []
+
+    async def test_an_event_may_belong_to_no_task(self, store: Store) -> None:
+        """It carries the agent and session of its append, is found by them, and stands in the common order."""
+        await create(store, a_task(agent="a1", session="s1"), due_in_s=None)
+        tail = store.tail()
+        apart = Append(None, NewEvent("custom.x", {"n": 2}), agent="a1", session="s2")
+        await commit(store, step({"n": 1}), apart, step({"n": 3}))
+        assert await found(store) == [1, 2, 3]
+        assert await found(store, agent="a1") == [1, 2, 3]
+        assert await found(store, session="s2") == [2]
+        assert await found(store, session="s1") == [1, 3]
+        event = (await store.events(EventQuery(session="s2")))[0]
+        assert (event.task, event.agent, event.session) == (None, "a1", "s2")
+        assert [await anext(tail) for _ in range(3)] == await store.events(EventQuery())
+        with pytest.raises(StoreError):
+            await commit(store, Append(None, NewEvent("custom.x"), token=1))
 
     async def test_pages_continue_without_gap_or_repetition(self, store: Store) -> None:
         """A cursor leads on from the last item, even if newer tasks came meanwhile; the last page has none."""
