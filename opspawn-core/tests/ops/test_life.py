@@ -29,8 +29,9 @@ def hear_that_the_child_ended(life: Life) -> None:
     """What `Journal.refresh` does with the news, without the reading."""
     [child] = life.journal.history.unfinished_children
     told = {"child": child, "state": "succeeded", "result": "the child's", "error": None}
-    life.journal.history.absorb([Event(99, life.task.id, datetime.now(UTC), "child.ended", told)])
-    life.journal._let_go()
+    news = [Event(99, life.task.id, datetime.now(UTC), "child.ended", told)]
+    life.journal.history.absorb(news)
+    life.journal._let_go(news)
 
 
 async def test_a_branch_that_was_released_just_after_the_run_was_told_idle_gets_its_turn(house: Any) -> None:
