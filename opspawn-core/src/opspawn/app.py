@@ -44,6 +44,8 @@ class App:
         _refuse_misfits(agents, tools, workflows, functions or {})
         caller = sys._getframe(1).f_globals.get("__file__")
         self.root = Path(caller).resolve().parent if caller else Path.cwd()
+        #: How `load_app` found it, for another process to find it again; None if it was made here.
+        self.origin: tuple[str, Path] | None = None
         self.agents = {agent.name: agent for agent in agents}
         self.workflows = tuple(self.root / path for path in workflows)
         self.functions = dict(functions or {})
@@ -54,6 +56,11 @@ class App:
 
     def __repr__(self) -> str:
         return f"<App agents={list(self.agents)} workflows={[path.stem for path in self.workflows]}>"
+
+
+def _from(spec: str, folder: Path, app: App) -> App:
+    app.origin = (spec, folder)
+    return app
 
 
 def load_app(spec: str, folder: Path) -> App:
@@ -80,14 +87,14 @@ def load_app(spec: str, folder: Path) -> App:
                 f"{attribute!r} in {_where(module)} is of the type {type(found).__name__}, not an App.",
                 remedy=_what_there_is(module),
             )
-        return found
+        return _from(spec, folder, found)
     apps = {name: value for name, value in vars(module).items() if isinstance(value, App)}
     if len({id(app) for app in apps.values()}) != 1:
         raise AppError(
             f"{_where(module)} holds {len(apps) or 'no'} App{'s' if len(apps) > 1 else ''}.",
             remedy=_what_there_is(module),
         )
-    return next(iter(apps.values()))
+    return _from(spec, folder, next(iter(apps.values())))
 
 
 def _import(target: str, folder: Path) -> ModuleType:

@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -23,9 +24,11 @@ from opspawn.contracts.transport import AgentInfo, DeadQuery, Transport
 from opspawn.contracts.waker import Waker
 from opspawn.errors import NotFound, PluginError, StoreError
 from opspawn.hosted import Hosted
+from opspawn.isolation import isolation
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
 from opspawn.ops.plans import plan_of
+from opspawn.ops.store_time import StoreTime
 from opspawn.plugins import Plugins
 
 
@@ -60,6 +63,7 @@ class Host(Hosted):
         model: str | None = None,
         sections: Mapping[str, Mapping[str, Any]] | None = None,
         worker: bool = True,
+        runs: bool | None = None,
         queues: Sequence[str] | None = None,
         transports: bool = False,
         options: WorkerOptions | None = None,
@@ -73,7 +77,8 @@ class Host(Hosted):
         Args:
             loaded: the configuration; by default that of the current folder and the environment.
             data, model, sections: override its `data`, its `model` and its `[plugins.NAME]` tables.
-            worker: whether this process runs tasks. queues: which; by default those of the configuration.
+            worker: whether this process claims and runs tasks. runs: whether it could; by default as `worker`.
+            queues: which; by default those of the configuration.
             transports: whether to open the configured ways in.
             options: the worker's options instead of the configuration's.
             check: called with what the app can run before the store is opened: what it raises leaves nothing behind.
@@ -96,7 +101,7 @@ class Host(Hosted):
                 network_models=settings.network_models,
             )
             stack.push_async_callback(kit.aclose)
-            catalog = Catalog(app, kit, runs=worker)
+            catalog = Catalog(app, kit, runs=worker if runs is None else runs)
             if check is not None:
                 check(catalog)
             waker = waker or await open_waker(plugins, loaded)
@@ -258,10 +263,31 @@ class Host(Hosted):
         return self._catalog.accept(handler, input)
 
     def _work(self, options: WorkerOptions) -> None:
-        self.worker = Worker(
-            self.store, self._waker, self._catalog.handlers, options, accepts=self._accept, clock=self._clock
-        )
+        self.worker = self._new_worker(options, None)
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
+
+    async def work_alone(self, task: Task, worker: str, options: WorkerOptions, ahead_s: float) -> None:
+        """Live one life of a task that `worker`, another process, has claimed; nothing is claimed here.
+
+        `ahead_s` is what the store's time is ahead of the monotonic clock of this machine, in seconds.
+        """
+        now = self._clock.monotonic()
+        clock = StoreTime(self._clock, datetime.fromtimestamp(now + ahead_s, UTC), now)
+        self.worker = self._new_worker(options, worker)
+        self._working = asyncio.create_task(self.worker.run_alone(task, clock), name="opspawn-worker")
+        await self.working()
+
+    def _new_worker(self, options: WorkerOptions, id: str | None) -> Worker:
+        return Worker(
+            self.store,
+            self._waker,
+            self._catalog.handlers,
+            options,
+            accepts=self._accept,
+            id=id,
+            isolate=isolation(self.app, self.loaded, self.store, options),
+            clock=self._clock,
+        )
 
     async def _stop(self) -> None:
         self._closing.set()
@@ -310,6 +336,7 @@ def _worker_options(loaded: Loaded, queues: Sequence[str] | None) -> WorkerOptio
         lease_s=worker.lease_s,
         poll_s=worker.poll_s,
         drain_s=worker.drain_s,
+        blocked_s=worker.blocked_s,
     )
 
 

@@ -67,11 +67,12 @@ class House:
         self.functions[body.__name__] = body
         return body
 
-    def worker(self, *, store: Any = None, accepts: Any = None, **options: Any) -> Worker:
+    def worker(self, *, store: Any = None, accepts: Any = None, isolate: Any = None, **options: Any) -> Worker:
         """Start a worker."""
         handlers = {f"function/{name}": function for name, function in self.functions.items()}
         options = {"poll_s": 0.05, "drain_s": 2.0, **options}
-        worker = Worker(store or self.store, self.waker, handlers, WorkerOptions(**options), accepts=accepts)
+        given = {} if isolate is None else {"isolate": isolate}
+        worker = Worker(store or self.store, self.waker, handlers, WorkerOptions(**options), accepts=accepts, **given)
         self._workers[worker] = asyncio.create_task(worker.run())
         return worker
 

@@ -32,6 +32,12 @@ class WorkerSettings(_Table):
         le=3600,
         description="Seconds that a stopping worker lets its tasks finish before it gives them back.",
     )
+    blocked_s: float = Field(
+        default=5.0,
+        ge=0.1,
+        le=3600,
+        description="Seconds that code may block the worker's event loop before that is reported, with its stack.",
+    )
     queues: list[Name] = Field(default=["default"], min_length=1, description="The queues that the worker serves.")
     poll_s: float = Field(
         default=1.0,

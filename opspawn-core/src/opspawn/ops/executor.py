@@ -16,7 +16,7 @@ from loguru import logger
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.run import Handler
-from opspawn.contracts.store import Batch, Claim, Lease, Store, Task
+from opspawn.contracts.store import Batch, Claim, Lease, Operation, Store, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Interrupted, NotFound, StoreError
 from opspawn.logs import traceback_text
@@ -26,26 +26,31 @@ from opspawn.ops.history import History
 from opspawn.ops.journal import Accepts, Journal
 from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
 from opspawn.ops.plans import plan_of
+from opspawn.ops.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, suspect, verdict
 from opspawn.ops.store_time import StoreTime
+from opspawn.ops.watch import LoopWatch
 
 
 @dataclass(frozen=True)
 class WorkerOptions:
     """`slots` tasks at once from `queues`; leases of `lease_s` seconds; a look into the store at least every `poll_s`
-    seconds; on `stop`, tasks get `drain_s` seconds to reach their next step before they are given back."""
+    seconds; on `stop`, tasks get `drain_s` seconds to reach their next step before they are given back. Code that
+    blocks the event loop for `blocked_s` seconds is reported."""
 
     queues: Sequence[str] = ("default",)
     slots: int = 64
     lease_s: float = 30.0
     poll_s: float = 1.0
     drain_s: float = 25.0
+    blocked_s: float = 5.0
 
 
 class Worker:
     """Runs tasks until `stop`.
 
     `handlers` maps "agent/NAME" and the like to what runs them; other handlers are not claimed. `accepts` checks what
-    runs ask of children, by default that this worker knows the handler.
+    runs ask of children, by default that this worker knows the handler. `isolate` makes processes for tasks that are
+    suspected to kill their workers, or says in a sentence why it cannot.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Worker:
         *,
         accepts: Accepts | None = None,
         id: str | None = None,
+        isolate: Isolate | str = NO_PROCESS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.id = id or f"w-{uuid4().hex[:12]}"
@@ -72,6 +78,9 @@ class Worker:
         self._stop_asked = asyncio.Event()
         self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._lost, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._quarantine = Quarantine(self.id, isolate)
+        self._watch = LoopWatch(store, self._options.blocked_s, clock)
+        self._alone = False
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -79,11 +88,12 @@ class Worker:
         """Work until `stop` is called, then drain. Store failures are logged and retried with a growing pause."""
         self._loop = asyncio.get_running_loop()
         self._heart.start()
+        self._watch.start()
         listener = asyncio.create_task(self._listen())
         longest = HASTE * self._options.lease_s  # so that a fence is noticed in time
         pause = shortest = min(0.1, longest)
         try:
-            while not self.stopping:
+            while not self.stopping and (self._runs or not self._alone):
                 self._look.clear()
                 self._fence()
                 try:
@@ -104,13 +114,22 @@ class Worker:
             for run in self._runs:
                 run.cancel()
             await asyncio.gather(listener, *self._runs, return_exceptions=True)
+            self._watch.stop()
             await self._heart.aclose()
+
+    async def run_alone(self, task: Task, clock: Clock) -> None:
+        """Live one life of a task that was claimed under the name of this worker, and claim nothing."""
+        self._alone = True
+        self._heart.leased()
+        self._begin(Lease(task), clock)
+        await self.run()
 
     def stop(self) -> None:
         """Claim nothing more; let what runs reach its next step; give it back. A second call gives back at once."""
         if self.stopping:
             for life in self._lives.values():
                 life.decide("release")
+            self._quarantine.kill()
         self._stop_asked.set()
         self._look.set()
 
@@ -138,7 +157,7 @@ class Worker:
 
     async def _claim(self) -> bool:
         free = self._options.slots - len(self._runs)
-        if free <= 0 or not self._handlers:
+        if free <= 0 or not self._handlers or self._alone:
             return False
         if not self._runs:
             self._heart.leased()
@@ -150,11 +169,13 @@ class Worker:
         )
         received = self._clock.monotonic()
         for lease in leases:
-            store_time = StoreTime(self._clock, lease.task.updated, received)
-            run = asyncio.create_task(self._run(lease, store_time), name=lease.task.id)
-            self._runs[run] = (lease.task.id, lease.token)
-            run.add_done_callback(self._freed)
+            self._begin(lease, StoreTime(self._clock, lease.task.updated, received))
         return bool(leases)
+
+    def _begin(self, lease: Lease, clock: Clock) -> None:
+        run = asyncio.create_task(self._run(lease, clock), name=lease.task.id)
+        self._runs[run] = (lease.task.id, lease.token)
+        run.add_done_callback(self._freed)
 
     def _freed(self, run: asyncio.Task[None]) -> None:
         del self._runs[run]
@@ -177,11 +198,13 @@ class Worker:
     async def _drain(self) -> None:
         for life in self._lives.values():
             life.drain()
+        self._quarantine.stop()
         deadline = self._clock.monotonic() + self._options.drain_s
         while self._runs and self._clock.monotonic() < deadline:
             await asyncio.wait(set(self._runs), timeout=min(0.25, self._options.drain_s))
         for life in list(self._lives.values()):
             life.decide("release")
+        self._quarantine.kill()
         if self._runs:
             await asyncio.wait(set(self._runs), timeout=UNWIND_S + 1.0)
 
@@ -210,6 +233,7 @@ class Worker:
                 life = self._lives.get(task)
                 if life is not None and life.task.token == token:
                     life.decide("lost")
+                self._quarantine.lost(task, token)
 
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(tell)
@@ -234,7 +258,10 @@ class Worker:
         if self.stopping:
             life.drain()
         try:
-            operations = await life.run()
+            if suspect(journal.history) and not self._alone:
+                operations = await self._try_alone(lease, life)
+            else:
+                operations = await life.run()
             if operations:
                 await life.conclude(operations)
         except (Interrupted, StoreError) as error:
@@ -246,6 +273,22 @@ class Worker:
             if self._lives.get(task.id) is life:
                 del self._lives[task.id]
             self._waker.ring(task.queue)  # the task itself, its parent or its children may have become due
+
+    async def _try_alone(self, lease: Lease, life: Life) -> Sequence[Operation]:
+        """Run a suspect in a process of its own; what is to be committed if that did not end the claim."""
+        task, journal = lease.task, life.journal
+        logger.bind(task=task.id, agent=task.agent, error_type="poison").warning(
+            "The task has ended its workers {} times without progress; it is run alone",
+            len(journal.history.losses.lost),
+        )
+        try:
+            died = await self._quarantine.run(lease, journal)
+        except GivenBack:
+            return transitions.release(task, deliveries=task.deliveries)
+        if died is None:
+            return []
+        await journal.refresh(journal.wakes)
+        return await life.condemn(verdict(task, journal.history, died))
 
     async def _end_former(self, task: Task) -> None:
         """This worker lost the task and got it again: let the life that does not know it yet end first."""

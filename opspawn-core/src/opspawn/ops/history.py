@@ -14,6 +14,7 @@ from typing import Any
 from opspawn.agentkit.recorded import Recorded, Tries
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import TaskState
+from opspawn.ops.losses import LOSSES, Losses
 from opspawn.ops.mail import MAIL, Mail
 
 
@@ -84,6 +85,7 @@ class History:
         self.paused_by: str | None = None
         self.mail = Mail()
         self.rests_until: datetime | None = None
+        self.losses = Losses()
         for events in generations:
             self.absorb(events)
             self._begin_anew()
@@ -92,6 +94,8 @@ class History:
         """Take in events that others or an earlier life of the run have written; to see one twice changes nothing."""
         for event in events:
             self.position = max(self.position, event.position)
+            if event.type in LOSSES:
+                self.losses.absorb(event)
             reader = _READERS.get(event.type)
             if reader is not None:
                 reader(self, event.data)
@@ -139,6 +143,7 @@ class History:
         self.cancel_requested = self.unwinding = self.pause_requested = False
         self.began = self.rests_until = None
         self.mail.begin_anew()
+        self.losses.begin_anew()
 
     def _done(self, data: dict[str, Any]) -> None:
         self.ends[data["key"]] = Recorded(data["digest"], data["name"], True, data.get("result"))

@@ -145,11 +145,11 @@ def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str, needs: 
     return [Append(task.id, NewEvent("task.waiting", {"for": what}, level="debug"), task.token), put]
 
 
-def release(task: Task, delay_s: float = 0.0) -> list[Operation]:
-    """A worker gives the task back, since it stops or cannot go on; costs no attempt."""
-    back = _given_back(task)
+def release(task: Task, delay_s: float = 0.0, *, deliveries: int = 0) -> list[Operation]:
+    """A worker gives the task back, since it stops or cannot go on; costs no attempt. `deliveries` remain counted."""
+    back = replace(_given_back(task), deliveries=deliveries)
     return [
-        Append(task.id, NewEvent("task.released"), task.token),
+        Append(task.id, NewEvent("task.released", {"deliveries": deliveries} if deliveries else {}), task.token),
         Put(back, expect=task.version, token=task.token, due_in_s=delay_s),
     ]
 

@@ -83,6 +83,11 @@ class SqliteStore:
 
     name = "sqlite"
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can open it, too."""
+        return self._locks is not None
+
     def __init__(
         self,
         path: str,

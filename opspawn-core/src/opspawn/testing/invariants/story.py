@@ -39,8 +39,8 @@ _FENCED = frozenset(
 )
 #: How an attempt ends.
 _ENDS = frozenset({"task.succeeded", "task.failed", "task.retry"})
-#: What the holder of a claim writes before its end.
-_ASIDE = frozenset({"task.fallback"})
+#: What tells of a claim, and makes nothing due.
+_ASIDE = frozenset({"task.fallback", "task.isolated", "task.blocking"})
 #: What wakes a task that waits for it, and lets one between two attempts wait on.
 _NEWS = frozenset({"child.ended", "signal.received", "question.answered"})
 #: What may come before the run goes on, so that the work it inherits is not complete yet.
@@ -111,6 +111,7 @@ class Story:
         self._news = self._failed_child = self._urgent = False  # since the last claim
         self._called: _Bound | None = None  # too early, by a child that failed: then the task may only wait on
         self._fell_back = False
+        self._kept = 0  # lost deliveries that remain counted
 
     def inherit(self) -> None:
         """Take over what a new generation keeps of the one before: what succeeded, and every doubt."""
@@ -197,7 +198,7 @@ class Story:
         if token <= self.token:
             words = f"was claimed with token {token} after token {self.token}"
             self._break("tokens-rise", words, self.claimed, event)
-        most = self.deliveries + 1 if self.state is _RUNNING else 0
+        most = self.deliveries + 1 if self.state is _RUNNING else self._kept
         if deliveries > most:
             words = f"was claimed as delivery {deliveries} where at most {most} were lost in a row"
             self._break("deliveries", words, self.claimed, event)
@@ -214,6 +215,7 @@ class Story:
                 words = f"was claimed {early:g} s before it was due"
                 self._break("not-before-due", words, self._not_before.cause, event)
         self._not_before, self._news, self._failed_child, self._urgent = None, False, False, False
+        self._kept = 0
         self.token, self.deliveries, self.claimed = token, deliveries, event
 
     # -- what is written once ------------------------------------------------------------------------------------------
@@ -309,6 +311,10 @@ class Story:
             self._timers.pop(f"retry of {key}", None)
             self._spawned.pop(key, None)
 
+    def _released(self, event: Event) -> None:
+        """A worker gave the task back: a suspect remains one."""
+        self._kept = min(event.data.get("deliveries", 0), self.deliveries)
+
     def _waiting(self, event: Event) -> None:
         if event.data.get("for") == "time" and not self._timed:
             now = event.time.timestamp()
@@ -349,6 +355,7 @@ _READERS: dict[str, Callable[[Story, Event], None]] = {
     "task.retry": Story._task_retry,
     "task.failed": Story._task_failed,
     "task.fallback": Story._task_fallback,
+    "task.released": Story._released,
     "task.waiting": Story._waiting,
     "task.resolved": Story._resolved,
     "question.answered": Story._question_ended,
