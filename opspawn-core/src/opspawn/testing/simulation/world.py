@@ -1,0 +1,222 @@
+"""One simulated world: workers, callers, an operator and a nemesis on one store, all decided by a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from opspawn.contracts.store import Query, Store, Task, TaskState
+from opspawn.errors import InvalidTransition, NotFound, StoreError
+from opspawn.ops.engine import Engine
+from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.testing.simulation.outside import Outside, body, outside
+from opspawn.testing.simulation.process import Doorbell, Process, Weather
+from opspawn.testing.simulation.programs import HANDLER, PATIENT, make_program, once_effects, run_program
+from opspawn.testing.virtual import VirtualClock
+
+LEASE_S = 10.0
+#: How long things go wrong, and how long everything may take to end afterwards, in virtual seconds.
+STORM_S, CALM_S = 90.0, 900.0
+_TASKS, _WORKERS = 7, 3
+_OPTIONS = WorkerOptions(slots=4, lease_s=LEASE_S, poll_s=1.0, drain_s=5.0)
+
+
+@dataclass
+class Order:
+    """A task that a caller asked for."""
+
+    id: str
+    program: list[dict[str, Any]]
+    accepted: bool = False
+    cancelled: bool = False
+
+
+@dataclass
+class Employed:
+    """A worker, its process and its run."""
+
+    process: Process
+    worker: Worker
+    run: asyncio.Task[None]
+
+
+@dataclass
+class World:
+    """Everything there is; `say` gets a line about each thing that goes wrong."""
+
+    clock: VirtualClock
+    store: Store
+    chance: random.Random
+    say: Callable[[str], None]
+    weather: Weather = field(default_factory=Weather)
+    outside: Outside = field(default_factory=Outside)
+    orders: list[Order] = field(default_factory=list)
+    again: dict[str, int] = field(default_factory=dict)
+    faults: int = 0
+    _staff: list[Employed] = field(default_factory=list)
+    _names: int = 0
+
+    @property
+    def once(self) -> set[str]:
+        """The names of all `once` effects."""
+        return {key for order in self.orders for key in once_effects(order.program)}
+
+    def __post_init__(self) -> None:
+        self.doorbell = Doorbell(self.chance, self.weather)
+        outside.set(self.outside)
+
+    async def live(self) -> bool:
+        """Live through a storm and the calm after it; say whether everything ended in time."""
+        for _ in range(_WORKERS):
+            self._employ()
+        callers = [asyncio.create_task(self._call(number)) for number in range(_TASKS)]
+        operator = asyncio.create_task(self._operate())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STORM_S):
+                await self._rage()
+        self.say("calm")
+        self.weather.bad = False
+        for employed in self._staff:
+            employed.process.thaw()
+            employed.process.off_s = 0.0
+        try:
+            async with asyncio.timeout(CALM_S):
+                await asyncio.gather(*callers)
+                while await self._unfinished():  # noqa: ASYNC110 time is what it waits for
+                    await asyncio.sleep(5.0)
+            return True
+        except TimeoutError:
+            return False
+        finally:
+            for end in (operator, *callers):
+                end.cancel()
+            await asyncio.gather(operator, *callers, return_exceptions=True)
+            for employed in self._staff:
+                employed.worker.stop()
+            await asyncio.gather(*(employed.run for employed in self._staff), return_exceptions=True)
+
+    async def _unfinished(self) -> bool:
+        for state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.WAITING, TaskState.IN_DOUBT):
+            if (await self.store.find_tasks(Query(where={"state": state}, limit=1))).items:
+                return True
+        return False
+
+    # -- people --------------------------------------------------------------------------------------------------------
+
+    def _process(self, sort: str) -> Process:
+        self._names += 1
+        return Process(f"{sort}-{self._names}", self.store, self.clock, self.chance, self.weather)
+
+    def _engine(self, process: Process) -> Engine:
+        return Engine(process, self.doorbell, lambda _, given: given, process)
+
+    def _employ(self) -> None:
+        process = self._process("worker")
+        token = body.set(process)
+        worker = Worker(
+            process,
+            self.doorbell,
+            {HANDLER: run_program},
+            _OPTIONS,
+            id=process.name,
+            clock=process,
+        )
+        self._staff.append(Employed(process, worker, asyncio.create_task(worker.run())))
+        body.reset(token)
+
+    async def _call(self, number: int) -> None:
+        """Ask for a task until it is accepted: the same key makes it one task."""
+        order = Order(f"t-{number:024x}", make_program(self.chance, f"p{number}"))
+        self.orders.append(order)
+        await asyncio.sleep(self.chance.uniform(0.0, STORM_S / 2))
+        engine = self._engine(self._process("caller"))
+        more: dict[str, Any] = {
+            "idempotency_key": f"order-{number}",
+            "retry": PATIENT,
+            "delay_s": self.chance.choice([0.0, 0.0, self.chance.uniform(0.0, 20.0)]),
+            "priority": self.chance.randint(-1, 1),
+        }
+        task = await self._insist(lambda: engine.submit(HANDLER, order.program, id=order.id, **more))
+        assert task.id == order.id
+        order.accepted = True
+
+    async def _operate(self) -> None:
+        """Decide about steps in doubt, by what is known outside."""
+        engine = self._engine(self._process("operator"))
+        while True:
+            await asyncio.sleep(3.0)
+            with suppress(StoreError):
+                page = await self.store.find_tasks(Query(where={"state": TaskState.IN_DOUBT}, limit=200))
+                for task in page.items:
+                    await self._resolve(engine, task)
+
+    async def _resolve(self, engine: Engine, task: Task) -> None:
+        [key, *_] = (task.error or {})["arguments"]
+        happened = self.outside.happened[key] > 0
+        self.say(f"operator: {key} {'happened' if happened else 'again'}")
+        if not happened:
+            self.again[key] = self.again.get(key, 0) + 1
+        with suppress(InvalidTransition):
+            await engine.resolve(task.id, "happened" if happened else "again", f"{key} done" if happened else None)
+
+    async def _insist(self, ask: Callable[[], Awaitable[Task]]) -> Task:
+        while True:
+            try:
+                return await ask()
+            except StoreError:
+                await asyncio.sleep(self.chance.expovariate(1.0))
+
+    # -- the nemesis ---------------------------------------------------------------------------------------------------
+
+    async def _rage(self) -> None:
+        deeds = [self._crash, self._crash, self._freeze, self._jump, self._restart, self._storm]
+        while True:
+            await asyncio.sleep(self.chance.expovariate(1 / 5.0))
+            self.faults += 1
+            await self.chance.choice(deeds)()
+
+    async def _crash(self) -> None:
+        employed = self._staff.pop(self.chance.randrange(len(self._staff)))
+        self.say(f"crash {employed.process.name}")
+        employed.process.die()
+        employed.run.cancel()
+        await asyncio.gather(employed.run, return_exceptions=True)
+        await asyncio.sleep(self.chance.expovariate(1.0))
+        self._employ()
+
+    async def _freeze(self) -> None:
+        """Past the lease, more often than not: then it writes late."""
+        process = self.chance.choice(self._staff).process
+        frozen_s = self.chance.uniform(0.5, 2.0) * LEASE_S
+        self.say(f"freeze {process.name} for {frozen_s:.1f} s")
+        process.freeze()
+        asyncio.get_running_loop().call_later(frozen_s, process.thaw)
+
+    async def _jump(self) -> None:
+        process = self.chance.choice(self._staff).process
+        process.off_s += self.chance.choice([-3600.0, 3600.0])
+        self.say(f"clock of {process.name} is off by {process.off_s:g} s")
+
+    async def _restart(self) -> None:
+        employed = self._staff.pop(self.chance.randrange(len(self._staff)))
+        self.say(f"restart {employed.process.name}")
+        employed.worker.stop()
+        if self.chance.random() < 0.3:
+            employed.worker.stop()
+        self._employ()
+        employed.run.add_done_callback(lambda _: employed.process.die())
+
+    async def _storm(self) -> None:
+        """Cancel what there is, some of it twice."""
+        asked = [order for order in self.orders if order.accepted and self.chance.random() < 0.2]
+        for order in asked:
+            self.say(f"cancel {order.id}")
+            order.cancelled = True
+            engine = self._engine(self._process("canceller"))
+            for _ in range(self.chance.randint(1, 2)):
+                with suppress(StoreError, InvalidTransition, NotFound):
+                    await engine.cancel(order.id)
