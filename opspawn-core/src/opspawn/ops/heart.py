@@ -63,7 +63,8 @@ class Heart:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
-        await asyncio.to_thread(self.stop)
+        else:
+            await asyncio.to_thread(self.stop)
 
     def stop(self) -> None:
         """Stop renewing, and wait for a renewal in flight."""

@@ -17,9 +17,9 @@ from opspawn.contracts.store import Batch, Claim, Lease, Put, Receipt, Store, Ta
 from opspawn.host import Host
 from opspawn.ops.executor import WorkerOptions
 from opspawn.ops.reading import SETTLED
-from opspawn.testing.inline_sqlite import InlineSqlite
 from opspawn.testing.invariants import assert_invariants
 from opspawn.testing.mortal import Mortal
+from opspawn.testing.store_model import ModelStore
 from opspawn.testing.virtual import VirtualClock, running_clock, seconds
 from opspawn.wakers.local import LocalWaker
 
@@ -73,7 +73,7 @@ class TestEnvironment:
 
     async def __aenter__(self) -> Self:
         self.clock = running_clock()
-        self.store = InlineSqlite(self.clock)
+        self.store = ModelStore(now=self.clock.time)
         await self._start()
         return self
 

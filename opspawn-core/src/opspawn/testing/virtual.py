@@ -26,6 +26,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _SECOND: Final = 1_000_000
+_TURNS_PER_LOOK = 16
+#: So many turns without a moment passing are taken for a circle.
+_PATIENCE = 200_000
 
 
 class VirtualClock:
@@ -83,7 +86,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: VirtualClock, shuffle: random.Random | None = None) -> None:
         self.clock = clock
         self._shuffle = shuffle
-        self._outside = 0
+        self._outside = self._turns = self._passed_at = 0
         self._idlers: list[asyncio.Future[None]] = []
         super().__init__(_Selector(self))
         self._clock_resolution = 1 / _SECOND
@@ -128,10 +131,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             order = list(self._ready)
             self._shuffle.shuffle(order)
             self._ready = deque(order)
+        self._turns += 1
+        if self._turns - self._passed_at > _PATIENCE:
+            raise RuntimeError(f"{_PATIENCE} turns, and no time has passed: something goes round in circles.")
+        if timeout == 0 and self._turns % _TURNS_PER_LOOK:  # what threads bring is ready without a look
+            return []
         seen = look(0)
         if seen or timeout == 0:
             return seen
         if self._outside:
+            self._passed_at = self._turns
             return look(None)
         if self._idlers:
             idlers, self._idlers = self._idlers, []
@@ -141,6 +150,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return seen
         if timeout is None:
             return look(None)
+        self._passed_at = self._turns
         self.clock._pass(timeout)
         return seen
 

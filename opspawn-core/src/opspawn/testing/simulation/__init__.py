@@ -20,10 +20,10 @@ from loguru import logger
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Store, Task
-from opspawn.testing.inline_sqlite import InlineSqlite
 from opspawn.testing.invariants import find_violations, read_everything
 from opspawn.testing.simulation.programs import Failed, expected
-from opspawn.testing.simulation.world import LEASE_S, Order, World
+from opspawn.testing.simulation.world import LEASE_S, STORM_S, Order, World
+from opspawn.testing.store_model import ModelStore
 from opspawn.testing.virtual import VirtualClock
 
 __all__ = ["Report", "simulate"]
@@ -48,24 +48,32 @@ class Report:
     trace: Sequence[str]
 
 
-def simulate(seed: int, open_store: Callable[[Clock], Store] = InlineSqlite) -> Report:
-    """Live through the world of a seed. `open_store` gives a store in memory that does everything at once."""
+def _model(clock: Clock) -> Store:
+    return ModelStore(now=clock.time)
+
+
+def simulate(seed: int, open_store: Callable[[Clock], Store] = _model, *, storm_s: float = STORM_S) -> Report:
+    """Live through the world of a seed.
+
+    Args:
+        open_store: gives a store in memory that does everything at once, in the event loop.
+        storm_s: how long things go wrong, in virtual seconds; there are tasks in proportion.
+    """
     before = random.getstate()
     random.seed(seed)  # backoffs and heartbeats are jittered by it
     logger.disable("opspawn")
     try:
         clock = VirtualClock()
         with asyncio.Runner(loop_factory=lambda: clock.new_loop(random.Random(seed))) as runner:
-            return runner.run(_simulate(seed, clock, open_store))
+            return runner.run(_simulate(seed, clock, open_store(clock), storm_s))
     finally:
         random.setstate(before)
         logger.enable("opspawn")
 
 
-async def _simulate(seed: int, clock: VirtualClock, open_store: Callable[[Clock], Store]) -> Report:
-    store = open_store(clock)
+async def _simulate(seed: int, clock: VirtualClock, store: Store, storm_s: float) -> Report:
     said: list[tuple[float, str]] = []
-    world = World(clock, store, random.Random(seed), lambda line: said.append((clock.time(), line)))
+    world = World(clock, store, random.Random(seed), lambda line: said.append((clock.time(), line)), storm_s)
     drained = await world.live()
     tasks, events = await read_everything(store)
     await store.aclose()
@@ -93,8 +101,9 @@ def _outcomes(orders: Sequence[Order], tasks: dict[str, Task]) -> Iterator[str]:
 
 
 def _effects(world: World) -> Iterator[str]:
+    once = world.once
     for key, began in world.outside.began.items():
-        if key in world.once and began > 1 + world.again.get(key, 0):
+        if key in once and began > 1 + world.again.get(key, 0):
             yield f"the once effect {key} began {began} times, and {world.again.get(key, 0)} decisions allowed it"
 
 

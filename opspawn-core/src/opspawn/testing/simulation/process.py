@@ -26,7 +26,11 @@ class Weather:
 
 
 class Process:
-    """A process: alive, frozen or dead. It is its own store, as a `Store` that may fail, and its own clock."""
+    """A process: alive, frozen or dead. It is its own store, as a `Store` that may fail, and its own clock.
+
+    Attributes:
+        off_s: how far its clock is off. dead: for good. acting: how many effects are under way in it.
+    """
 
     virtual: Final = True
 
@@ -34,6 +38,7 @@ class Process:
         self.name = name
         self.off_s = 0.0
         self.dead = False
+        self.acting = 0
         self._store = store
         self._clock = clock
         self._chance = chance
@@ -52,14 +57,23 @@ class Process:
         """Stop it, as SIGSTOP does. Its code goes on to its next step at most."""
         self._thawed.clear()
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it stands still."""
+        return not self._thawed.is_set()
+
     def thaw(self) -> None:
         """Let it go on, wherever it was."""
         self._thawed.set()
 
     async def live(self, seconds: float) -> None:
         """Let time pass in this process."""
-        await asyncio.sleep(seconds)
-        await self._may_go_on()
+        self.acting += 1
+        try:
+            await asyncio.sleep(seconds)
+            await self._may_go_on()
+        finally:
+            self.acting -= 1
 
     async def _may_go_on(self) -> None:
         await self._thawed.wait()
@@ -99,6 +113,7 @@ class Process:
             return await ask()
         chance = self._chance.random
         await self._linger(chance())
+        await asyncio.sleep(0)  # others may be first
         if writes and chance() < _LOST:
             raise StoreError("The store cannot be reached.")
         answer = await ask()

@@ -52,7 +52,7 @@ def make_program(chance: random.Random, name: str, depth: int = 0) -> list[dict[
 def _action(chance: random.Random, kind: str, key: str, depth: int) -> dict[str, Any]:
     action: dict[str, Any] = {"do": kind, "key": key}
     if kind in ("step", "once", "flaky", "caught"):
-        action["takes"] = [round(chance.expovariate(2.0), 3), round(chance.expovariate(4.0), 3)]
+        action["takes"] = [round(chance.expovariate(1 / 2.0), 3), round(chance.expovariate(1.0), 3)]
     if kind in ("flaky", "stumble"):
         action["failures"] = chance.randint(1, 2)
     if kind == "sleep":

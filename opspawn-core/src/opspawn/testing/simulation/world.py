@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from opspawn.contracts.store import Query, Store, Task, TaskState
-from opspawn.errors import InvalidTransition, NotFound, StoreError
+from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StoreError
+from opspawn.ops.doubts import open_doubts
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
 from opspawn.testing.simulation.outside import Outside, body, outside
@@ -20,9 +21,10 @@ from opspawn.testing.virtual import VirtualClock
 
 LEASE_S = 10.0
 #: How long things go wrong, and how long everything may take to end afterwards, in virtual seconds.
-STORM_S, CALM_S = 90.0, 900.0
-_TASKS, _WORKERS = 7, 3
-_OPTIONS = WorkerOptions(slots=4, lease_s=LEASE_S, poll_s=1.0, drain_s=5.0)
+STORM_S, CALM_S = 60.0, 900.0
+_TASKS_PER_S, _WORKERS = 7 / 60, 3
+_FAULT_EVERY_S = 3.0
+_OPTIONS = WorkerOptions(slots=4, lease_s=LEASE_S, poll_s=2.0, drain_s=5.0)
 
 
 @dataclass
@@ -52,6 +54,7 @@ class World:
     store: Store
     chance: random.Random
     say: Callable[[str], None]
+    storm_s: float = STORM_S
     weather: Weather = field(default_factory=Weather)
     outside: Outside = field(default_factory=Outside)
     orders: list[Order] = field(default_factory=list)
@@ -73,10 +76,10 @@ class World:
         """Live through a storm and the calm after it; say whether everything ended in time."""
         for _ in range(_WORKERS):
             self._employ()
-        callers = [asyncio.create_task(self._call(number)) for number in range(_TASKS)]
-        operator = asyncio.create_task(self._operate())
+        callers = [asyncio.create_task(self._call(number)) for number in range(round(_TASKS_PER_S * self.storm_s))]
+        operators = [asyncio.create_task(self._operate()) for _ in range(2)]
         with suppress(TimeoutError):
-            async with asyncio.timeout(STORM_S):
+            async with asyncio.timeout(self.storm_s):
                 await self._rage()
         self.say("calm")
         self.weather.bad = False
@@ -92,9 +95,9 @@ class World:
         except TimeoutError:
             return False
         finally:
-            for end in (operator, *callers):
+            for end in (*operators, *callers):
                 end.cancel()
-            await asyncio.gather(operator, *callers, return_exceptions=True)
+            await asyncio.gather(*operators, *callers, return_exceptions=True)
             for employed in self._staff:
                 employed.worker.stop()
             await asyncio.gather(*(employed.run for employed in self._staff), return_exceptions=True)
@@ -132,7 +135,7 @@ class World:
         """Ask for a task until it is accepted: the same key makes it one task."""
         order = Order(f"t-{number:024x}", make_program(self.chance, f"p{number}"))
         self.orders.append(order)
-        await asyncio.sleep(self.chance.uniform(0.0, STORM_S / 2))
+        await asyncio.sleep(self.chance.uniform(0.0, self.storm_s * 0.6))
         engine = self._engine(self._process("caller"))
         more: dict[str, Any] = {
             "idempotency_key": f"order-{number}",
@@ -145,7 +148,7 @@ class World:
         order.accepted = True
 
     async def _operate(self) -> None:
-        """Decide about steps in doubt, by what is known outside."""
+        """Decide about steps in doubt, by what is known outside. There are two who look at the same moments."""
         engine = self._engine(self._process("operator"))
         while True:
             await asyncio.sleep(3.0)
@@ -155,13 +158,28 @@ class World:
                     await self._resolve(engine, task)
 
     async def _resolve(self, engine: Engine, task: Task) -> None:
-        [key, *_] = (task.error or {})["arguments"]
+        for doubt in open_doubts(task):
+            await self._decide(engine, task, doubt)
+
+    async def _decide(self, engine: Engine, task: Task, doubt: Mapping[str, Any]) -> None:
+        [key, *_] = doubt["arguments"]
         happened = self.outside.happened[key] > 0
         self.say(f"operator: {key} {'happened' if happened else 'again'}")
+        result = f"{key} done" if happened else None
+        with suppress(InvalidTransition):  # the other one was faster
+            try:
+                await engine.resolve(task.id, "happened" if happened else "again", result, key=doubt["key"])
+            except InvalidInput:
+                return  # likewise, and another doubt is left
+            except StoreError:
+                self._allow(key, happened)
+                raise
+            self._allow(key, happened)
+
+    def _allow(self, key: str, happened: bool) -> None:
+        """Somebody may have decided that an effect begins again."""
         if not happened:
             self.again[key] = self.again.get(key, 0) + 1
-        with suppress(InvalidTransition):
-            await engine.resolve(task.id, "happened" if happened else "again", f"{key} done" if happened else None)
 
     async def _insist(self, ask: Callable[[], Awaitable[Task]]) -> Task:
         while True:
@@ -173,14 +191,32 @@ class World:
     # -- the nemesis ---------------------------------------------------------------------------------------------------
 
     async def _rage(self) -> None:
-        deeds = [self._crash, self._crash, self._freeze, self._jump, self._restart, self._storm]
+        deeds = [
+            self._crash,
+            self._crash,
+            self._freeze,
+            self._freeze,
+            self._freeze,
+            self._jump,
+            self._restart,
+            self._storm,
+        ]
         while True:
-            await asyncio.sleep(self.chance.expovariate(1 / 5.0))
+            await asyncio.sleep(self.chance.expovariate(1 / _FAULT_EVERY_S))
             self.faults += 1
             await self.chance.choice(deeds)()
 
+    async def _busy(self) -> Employed:
+        """A worker in the middle of an effect, as soon as there is one; any worker if there is none for long."""
+        for _ in range(10):
+            if acting := [one for one in self._staff if one.process.acting and not one.process.frozen]:
+                return self.chance.choice(acting)
+            await asyncio.sleep(0.5)
+        return self.chance.choice(self._staff)
+
     async def _crash(self) -> None:
-        employed = self._staff.pop(self.chance.randrange(len(self._staff)))
+        employed = await self._busy()
+        self._staff.remove(employed)
         self.say(f"crash {employed.process.name}")
         employed.process.die()
         employed.run.cancel()
@@ -190,8 +226,8 @@ class World:
 
     async def _freeze(self) -> None:
         """Past the lease, more often than not: then it writes late."""
-        process = self.chance.choice(self._staff).process
-        frozen_s = self.chance.uniform(0.5, 2.0) * LEASE_S
+        process = (await self._busy()).process
+        frozen_s = self.chance.uniform(1.0, 2.5) * LEASE_S
         self.say(f"freeze {process.name} for {frozen_s:.1f} s")
         process.freeze()
         asyncio.get_running_loop().call_later(frozen_s, process.thaw)
@@ -202,7 +238,8 @@ class World:
         self.say(f"clock of {process.name} is off by {process.off_s:g} s")
 
     async def _restart(self) -> None:
-        employed = self._staff.pop(self.chance.randrange(len(self._staff)))
+        employed = await self._busy()
+        self._staff.remove(employed)
         self.say(f"restart {employed.process.name}")
         employed.worker.stop()
         if self.chance.random() < 0.3:
