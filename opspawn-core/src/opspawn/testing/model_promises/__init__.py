@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
 import pytest
+import pytest_asyncio
 
 from opspawn.contracts.model import Message, ModelDelta, ModelProvider, ModelRequest, ModelResponse, ToolSpec
 from opspawn.testing.model_server import ModelServer, Step
@@ -55,7 +56,7 @@ class ModelSuite:
         """The provider, pointed at a server. `key` is "" for one that needs none."""
         raise NotImplementedError("Give the suite an open_model.")
 
-    @pytest.fixture(autouse=True)
+    @pytest_asyncio.fixture(autouse=True)
     async def _stack(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as self._open:
             yield
