@@ -145,11 +145,11 @@ class Host(Hosted):
         return await self.wait(task.id, wait_s) if wait_s > 0 else task
 
     async def submit_definition(
-        self, definition: dict[str, Any], input: Any, *, agent: str | None = None, idempotency_key: str | None = None
+        self, definition: dict[str, Any], input: Any = None, **options: Unpack[TaskOptions]
     ) -> Task:
         pinned = await self._catalog.pin_definition(definition)
         asked = {"definition": pinned, "inputs": input}
-        return await self.submit(INLINE, asked, agent=agent, idempotency_key=idempotency_key)
+        return await self.submit(INLINE, asked, **options)
 
     async def task(self, id: str) -> Task:
         return await self._engine.task(id)

@@ -44,6 +44,7 @@ class TaskView(Wire):
     root: str
     queue: str
     priority: int
+    strict: bool
     attempt: int
     input: Any
     result: Any
@@ -52,6 +53,7 @@ class TaskView(Wire):
     retry_of: str | None
     doubts: list[DoubtView] = []
     due: datetime | None
+    deadline: datetime | None
     created: datetime | None
     updated: datetime | None
     ended: datetime | None
@@ -68,6 +70,7 @@ class TaskView(Wire):
             root=task.root,
             queue=task.queue,
             priority=task.priority,
+            strict=task.strict,
             attempt=task.attempt,
             input=task.input,
             result=task.result,
@@ -76,6 +79,7 @@ class TaskView(Wire):
             retry_of=task.retry_of,
             doubts=[DoubtView.model_validate(doubt) for doubt in open_doubts(task)],
             due=task.due,
+            deadline=task.deadline,
             created=task.created,
             updated=task.updated,
             ended=task.ended,

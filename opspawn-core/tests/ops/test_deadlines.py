@@ -22,7 +22,7 @@ async def test_a_running_task_that_is_past_its_deadline_fails(house: Any, count:
     task = await house.run("work", deadline_s=0.2, retry=RetryPolicy(attempts=5, initial_s=0.0))
 
     assert (task.state, task.error["type"], task.attempt) == (TaskState.FAILED, "timeout", 1)
-    assert task.error["message"].startswith("The task did not end before its deadline, 20")
+    assert task.error["message"] == "The task did not end before its deadline."
     assert count["began"] == 1  # another attempt would be too late
 
 

@@ -39,13 +39,23 @@ async def nap(context: RunContext) -> str:
     return "rested"
 
 
+async def listen(context: RunContext) -> list[Any]:
+    """Waits for two signals."""
+    return [await context.wait("go"), await context.wait("go")]
+
+
+async def asks(context: RunContext) -> Any:
+    """Asks somebody."""
+    return await context.ask("Ship it?", choices=["yes", "no"], to="ada")
+
+
 def make_app() -> App:
     """An app that needs neither a model nor a file."""
     agents = [
         Agent("echo", model=ScriptedModel([]), planner=Echo(), description="Says it again."),
         Agent("talk", model=ScriptedModel(lambda request: "one two three"), planner=Talk()),
     ]
-    return App(agents=agents, functions={"nap": nap})
+    return App(agents=agents, functions={"nap": nap, "listen": listen, "asks": asks})
 
 
 @pytest.fixture

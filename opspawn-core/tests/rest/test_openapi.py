@@ -17,6 +17,9 @@ OPERATIONS = {
     "POST /v1/opscore/agent/{agentId}/workflow": "triggerWorkflow",
     "GET /v1/opscore/events": "streamEvents",
     "GET /v1/opscore/tasks": "listTasks",
+    "POST /v1/opscore/tasks": "dispatchTask",
+    "POST /v1/opscore/tasks/retry": "retryTasks",
+    "POST /v1/opscore/tasks/{id}/fallback": "fallbackTask",
     "GET /v1/opscore/tasks/{id}": "getTask",
     "GET /v1/opscore/tasks/{id}/journal": "getJournal",
     "POST /v1/opscore/tasks/{id}/cancel": "cancelTask",
@@ -72,7 +75,17 @@ async def test_every_reference_leads_somewhere(description: dict[str, Any]) -> N
 async def test_members_are_camel_case_and_closed_in_requests(description: dict[str, Any]) -> None:
     schema = description["components"]["schemas"]["RunRequest"]
 
-    assert set(schema["properties"]) == {"input", "sessionId", "priority", "delayS", "labels", "waitS"}
+    times = {"delayS", "waitS", "timeoutS", "idleTimeoutS", "deadlineS"}
+    assert set(schema["properties"]) == {
+        "input",
+        "sessionId",
+        "priority",
+        "strict",
+        "labels",
+        "retry",
+        "fallback",
+        *times,
+    }
     assert schema["additionalProperties"] is False
     assert schema["required"] == ["input"]
 

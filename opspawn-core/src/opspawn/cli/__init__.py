@@ -12,7 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("opspawn.cli.run:run", "Run an agent once, durably, and stream its answer."),
     "serve": ("opspawn.cli.serve:serve", "Serve an app: REST, worker and store in one process."),
     "worker": ("opspawn.cli.serve:worker", "Run tasks of an app, without a way in."),
-    "tasks": ("opspawn.cli.tasks:tasks", "List, show, cancel, pause, signal, retry and resolve tasks."),
+    "tasks": ("opspawn.cli.tasks:tasks", "Enqueue, list, signal, pause, cancel, retry tasks."),
     "questions": ("opspawn.cli.questions:questions", "List and answer what runs ask people."),
     "logs": ("opspawn.cli.logs:logs", "Show what happened, filtered, or follow it live."),
     "config": ("opspawn.cli.config:config", "Show the configuration and where it comes from."),

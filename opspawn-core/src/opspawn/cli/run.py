@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import Any
 
 import click
 
-from opspawn.app import App
 from opspawn.cli import assemble
 from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs, stopping_words
 from opspawn.cli.follow import Follower
 from opspawn.cli.lazy import FAILED, INTERRUPTED, OK
+from opspawn.cli.naming import check_known, handler_of, input_of, names_app
 from opspawn.cli.output import configuration, json_option, print_text, say
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.config import Loaded
@@ -46,16 +44,16 @@ def run(context: click.Context, words: tuple[str, ...], resume: str | None, as_j
 
 async def _run(loaded: Loaded, words: list[str], resume: str | None, as_json: bool) -> int:
     start_logs(loaded)
-    named = words.pop(0) if words and _names_app(words[0]) else None
+    named = words.pop(0) if words and names_app(words[0]) else None
     if resume is None and not words:
         raise InvalidInput("Nothing is named to run.", remedy='Write: opspawn run [APP] AGENT "INPUT", or --resume ID.')
     app = find_app(named, loaded)
     id = resume or new_id()
     handler, input = "", None
     if resume is None:
-        handler = _handler(words[0])
-        _check_known(app, handler)
-        input = _input(words)
+        handler = handler_of(words[0])
+        check_known(app, handler)
+        input = input_of(words)
     queue = await _queue_of(loaded, id) if resume else f"{_QUEUE}{id}"
     check = None if resume else lambda catalog: catalog.accept(handler, plain_json(handler, input))
     async with Host.open(app, loaded=loaded, queues=[queue], check=check) as host:
@@ -82,59 +80,6 @@ async def _queue_of(loaded: Loaded, id: str) -> str:
             f"Task {id} is in the queue {task.queue!r}.", remedy="'opspawn serve' and 'opspawn worker' run it."
         )
     return task.queue
-
-
-def _names_app(word: str) -> bool:
-    return ":" in word or word.endswith(".py")
-
-
-def _handler(word: str) -> str:
-    return word if "/" in word else f"agent/{word}"
-
-
-def _check_known(app: App, handler: str) -> None:
-    """Refuse what is misspelt before a missing model or a wrong input is."""
-    kind, _, name = handler.partition("/")
-    if kind == "agent" and name not in app.agents:
-        workflows = [f"workflow/{path.stem}" for path in app.workflows]
-        raise NotFound("agent", name, known=[*app.agents, *workflows, *(f"function/{each}" for each in app.functions)])
-    if kind == "function" and name not in app.functions:
-        raise NotFound("function", name, known=list(app.functions))
-    if kind not in ("agent", "workflow", "function"):
-        raise NotFound("handler", handler, remedy="A handler is agent/…, workflow/… or function/….")
-
-
-def _input(words: list[str]) -> Any:
-    if len(words) > 2:
-        raise InvalidInput(
-            f"{words[2]!r} is one word too many.", remedy='Put the input in quotes: opspawn run AGENT "the input".'
-        )
-    text = words[1] if len(words) == 2 else None
-    if text == "-":
-        text = sys.stdin.read().strip()
-    if text is not None and not _is_unicode(text):
-        raise InvalidInput("The input is not text in UTF-8.", remedy="Give it in UTF-8; iconv converts files.")
-    if "/" not in words[0] or text is None:
-        if "/" not in words[0] and not text:
-            raise InvalidInput(
-                f"The agent {words[0]!r} needs an input.", remedy=f'Write: opspawn run {words[0]} "your question".'
-            )
-        return text
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"The input of {words[0]} is not JSON: {error}.", remedy="""Write e.g. '{"key": "value"}'."""
-        ) from error
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether no byte of it was smuggled in as half of a surrogate pair, as Python does with what is not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _report(task: Task, follower: Follower, as_json: bool) -> int:

@@ -8,6 +8,7 @@ import click
 
 from opspawn.cli.dead import dead, fallback, retry
 from opspawn.cli.deciding import brief, how_to_run, tell, who, with_engine
+from opspawn.cli.enqueue import dispatch, enqueue, labels_of
 from opspawn.cli.output import json_option, print_json, print_table, print_text, say
 from opspawn.cli.signals import as_data, pause, resume, signal
 from opspawn.cli.views import task_json, tell_halt
@@ -19,7 +20,7 @@ from opspawn.ops.engine import Engine
 
 @click.group()
 def tasks() -> None:
-    """List, show, cancel, pause, resume, signal, retry and resolve tasks."""
+    """Enqueue, list, show, cancel, pause, resume, signal, retry and resolve tasks."""
 
 
 @tasks.command("list")
@@ -27,6 +28,7 @@ def tasks() -> None:
 @click.option("--agent", help="Only tasks of this agent.")
 @click.option("--handler", help="Only tasks of this handler, e.g. workflow/triage.")
 @click.option("--root", help="Only tasks of this tree.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only tasks with this label; repeatable.")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many at most, newest first."
 )
@@ -38,12 +40,14 @@ def list_tasks(
     agent: str | None,
     handler: str | None,
     root: str | None,
+    labels: tuple[str, ...],
     limit: int,
     as_json: bool,
 ) -> None:
     """List tasks, newest first."""
     asked = {"state": state, "agent": agent, "handler": handler, "root": root}
-    query = Query(where={field: value for field, value in asked.items() if value}, limit=limit)
+    where = {field: value for field, value in asked.items() if value}
+    query = Query(where=where, labels=labels_of(labels), limit=limit)
 
     async def act(engine: Engine) -> None:
         page = await engine.tasks(query)
@@ -134,5 +138,5 @@ def resolve(
     with_engine(context, act)
 
 
-for command in (pause, resume, signal, dead, retry, fallback):
+for command in (enqueue, dispatch, pause, resume, signal, dead, retry, fallback):
     tasks.add_command(command)

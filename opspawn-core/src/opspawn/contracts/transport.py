@@ -79,7 +79,7 @@ class Host(Protocol):
         ...
 
     async def submit_definition(
-        self, definition: dict[str, Any], input: Any, *, agent: str | None = None, idempotency_key: str | None = None
+        self, definition: dict[str, Any], input: Any = None, **options: Unpack[TaskOptions]
     ) -> Task:
         """Accept a run of a workflow that the caller sends along; the definition is pinned to the run."""
         ...

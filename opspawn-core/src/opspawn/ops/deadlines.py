@@ -15,10 +15,9 @@ def time_left(task: Task, clock: Clock) -> float | None:
     return None if task.deadline is None else task.deadline.timestamp() - clock.time()
 
 
-def missed(task: Task) -> StepTimeout:
+def missed() -> StepTimeout:
     """The failure of a task that did not end in time."""
-    when = task.deadline.isoformat(timespec="seconds") if task.deadline is not None else "its deadline"
-    return StepTimeout(f"The task did not end before its deadline, {when}.")
+    return StepTimeout("The task did not end before its deadline.")
 
 
 def within(operations: Sequence[Operation], left: float | None) -> Sequence[Operation]:

@@ -322,7 +322,7 @@ class Life:
         """The time of the whole tree is up: its children end first."""
         fell_back = self.journal.history.fell_back  # the attempts were counted then
         failed = self.task.attempt + (not fell_back)
-        return await self._unwind(transitions.fail(self.task, error_to_json(missed(self.task)), failed))
+        return await self._unwind(transitions.fail(self.task, error_to_json(missed()), failed))
 
     async def _unwind(self, end: Sequence[Operation] | None = None) -> Sequence[Operation]:
         """End, by default cancelled, children first: ask them, and wait parked until all have ended."""

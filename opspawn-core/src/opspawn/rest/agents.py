@@ -37,20 +37,8 @@ async def run_agent(
     id: str, request: RunRequest, host: HostDep, response: Response, idempotency_key: IdempotencyKey = None
 ) -> TaskView:
     """Start a durable run. Answers 202 with the task, or 200 if it ended within `waitS`."""
-    task = await host.submit(
-        f"agent/{id}",
-        request.input,
-        session=request.session_id,
-        idempotency_key=idempotency_key,
-        priority=request.priority,
-        delay_s=request.delay_s,
-        timeout_s=request.timeout_s,
-        retry=None if request.retry is None else request.retry.policy(),
-        fallback=request.fallback,
-        labels=request.labels,
-    )
-    if request.wait_s:
-        task = await host.wait(task.id, request.wait_s)
-        response.status_code = 200 if task.state.terminal else 202
+    options = request.options(idempotency_key=idempotency_key)
+    task = await host.dispatch(f"agent/{id}", request.input, wait_s=request.wait_s, **options)
+    response.status_code = 200 if task.state.terminal else 202
     response.headers["Location"] = f"/v1/opscore/tasks/{task.id}"
     return TaskView.of(task)

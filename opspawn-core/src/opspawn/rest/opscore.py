@@ -18,6 +18,7 @@ from opspawn.rest.schemas import (
     Retried,
     RetryAllRequest,
     RetryRequest,
+    TaskRequest,
     Tasks,
     WorkflowRequest,
     Workflows,
@@ -44,16 +45,36 @@ async def trigger_workflow(
 ) -> WorkflowStarted:
     """Start a workflow on behalf of an agent."""
     inputs = request.initial_payload or {}
+    options = request.options(agent=agentId, idempotency_key=idempotency_key)
     if request.workflow_definition is not None:
-        task = await host.submit_definition(
-            request.workflow_definition, inputs, agent=agentId, idempotency_key=idempotency_key
-        )
+        task = await host.submit_definition(request.workflow_definition, inputs, **options)
         name = str(request.workflow_definition.get("name") or request.workflow_definition.get("id"))
     else:
         name = str(request.workflow_definition_id)
-        task = await host.submit(f"workflow/{name}", inputs, agent=agentId, idempotency_key=idempotency_key)
+        task = await host.submit(f"workflow/{name}", inputs, **options)
+    if request.wait_s:
+        task = await host.wait(task.id, request.wait_s)
     response.headers["Location"] = f"/v1/opscore/tasks/{task.id}"
-    return WorkflowStarted(session_id=task.session or "", workflow_id=name, task_id=task.id)
+    return WorkflowStarted(
+        session_id=task.session or "", workflow_id=name, task_id=task.id, state=str(task.state), result=task.result
+    )
+
+
+@router.post(
+    "/tasks",
+    operation_id="dispatchTask",
+    status_code=202,
+    responses={200: {"model": TaskView, "description": "It ended within `waitS`."}},
+)
+async def dispatch_task(
+    request: TaskRequest, host: HostDep, response: Response, idempotency_key: IdempotencyKey = None
+) -> TaskView:
+    """Start a task of any handler. Answers 202 with the task, or 200 if it ended within `waitS`."""
+    options = request.options(queue=request.queue, idempotency_key=idempotency_key)
+    task = await host.dispatch(request.handler, request.input, wait_s=request.wait_s, **options)
+    response.status_code = 200 if task.state.terminal else 202
+    response.headers["Location"] = f"/v1/opscore/tasks/{task.id}"
+    return TaskView.of(task)
 
 
 @router.get("/tasks", operation_id="listTasks")
@@ -71,12 +92,13 @@ async def list_tasks(
     error_type: Annotated[
         str | None, Query(alias="errorType", description="With dead: only this type of error.")
     ] = None,
+    label: Annotated[list[str] | None, Query(description="NAME=VALUE; repeatable, all must match.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> Tasks:
     """Tasks, newest first. A page of the dead may be short while its cursor tells of more."""
     if dead:
-        _refuse_beside_dead(state=state, session=session, parent=parent, root=root)
+        _refuse_beside_dead(state=state, session=session, parent=parent, root=root, label=label)
         query = DeadQuery(handler=handler, agent=agent, error_type=error_type, limit=limit, cursor=cursor)
         found = await host.dead(query)
         return Tasks(tasks=[TaskView.of(task) for task in found.items], cursor=found.cursor)
@@ -84,7 +106,7 @@ async def list_tasks(
         raise invalid_request([{"pointer": "query/errorType", "detail": "goes with dead=true only"}])
     asked = {"state": state, "agent": agent, "handler": handler, "session": session, "parent": parent, "root": root}
     where = {field: str(value) for field, value in asked.items() if value is not None}
-    page = await host.tasks(store.Query(where=where, limit=limit, cursor=cursor))
+    page = await host.tasks(store.Query(where=where, labels=_labels(label or []), limit=limit, cursor=cursor))
     return Tasks(tasks=[TaskView.of(task) for task in page.items], cursor=page.cursor)
 
 
@@ -150,3 +172,10 @@ def _refuse_beside_dead(**given: object) -> None:
     names = [name for name, value in given.items() if value is not None]
     if names:
         raise invalid_request([{"pointer": f"query/{name}", "detail": "does not go with dead=true"} for name in names])
+
+
+def _labels(words: list[str]) -> dict[str, str]:
+    labels = dict(word.split("=", 1) for word in words if word.find("=") > 0)
+    if wrong := [word for word in words if word.find("=") < 1]:
+        raise invalid_request([{"pointer": "query/label", "detail": f"{wrong[0]!r} is not NAME=VALUE"}])
+    return labels

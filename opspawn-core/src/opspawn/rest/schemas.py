@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.transport import AgentInfo
 from opspawn.views import EventView, TaskView, Wire
@@ -36,25 +37,59 @@ class RetrySpec(Body):
         return policy if self.when is None else replace(policy, when=tuple(self.when))
 
 
-class RunRequest(Body):
-    """Start a run of an agent."""
+class Order(Body):
+    """What every request says that starts something."""
 
-    input: Any = Field(description="What the agent gets: a text, or any JSON.")
     session_id: str | None = Field(
         None, max_length=200, description="The session that the run belongs to; a new one by default."
     )
     priority: int = Field(0, ge=-1000, le=1000, description="A head start of 60 seconds per unit.")
+    strict: bool = Field(False, description="Whether priority counts before any waiting time.")
     delay_s: float = Field(0.0, ge=0, le=366 * 86400, description="Earliest start, in seconds from now.")
     timeout_s: float | None = Field(None, gt=0, le=366 * 86400, description="Seconds that one attempt may take.")
     retry: RetrySpec | None = Field(None, description="Retries of the whole run, beside those of its steps.")
     fallback: str | None = Field(
         None, max_length=200, description='Whom to ask when no attempt is left, e.g. "agent/backup".'
     )
+    idle_timeout_s: float | None = Field(None, gt=0, description="Seconds without progress that fail an attempt.")
+    deadline_s: float | None = Field(
+        None, gt=0, description="Seconds from now in which it and everything under it must have ended."
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="Your own marks, kept with the task.")
     wait_s: float = Field(0.0, ge=0, le=60, description="Wait up to this many seconds for the end and answer with it.")
 
+    def options(self, **more: Unpack[TaskOptions]) -> TaskOptions:
+        """As the host takes it, with `more` beside it."""
+        return {
+            "session": self.session_id,
+            "priority": self.priority,
+            "strict": self.strict,
+            "delay_s": self.delay_s,
+            "timeout_s": self.timeout_s,
+            "idle_timeout_s": self.idle_timeout_s,
+            "deadline_s": self.deadline_s,
+            "retry": None if self.retry is None else self.retry.policy(),
+            "fallback": self.fallback,
+            "labels": self.labels,
+            **more,
+        }
 
-class WorkflowRequest(Body):
+
+class RunRequest(Order):
+    """Start a run of an agent."""
+
+    input: Any = Field(description="What the agent gets: a text, or any JSON.")
+
+
+class TaskRequest(Order):
+    """Start anything."""
+
+    handler: str = Field(max_length=200, description="agent/NAME, workflow/NAME or function/NAME.")
+    input: Any = Field(None, description="What it gets.")
+    queue: str = Field("default", min_length=1, max_length=200, description="Which workers take it.")
+
+
+class WorkflowRequest(Order):
     """Start a workflow: one of the app's by its id, or one whose definition comes along."""
 
     workflow_definition_id: str | None = Field(None, max_length=200)
@@ -122,6 +157,8 @@ class WorkflowStarted(Wire):
     session_id: str
     workflow_id: str
     task_id: str
+    state: str = Field(description="Of the task, after `waitS`.")
+    result: Any = Field(description="Of the task, if it has ended.")
     message: str = "Workflow triggered successfully"
 
 

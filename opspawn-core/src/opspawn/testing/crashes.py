@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opspawn.contracts.events import Event
+from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.run import Handler
 from opspawn.contracts.store import Batch, Claim, Lease, Query, Receipt, Store, Task, TaskState
 from opspawn.errors import StoreError
@@ -19,6 +20,8 @@ from opspawn.wakers.local import LocalWaker
 
 #: What a human would say about a task in doubt: an outcome of `resolve`, and the result if it "happened".
 Decide = Callable[[Task], tuple[str, Any]]
+#: What others do with a task, given by its id, while it runs.
+Meanwhile = Callable[[Engine, str], Awaitable[None]]
 _PATIENCE_S = 30.0
 
 T = TypeVar("T")
@@ -42,6 +45,8 @@ async def crash_everywhere(
     *,
     folder: Path,
     decide: Decide | None = None,
+    meanwhile: Meanwhile | None = None,
+    options: TaskOptions | None = None,
 ) -> list[CrashRun]:
     """Run `handler` undisturbed, and then twice for each write to the store, with a crash before and after it.
 
@@ -51,20 +56,33 @@ async def crash_everywhere(
     Args:
         begin: called at the start of each run; returns its handlers, e.g. bound to a new counter of effects.
         decide: answers for tasks in doubt, which only `once` effects cause. Without it a doubt is a failure.
+        meanwhile: what others do with the task while it runs: signals, answers, pauses. It is begun again after the
+            crash, so it must bear being repeated; it is not what crashes.
+        options: how the task is submitted.
 
     Returns: the runs, the undisturbed one first, in the order of `begin`.
 
     Raises: AssertionError: names the write and how the run differs.
     """
-    clean = await _run(begin(), handler, input, folder / "clean.db", 0, False, decide)
+    outside = _Outside(decide, meanwhile, options or {})
+    clean = await _run(begin(), handler, input, folder / "clean.db", 0, False, outside)
     runs = [clean[0]]
     for write in range(1, clean[1] + 1):
         for after in (False, True):
             path = folder / f"{write}-{'after' if after else 'before'}.db"
-            run, _ = await _run(begin(), handler, input, path, write, after, decide)
+            run, _ = await _run(begin(), handler, input, path, write, after, outside)
             _check_alike(runs[0], run)
             runs.append(run)
     return runs
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What comes from outside the worker."""
+
+    decide: Decide | None
+    meanwhile: Meanwhile | None
+    options: TaskOptions
 
 
 class _Mortal:
@@ -110,18 +128,18 @@ async def _run(
     path: Path,
     write: int,
     after: bool,
-    decide: Decide | None,
+    outside: _Outside,
 ) -> tuple[CrashRun, int]:
     """One run, and how many writes its first worker made."""
     store = await open_sqlite(str(path), synchronous="normal")
     mortal = _Mortal(store, write, after)
     try:
-        task = await Engine(store, LocalWaker(), lambda _, given: given).submit(handler, input)
-        settled, doubts = await _live(mortal, store, handlers, task, decide)
+        task = await Engine(store, LocalWaker(), lambda _, given: given).submit(handler, input, **outside.options)
+        settled, doubts = await _live(mortal, store, handlers, task, outside)
         if settled is None:
             await store.aclose()  # the dead worker's leases end with its process
             store = await open_sqlite(str(path), synchronous="normal")
-            settled, more = await _live(_Mortal(store, 0, False), store, handlers, task, decide)
+            settled, more = await _live(_Mortal(store, 0, False), store, handlers, task, outside)
             doubts += more
         assert settled is not None, f"killed at write {write}, the task does not end"
         tree = (await store.find_tasks(Query(where={"root": settled.root}, limit=200))).items
@@ -132,7 +150,7 @@ async def _run(
 
 
 async def _live(
-    mortal: _Mortal, store: Store, handlers: Mapping[str, Handler], task: Task, decide: Decide | None
+    mortal: _Mortal, store: Store, handlers: Mapping[str, Handler], task: Task, outside: _Outside
 ) -> tuple[Task | None, int]:
     """The task once it has ended, or None if the worker died; and how many doubts were decided."""
     waker = LocalWaker()
@@ -140,6 +158,7 @@ async def _live(
     worker = Worker(mortal, waker, handlers, WorkerOptions(poll_s=0.05))
     working = asyncio.create_task(worker.run())
     dead = asyncio.create_task(mortal.dead.wait())
+    others = asyncio.create_task(_others(engine, task, outside.meanwhile))
     doubts = 0
     try:
         while True:
@@ -150,15 +169,23 @@ async def _live(
                 await asyncio.gather(waiting, return_exceptions=True)
                 return None, doubts
             settled = waiting.result()
-            if settled.state is not TaskState.IN_DOUBT or decide is None:
+            if settled.state is TaskState.PAUSED and outside.meanwhile is not None and not others.done():
+                await asyncio.sleep(0.01)
+                continue
+            if settled.state is not TaskState.IN_DOUBT or outside.decide is None:
                 return settled, doubts
             doubts += 1
-            await engine.resolve(task.id, *decide(settled))
+            await engine.resolve(task.id, *outside.decide(settled))
     finally:
-        for end in (working, dead):
+        for end in (working, dead, others):
             end.cancel()
-        await asyncio.gather(working, dead, return_exceptions=True)
+        await asyncio.gather(working, dead, others, return_exceptions=True)
         await engine.aclose()
+
+
+async def _others(engine: Engine, task: Task, meanwhile: Meanwhile | None) -> None:
+    if meanwhile is not None:
+        await meanwhile(engine, task.id)
 
 
 def _check_alike(clean: CrashRun, run: CrashRun) -> None:
