@@ -79,7 +79,7 @@ def steps(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 LOOSE = re.compile(
-    r"(?P<id>\b[tsw]-[0-9a-f]{12,24}\b)"
+    r"(?P<id>\b[tswq]-[0-9a-f]{12,24}\b)"
     r"|(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?|\b\d\d:\d\d:\d\d\.\d+)"
     r"|(?P<took>\d+(?:\.\d+)? m?s\b|\b\d+\.\d\ds\b)"
     r"|(?P<any>…)"

@@ -106,9 +106,15 @@ def _line(event: Event) -> str | None:
         return f"✗ {data['name']}: {data['error']['message']}"
     if event.type == "step.retry":
         return f"↻ {data['name']}: {data['error']['message']} Trying again."
+    if event.type == "question.asked":
+        return f"? {data['text']}\n  opspawn questions answer {data['question']} {_choices(data)}"
     if event.type == "child.spawned":
         return f"⤷ {data['name']} as {data['child']}"
     return None
+
+
+def _choices(data: Any) -> str:
+    return "|".join(str(choice) for choice in data.get("choices", ())) or "VALUE"
 
 
 def _brief(arguments: Any) -> str:

@@ -109,6 +109,15 @@ def _retry(data: Data) -> str:
     )
 
 
+def _by(data: Data) -> str:
+    return f" by {data['by']}" if data.get("by") else ""
+
+
+def _progress(data: Data) -> str:
+    share = f" {data['done']:g} of {data['total']:g}" if data.get("done") is not None and data.get("total") else ""
+    return f"Progress{share}: {data['note']}" if data.get("note") else f"Progress{share}."
+
+
 def _step(data: Data) -> str:
     names = {"think": "Model call", "act": "Tool call", "tool": "Tool call", "call": "Tool call"}
     kind = names.get(str(data.get("kind")), "Step")
@@ -177,4 +186,12 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "step.failed": lambda data: f"{_step(data)} failed{_took(data)}: {_error(data)}",
     "step.retry": _step_retry,
     "timer.set": _timer,
+    "task.resumed": lambda data: f"Resumed{_by(data)}.",
+    "task.progress": _progress,
+    "pause.requested": lambda data: f"Asked to pause{_by(data)}.",
+    "signal.received": lambda data: f"Signal {data.get('name', '?')!r} came{_by(data)}.",
+    "signal.awaited": lambda data: f"Waiting for a signal at {data.get('key', '?')!r}, but not for ever.",
+    "question.asked": lambda data: f"Asks: {data.get('text', '?')} ({data.get('question', '?')})",
+    "question.answered": lambda data: f"Question {data.get('question', '?')} was answered{_by(data)}.",
+    "question.expired": lambda data: f"Nobody answered question {data.get('question', '?')} in time.",
 }
