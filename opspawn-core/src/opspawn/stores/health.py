@@ -48,7 +48,10 @@ def _content(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding("ok", f"The layout is {layout}, that of this version.")
     else:
         yield Finding("error", f"The layout is {layout}, and this version knows {LAYOUT}.", "Start all processes anew.")
-    faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)").fetchall()]
+    try:
+        faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)").fetchall()]
+    except sqlite3.DatabaseError as error:  # too damaged to be looked through
+        faults = [str(error)]
     if faults == ["ok"]:
         yield Finding("ok", "Every page of the database is sound.")
     else:

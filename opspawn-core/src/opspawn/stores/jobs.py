@@ -86,6 +86,7 @@ def as_store_error(error: Exception) -> Exception:
         sqlite3.SQLITE_FULL: "Free space on the disk.",
         sqlite3.SQLITE_BUSY: "Another program holds the lock; close it, or raise busy_timeout_s in [plugins.sqlite].",
         sqlite3.SQLITE_CORRUPT: "Restore the database from a backup.",
+        sqlite3.SQLITE_IOERR: "Check the disk, its quota and the system's log; what was committed before is safe.",
         sqlite3.SQLITE_READONLY: "Check the permissions of the database and its folder.",
     }.get(code)
     store_error = StoreError(f"The database failed: {error}.", remedy=remedy)

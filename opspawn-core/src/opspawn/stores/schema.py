@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
 from typing import Literal
 
 from opspawn.errors import StoreUnusable
-from opspawn.stores import migrations
+from opspawn.stores import migrations, mounts
 from opspawn.stores.layout import APPLICATION_ID, LAYOUT, WHOLE
 from opspawn.stores.leftovers import Leftovers
 
 MEMORY = ":memory:"
 RETRY_S = 0.001  # SQLite's own backoff sleeps up to 100 ms, far longer than a commit takes
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables; RETURNING came with 3.35
+_LEAST_ROOM = 256 * 1024
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -102,6 +104,12 @@ def _check_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_dir():
         raise StoreUnusable(f"The database {path} is a folder.", remedy="Give the path of a file.")
+    sort = mounts.sort_of(path)
+    if sort in mounts.NETWORK:
+        raise StoreUnusable(
+            f"The database {path} lies on a network file system ({sort}), where SQLite's locks do not hold.",
+            remedy="Choose a path on a local disk, or a store that is a server.",
+        )
     # In WAL mode SQLite lets a transaction begin on a file that it may only read, and fails at the first write.
     if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise _read_only(str(path))
@@ -178,6 +186,14 @@ def _not_a_database(path: str) -> StoreUnusable:
     return StoreUnusable(f"The file {path} is not a database.", remedy="Choose another path, or move the file away.")
 
 
+def _is_full(path: str) -> bool:
+    """Whether there is no room for the files beside the database, of which SQLite only says that they failed."""
+    try:
+        return shutil.disk_usage(Path(path).parent).free < _LEAST_ROOM
+    except OSError:
+        return False
+
+
 def _unusable(path: str, error: sqlite3.Error, busy_timeout_s: float) -> StoreUnusable:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
@@ -189,7 +205,7 @@ def _unusable(path: str, error: sqlite3.Error, busy_timeout_s: float) -> StoreUn
         return _read_only(path)
     if code == sqlite3.SQLITE_NOTADB:
         return _not_a_database(path)
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreUnusable(
             f"The disk of the database {path} is full.",
             remedy="Free space, or choose another path; nothing was changed.",

@@ -12,6 +12,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Sequence, Set
+from contextlib import closing
 from typing import Any, Literal
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
@@ -29,8 +30,10 @@ from opspawn.contracts.store import (
     Record,
     Task,
 )
+from opspawn.errors import StoreError
 from opspawn.stores import claims, health, operations, payloads, queries, schema
 from opspawn.stores.answers import Answers
+from opspawn.stores.backup import backup
 from opspawn.stores.checkpoints import Checkpoints
 from opspawn.stores.jobs import as_store_error
 from opspawn.stores.locks import WorkerLocks
@@ -100,6 +103,8 @@ class SqliteStore:
         time: StoreTime,
     ) -> None:
         self._path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._source = sources[0]
         self._answers = Answers()
         self._locks = locks
         self._hub = Hub(sources[0])
@@ -203,6 +208,23 @@ class SqliteStore:
         """What an operator should know of this database, worst first."""
         findings: list[Finding] = await self._readers.run(health.check, self._path)
         return findings
+
+    async def backup(self, path: str) -> None:
+        """Copy everything that is committed to a new file at `path`, while work goes on; it opens like the original.
+
+        The file appears whole and synced, or not at all. Raises: StoreError: it exists, or cannot be written.
+        """
+        if self._closing is not None:
+            raise StoreError("The store is closed.")
+        await asyncio.to_thread(self._backup, path)
+
+    def _backup(self, path: str) -> None:
+        if self._path == schema.MEMORY:
+            with self._source.lock:
+                backup(self._source.connection, path)
+            return
+        with closing(schema.connect(self._path, self._busy_timeout_s, read_only=True)) as connection:
+            backup(connection, path)
 
     async def aclose(self) -> None:
         """Finish what was accepted, end our leases, let go of locks and files. Idempotent."""

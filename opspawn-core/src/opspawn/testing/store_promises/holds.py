@@ -116,6 +116,30 @@ class HoldPromises:
         await queue(store, "t3")
         assert await claim(store, "w2") == []
 
+    async def test_a_lease_that_is_renewed_late_leaves_the_line(self, store: Store) -> None:
+        """It stood before others there, who now step forward as far as there is room."""
+        await queue(store, "t1", holds=(Hold("k", 2),), priority=1)
+        await queue(store, "t2", "t3", holds=(Hold("k", 2),))
+        (late,) = await claim(store, "w1", lease_s=0.0, slots=1)
+        assert await claim(store, "w2", slots=0) == []
+        assert (await store.renew("w1", [("t1", late.token)], 60.0))[0].kept
+        assert ids(await claim(store, "w2")) == ["t2"]
+
+    async def test_a_parked_task_that_is_woken_needs_its_place_again(self, store: Store) -> None:
+        """It gets it at once if it is free, and else stands in line."""
+        await queue(store, "t1", "t2")
+        (lease,) = await claim(store)
+        await put(store, lease.task, TaskState.WAITING, due_in_s=None)
+        (other,) = await claim(store)
+        await commit(store, Wake("t1", urgent=True))
+        assert await claim(store) == []
+        await put(store, other.task, TaskState.WAITING, due_in_s=None)
+        (again,) = await claim(store)
+        assert again.task.id == "t1"
+        await put(store, again.task, TaskState.WAITING, due_in_s=None, wakes_seen=1)
+        await commit(store, Wake("t2", urgent=True))
+        assert ids(await claim(store)) == ["t2"]
+
     async def test_all_places_or_none(self, store: Store) -> None:
         """A task that lacks one place takes no other, so that nobody waits for one who waits."""
         both = (Hold("a", 1), Hold("b", 1))
@@ -195,6 +219,15 @@ class HoldPromises:
         assert cancelled.task.id == "t2"
         await put(store, lease.task, TaskState.SUCCEEDED)
         assert ids(await claim(store)) == ["t3"]
+
+    async def test_who_is_asked_to_end_makes_way(self, store: Store) -> None:
+        """The first of a line goes past it, and the next steps forward."""
+        await queue(store, "t1", "t2", "t3")
+        (lease,) = await claim(store, slots=1)
+        assert await claim(store) == []
+        await put(store, lease.task, TaskState.SUCCEEDED)
+        await commit(store, Wake("t2", cancel=True))
+        assert ids(await claim(store)) == ["t2", "t3"]
 
     async def test_nothing_leaks(self, store: Store) -> None:
         """After ends, losses, deletes and refusals of all sorts the key has as many places as at first."""
