@@ -20,7 +20,7 @@ def died(call: SandboxCall, end: dict[str, Any], *, answered: bool) -> ToolError
         what = f"was ended: {end['why']}"
     elif answered:
         what = "wrote something else than an answer"
-    elif end["cpu_s"] >= call.sandbox.cpu_s:
+    elif end["signal"] == signal.SIGXCPU or end["cpu_s"] >= call.sandbox.cpu_s:
         what = f"used up its {call.sandbox.cpu_s} s of CPU time"
     elif end["signal"] is not None:
         what = f"was killed by {_signal(end['signal'])}"
@@ -28,9 +28,7 @@ def died(call: SandboxCall, end: dict[str, Any], *, answered: bool) -> ToolError
         what = f"ended without an answer, with exit code {end['code']}"
     printed = words_printed(end)
     shown = f" It printed: {printed[-_SHOWN:]}" if printed else ""
-    error = ToolError(f"The process of the tool {call.tool!r} {what}.{shown}")
-    error.error_type = "transient"
-    return error
+    return ToolError(f"The process of the tool {call.tool!r} {what}.{shown}", error_type="transient")
 
 
 def words_printed(end: dict[str, Any]) -> str:

@@ -45,6 +45,14 @@ class Guard:
 
     def run(self, tool: FunctionTool[..., Any]) -> None:
         """Carry out the call and send two frames: how it ended, and the answer."""
+        try:
+            end = self._run(tool)
+        except Exception as error:  # whatever it is, the worker waits for a word
+            end = {"why": "setup", "words": f"{type(error).__name__}: {error}"}
+        with contextlib.suppress(OSError):  # the worker may have gone
+            self._connection.sendall(packed(end) + framed(bytes(self._answer)))
+
+    def _run(self, tool: FunctionTool[..., Any]) -> dict[str, Any]:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         self._folder = tempfile.mkdtemp(prefix="call-", dir=self._plan.folder)
         try:
@@ -54,11 +62,9 @@ class Guard:
             end = self._watched(tool, namespaces)
             if mounted:
                 kernel.unmount(self._folder)
+            return end
         finally:
             remove(self._folder)
-        with contextlib.suppress(OSError):  # the worker may have gone
-            self._connection.setblocking(True)
-            self._connection.sendall(packed(end) + framed(bytes(self._answer)))
 
     def _watched(self, tool: FunctionTool[..., Any], namespaces: tuple[str, ...]) -> dict[str, Any]:
         pipes = {name: os.pipe() for name in ("answer", "stdout", "stderr")}

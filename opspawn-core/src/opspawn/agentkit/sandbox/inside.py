@@ -64,7 +64,10 @@ def _described(error: BaseException) -> dict[str, Any]:
         return {"type": "tool_error", "class": "ToolError", "message": f"It called sys.exit({error.code!r})."}
     if isinstance(error, MemoryError):
         return {"type": "tool_error", "class": "ToolError", "message": "It ran out of its memory."}
-    data = error_to_json(error)
+    try:
+        data = error_to_json(error)
+    except BaseException:  # its own text cannot be made
+        data = {"message": type(error).__name__}
     return data if isinstance(error, OpspawnError) else data | {"type": "tool_error", "class": "ToolError"}
 
 

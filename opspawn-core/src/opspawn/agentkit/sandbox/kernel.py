@@ -15,7 +15,7 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 8, 22, 24
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
-_CAPSET = {"x86_64": 126, "aarch64": 91}
+CAPSET = {"x86_64": 126, "aarch64": 91}
 _LAST_CAPABILITY = 63
 
 machine = platform.machine()
@@ -68,7 +68,7 @@ def keep_capabilities(kept: int) -> None:
     """Give up all capabilities but these, a bit each (of the first 32), which must be permitted."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     values = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)
-    call(_CAPSET[machine], ctypes.byref(header), ctypes.byref(values))
+    call(CAPSET[machine], ctypes.byref(header), ctypes.byref(values))
 
 
 def set_file_owner(user: int, group: int) -> None:

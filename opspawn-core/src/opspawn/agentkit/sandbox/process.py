@@ -20,13 +20,15 @@ from opspawn.agentkit.sandbox import wire
 from opspawn.agentkit.sandbox.ends import died, words_printed
 from opspawn.agentkit.sandbox.naming import Where, check_name, locate
 from opspawn.agentkit.sandbox.plans import plan_of
-from opspawn.agentkit.sandbox.promises import WALLS, in_one_line
+from opspawn.agentkit.sandbox.promises import WALLS, Held, in_one_line
 from opspawn.agentkit.sandbox.templates import Template
 from opspawn.contracts.sandbox import SandboxCall
 from opspawn.errors import InvalidInput, ToolError
 
 #: How long the guard may take to end a call that was given up, in seconds.
 _HANG_UP_S = 1.5
+#: How many templates in a row may end before a call has begun.
+_TEMPLATES = 4
 
 
 class ProcessRunner:
@@ -36,6 +38,8 @@ class ProcessRunner:
         self._walls = tuple(walls)
         self._templates: dict[tuple[str, ...], Template] = {}
         self._told_gaps = False
+        #: Which walls stood around the last call.
+        self.held: Held | None = None
 
     def check(self, tool: str, function: Callable[..., Any]) -> None:
         """Raises: ConfigError: another process could not import the function."""
@@ -50,45 +54,41 @@ class ProcessRunner:
         }
         env = tuple(sorted(set(call.sandbox.env)))
         template = self._templates.setdefault(env, Template(env))
-        connection = await template.connect(where, call.tool)
-        reader, writer = await asyncio.open_unix_connection(sock=connection)
-        try:
-            end, answer = await self._asked(reader, writer, request)
-        except asyncio.CancelledError:
-            await _hang_up(reader, writer)
-            raise
-        except (asyncio.IncompleteReadError, OSError) as error:
-            gone = ToolError(f"The process of the tool {call.tool!r} is gone, and with it what became of the call.")
-            gone.error_type = "transient"
-            raise gone from error
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-        return self._value(call, where, end, answer)
+        for _ in range(_TEMPLATES):
+            connection = await template.connect(where, call.tool)
+            reader, writer = await asyncio.open_unix_connection(sock=connection)
+            try:
+                if (greeting := await _greeting(reader)) == wire.GONE:  # a template that ended with calls in line
+                    continue
+                return self._value(call, where, *await _asked(reader, writer, request, greeting))
+            except asyncio.CancelledError:
+                await _hang_up(reader, writer)
+                raise
+            except (asyncio.IncompleteReadError, OSError) as error:
+                words = f"The process of the tool {call.tool!r} is gone, and with it what became of the call."
+                raise ToolError(words, error_type="transient") from error
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+        raise ToolError(
+            f"The tool {call.tool!r} was not run: its template ended {_TEMPLATES} times.", error_type="denied"
+        )
 
     async def aclose(self) -> None:
         while self._templates:
             _, template = self._templates.popitem()
             await template.aclose()
 
-    async def _asked(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: dict[str, Any]
-    ) -> tuple[dict[str, Any], bytes]:
-        with contextlib.suppress(ConnectionError):  # the template refused; its answer is there to be read
-            writer.write(wire.packed(request))
-            await writer.drain()
-        return json.loads(await wire.read(reader)), await wire.read(reader)
-
     def _value(self, call: SandboxCall, where: Where, end: dict[str, Any], answer: bytes) -> Any:
         if end["why"] == "import":
-            refusal = ToolError(
+            raise _refused(
                 f"The module {where.module!r} of the tool {call.tool!r} cannot be imported in its sandbox:"
                 f" {end['words']}.",
-                remedy="Its environment is clean: read variables and settings within functions, not at the top.",
+                "Its environment is clean: read variables and settings within functions, not at the top.",
             )
-            refusal.error_type = "denied"
-            raise refusal
+        if end["why"] == "setup":
+            raise _refused(f"The sandbox of the tool {call.tool!r} cannot be built: {end['words']}.")
         self._log(call.tool, end)
         try:
             told = json.loads(answer) if answer and end["why"] is None else None
@@ -96,6 +96,8 @@ class ProcessRunner:
             told = None
         if not isinstance(told, dict) or not {"value", "error", "setup", "gaps"} & told.keys():
             raise died(call, end, answered=bool(answer))
+        if isinstance(told.get("held"), dict):
+            self.held = Held(**{**told["held"], "namespaces": tuple(told["held"]["namespaces"])})
         if "setup" in told:
             raise _refused(f"The sandbox of the tool {call.tool!r} cannot be built: {told['setup']}.")
         if told.get("gaps"):
@@ -121,6 +123,24 @@ class ProcessRunner:
     def _log(self, tool: str, end: dict[str, Any]) -> None:
         if printed := words_printed(end):
             logger.bind(tool=tool).debug("The tool {} printed in its sandbox: {}", tool, printed)
+
+
+async def _greeting(reader: asyncio.StreamReader) -> bytes:
+    """What the other side says first; `GONE` when there is none."""
+    try:
+        return await reader.read(1)
+    except ConnectionError:
+        return wire.GONE
+
+
+async def _asked(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: dict[str, Any], greeting: bytes
+) -> tuple[dict[str, Any], bytes]:
+    """How the call ended, and its answer."""
+    if greeting == wire.READY:
+        writer.write(wire.packed(request))
+        await writer.drain()
+    return json.loads(await wire.read(reader)), await wire.read(reader)
 
 
 async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -150,6 +170,5 @@ def _context(call: SandboxCall) -> dict[str, Any]:
 
 
 def _refused(message: str, remedy: str | None = None) -> ToolError:
-    error = ToolError(message, remedy=remedy)
-    error.error_type = "denied"
-    return error
+    """The function was not begun."""
+    return ToolError(message, error_type="denied", remedy=remedy)

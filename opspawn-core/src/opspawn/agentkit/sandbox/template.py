@@ -21,7 +21,7 @@ from typing import Any
 
 from opspawn.agentkit.sandbox.guard import Guard
 from opspawn.agentkit.sandbox.naming import found_in
-from opspawn.agentkit.sandbox.wire import framed, packed, receive
+from opspawn.agentkit.sandbox.wire import READY, REFUSED, framed, packed, receive
 from opspawn.agentkit.tool import FunctionTool
 
 
@@ -61,7 +61,7 @@ def _serve(
         except BaseException as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             with contextlib.suppress(OSError):
-                connection.sendall(packed({"why": "import", "words": words[:2000]}) + framed(b""))
+                connection.sendall(REFUSED + packed({"why": "import", "words": words[:2000]}) + framed(b""))
             return False
         gc.collect()
         gc.freeze()
@@ -72,11 +72,12 @@ def _serve(
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
             control.close()
+            connection.sendall(READY)
             request = json.loads(receive(connection))
             request["plan"]["folder"] = folder
             Guard(connection, request).run(tools[name])
             code = 0
-        except EOFError:  # the worker hung up before it had asked
+        except (EOFError, ConnectionError):  # the worker hung up before it had asked
             code = 0
         finally:
             if os.getppid() != own:  # the template has gone, and this may be the last call

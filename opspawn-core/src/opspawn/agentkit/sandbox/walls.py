@@ -17,6 +17,8 @@ from opspawn.agentkit.sandbox.promises import Held, Plan
 #: The tools of a worker that is root run as users that nobody else is: one per call, counted from here. Where only few
 #: users can be had (a container without root of its own), as "nobody".
 _FIRST_USER, _NOBODY = 1_900_000_000, 65_534
+#: How many processes more the others of the same user may come to have meanwhile, where all are counted together.
+_GROWTH = 64
 _SET_GROUP, _SET_USER, _DROP = 1 << 6, 1 << 7, 1 << 8
 _MIB = 1 << 20
 _NAMESPACES = {
@@ -149,7 +151,7 @@ def _be_counted(plan: Plan, user: int) -> bool:
             _keep_names(own, group)
         _limit(plan, 0)
     except OSError:
-        _limit(plan, _processes_of(own))
+        _limit(plan, _processes_of(own) + _GROWTH)
     return True
 
 
@@ -200,7 +202,7 @@ def _limit(plan: Plan, others: int) -> None:
 
 
 def _memory_in_use() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
+    with open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
 
@@ -211,14 +213,14 @@ def _processes_of(user: int) -> int:
         if entry.name.isdigit():
             with (
                 contextlib.suppress(OSError),
-                open(f"/proc/{entry.name}/status", encoding="utf-8", errors="replace") as file,
+                open(f"/proc/{entry.name}/status", "rb") as file,
             ):
-                fields = dict(line.split(":", 1) for line in file if ":" in line)
-                if int(fields["Uid"].split()[0]) == user:
-                    count += int(fields["Threads"])
+                fields = dict(line.split(b":", 1) for line in file if b":" in line)
+                if int(fields[b"Uid"].split()[0]) == user:
+                    count += int(fields[b"Threads"])
     return count
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(text)
+    with open(path, "wb") as file:  # no encoding: it might have to be imported, which may no longer be possible
+        file.write(text.encode())

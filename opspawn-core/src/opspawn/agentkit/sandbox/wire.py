@@ -7,6 +7,10 @@ import json
 import socket
 from typing import Any
 
+#: What is said first on the connection of a call: a guard is ready for the request; the template refuses, and says why;
+#: nothing (the template has gone, and the call was never begun).
+READY, REFUSED, GONE = b"+", b"-", b""
+
 
 def packed(data: Any) -> bytes:
     """A JSON value as a frame."""
