@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
+from typing_extensions import TypedDict
 
 from opspawn.agentkit.tool import FunctionTool, as_tool, tool
 from opspawn.contracts.tool import ToolContext
@@ -119,11 +120,84 @@ async def test_all_faults_are_told_at_once_each_with_its_place():
 
     assert caught.value.message == "The arguments of the tool 'forecast' do not fit."
     assert caught.value.faults == (
-        "place.latitude: Input should be a valid number",
+        "place.latitude: should be a valid number, not 'north'",
         "day: is missing",
-        "hours: Input should be less than or equal to 240",
+        "hours: should be less than or equal to 240, not 1000",
         "colour: there is no such argument; known: place, day, unit, hours, detail, note",
     )
+
+
+class Even(BaseModel):
+    number: Annotated[int, Field(ge=2)]
+
+    @field_validator("number")
+    @classmethod
+    def check(cls, number: int) -> int:
+        if number % 2:
+            raise ValueError("must be even")
+        return number
+
+
+class Point(TypedDict):
+    x: int
+    y: NotRequired[int]
+
+
+@tool(effect="read")
+async def measure(
+    size: int | list[str],
+    unit: Unit,
+    even: Even,
+    trip: Trip,
+    points: list[Point],
+    word: Annotated[str, Field(min_length=2)],
+) -> dict[str, int]:
+    return {"size": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"size": "x"}, "size: should be a valid integer or a valid array, not 'x'"),
+        ({"size": ["a", 3]}, "size.1: should be a valid string, not 3"),
+        ({"unit": "inch"}, "unit: should be 'celsius' or 'kelvin', not 'inch'"),
+        ({"even": {"number": 5}}, "even.number: must be even, not 5"),
+        ({"even": {"number": 0}}, "even.number: should be greater than or equal to 2, not 0"),
+        ({"trip": {"places": [{}]}}, "trip.places.0.latitude: is missing"),
+        ({"points": [{"x": 1}, {"y": 2}]}, "points.1.x: is missing"),
+        ({"points": [{"x": 1, "z": 2}]}, "points.0.z: there is no such argument"),
+        ({"word": "a"}, "word: should have at least 2 characters, not 'a'"),
+        ({"word": 5}, "word: should be a valid string, not 5"),
+    ],
+)
+async def test_a_fault_names_the_argument_what_is_wrong_and_what_would_fit(changed: dict[str, Any], fault: str):
+    fits = {"size": 1, "unit": "celsius", "even": {"number": 2}, "trip": {"places": []}, "points": [], "word": "ab"}
+    assert await measure.call(fits, CALL) == {"size": 1}
+
+    with pytest.raises(InvalidInput) as caught:
+        await measure.call(fits | changed, CALL)
+
+    assert fault in caught.value.faults
+    assert "pydantic" not in str(caught.value.faults)
+
+
+def test_a_tool_describes_its_result_where_its_annotation_says_something():
+    assert measure.output == {"type": "object", "additionalProperties": {"type": "integer"}}
+    assert tool(name="x")(lambda: None).output is None
+
+
+async def test_a_context_may_be_typed_optional_or_annotated():
+    @tool(effect="read")
+    async def who(a: ToolContext[dict[str, str]]) -> str:
+        return a.deps["user"]
+
+    @tool(effect="read")
+    async def maybe(b: Annotated[ToolContext | None, "ours"] = None) -> str:
+        return b.agent if b is not None else "nobody"
+
+    assert (who.parameters["properties"], maybe.parameters["properties"]) == ({}, {})
+    assert await who.call({}, CALL) == "u-1"
+    assert await maybe.call({}, CALL) == "helper"
 
 
 async def test_a_text_is_not_taken_for_a_number():

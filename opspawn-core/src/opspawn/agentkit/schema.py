@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, SchemaValidator, to_json, 
 from typing_extensions import TypedDict
 
 from opspawn.agentkit.docstrings import parse
+from opspawn.agentkit.faults import faults_of
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError, InvalidInput
 
@@ -58,20 +59,10 @@ class Signature:
             # By way of JSON text: only there strict mode takes a string for a date or an enum, and a list for a tuple.
             return self._validator.validate_json(to_json(arguments), strict=True)  # type: ignore[no-any-return]
         except ValidationError as error:
-            faults = [
-                self._fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors(include_url=False)
-            ]
+            faults = faults_of(error, arguments, list(self.parameters["properties"]))
         except (PydanticSerializationError, ValueError) as error:
             faults = [f"arguments: not JSON: {error}"]
         raise InvalidInput(f"The arguments of the tool {self.tool!r} do not fit.", faults=faults)
-
-    def _fault(self, place: tuple[int | str, ...], kind: str, text: str) -> str:
-        where = ".".join(map(str, place)) or "arguments"
-        if kind == "extra_forbidden" and len(place) == 1:
-            return f"{where}: there is no such argument; known: {', '.join(self.parameters['properties']) or 'none'}"
-        if kind == "missing":
-            return f"{where}: is missing"
-        return f"{where}: {text}"
 
 
 def signature_of(fn: Callable[..., Any], tool: str, local_names: Mapping[str, Any]) -> Signature:
@@ -223,6 +214,10 @@ def _blame(tool: str, fields: dict[str, Any], error: Exception) -> ConfigError:
                     name,
                     "has a type that refers to another one not found",
                     "Define both at the top of the module.",
+                )
+            if getattr(fault, "code", None) == "typed-dict-version":
+                return _wrong(
+                    tool, name, "has a TypedDict of typing", "Import it from typing_extensions; or use Python 3.12."
                 )
             words = str(fault).splitlines()[0].split(". Set `arb")[0].rstrip(".")
             return _wrong(

@@ -32,8 +32,8 @@ class Sandbox:
         env: names of variables that it gets, of the worker's; names that look like secrets are refused.
         memory_mb: how much each of its processes may allocate, in MiB.
         cpu_s: seconds of CPU time of each of its processes. (`timeout_s` of the tool limits the time on the wall.)
-        processes: how many processes and threads it may have at a time; without user namespaces, where the kernel counts
-            those of all the user's programs together, up to 64 more.
+        processes: how many processes and threads it may have at a time; without user namespaces, where the kernel
+            counts those of all the user's programs together, up to 64 more.
         files: how many files each process may have open.
         disk_mb: how large its temporary folder and each file may get, in MiB.
     """
