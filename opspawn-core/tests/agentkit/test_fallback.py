@@ -18,6 +18,7 @@ from opspawn.contracts.model import (
     Usage,
 )
 from opspawn.contracts.planner import PlannerResult
+from opspawn.contracts.retry import RetryPolicy
 from opspawn.errors import ConfigError, ModelError
 from opspawn.testing import ScriptedModel
 
@@ -170,6 +171,11 @@ async def test_what_a_list_can_do_is_what_all_of_it_can():
     assert (able.tools, able.images, able.reasoning, able.context_tokens) == (True, False, None, 10)
 
 
+class Asks:
+    async def run(self, context):
+        return PlannerResult((await context.think([Message("user", str(context.input))])).text)
+
+
 class Twice:
     """Asks, acts, asks again."""
 
@@ -195,6 +201,26 @@ async def test_an_agent_takes_a_list_and_sticks_to_the_one_that_works():
     assert result.output == "Done."
     assert (len(busy.requests), len(works.requests)) == (1, 2)
     assert result.usage == Usage(requests=2)
+
+
+async def test_a_retry_of_the_run_makes_the_pieces_before_it_void(monkeypatch):
+    """With one model as with several."""
+    monkeypatch.setattr("opspawn.agentkit.agent_run.MODEL_RETRY", RetryPolicy(2, 0.0, when=("transient",)))
+    tries = []
+
+    class Breaks(ScriptedModel):
+        async def complete(self, request, on_delta=None):
+            tries.append(1)
+            if len(tries) == 1:
+                on_delta(ModelDelta("text", "Half an"))
+                raise failing("transient")
+            return await super().complete(request, on_delta)
+
+    deltas = []
+    agent = Agent("a", model=Breaks(["Here."]), planner=Asks())
+    await agent.run("Go.", on_event=lambda event: deltas.append(event) if isinstance(event, ModelDelta) else None)
+
+    assert [(delta.kind, delta.text) for delta in deltas] == [("text", "Half an"), ("restart", ""), ("text", "Here.")]
 
 
 def test_an_empty_list_is_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -72,6 +73,16 @@ async def test_the_same_question_is_recorded_once_and_an_older_file_goes_on(tmp_
     await recording.complete(asked(Message("user", "b")))
 
     assert len(file.read_text("utf-8").splitlines()) == 2
+
+
+async def test_calls_at_the_same_time_are_whole_lines_and_each_is_recorded_once(tmp_path):
+    file = tmp_path / "calls.jsonl"
+    recording = RecordingModel(FunctionModel(lambda request: "Yes." * 5000), file)
+
+    await asyncio.gather(*(recording.complete(asked(Message("user", str(n % 5)))) for n in range(20)))
+
+    assert len({json.loads(line)["digest"] for line in file.read_text("utf-8").splitlines()}) == 5
+    assert len(file.read_text("utf-8").splitlines()) == 5
 
 
 async def test_a_failure_is_not_recorded(tmp_path):

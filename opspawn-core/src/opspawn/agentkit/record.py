@@ -43,6 +43,7 @@ class RecordingModel:
         self._model = model
         self._file = Path(file)
         self._known: set[str] | None = None
+        self._writing = asyncio.Lock()
 
     async def complete(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """Ask, record, and return the answer as it came. A failure is not recorded.
@@ -50,7 +51,8 @@ class RecordingModel:
         Raises: ModelError: as the model. ConfigError: the file cannot be written.
         """
         response = await self._model.complete(request, on_delta)
-        await asyncio.to_thread(self._write, request, response)
+        async with self._writing:
+            await asyncio.to_thread(self._write, request, response)
         return response
 
     async def aclose(self) -> None:
