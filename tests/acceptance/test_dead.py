@@ -26,7 +26,7 @@ async def count(ctx):
 
 def note(what):
     with (HERE / "notes.txt").open("a") as file:
-        file.write(f"{what}\\\\n")
+        file.write(f"{what}\\n")
 
 
 async def by_hand(ctx):

@@ -145,3 +145,31 @@ async def test_rolling_restarts_cost_no_attempt(house: Any, count: Any) -> None:
     assert {task.attempt for task in ended} == {0}
     assert all(task.result == list(range(20)) for task in ended)
     assert count["act"] == 200
+
+
+async def test_leases_are_kept_while_a_worker_drains(house: Any, count: Any) -> None:
+    """Named guard: the heart beats until the drain has ended, or another worker would take what is about to end."""
+    go = asyncio.Event()
+
+    async def act() -> str:
+        count("act")
+        await go.wait()
+        return "done"
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return await ctx.step("act", act)
+
+    worker = house.worker(lease_s=0.6, drain_s=20.0)
+    task = await house.submit("work")
+    await house.until(lambda: count["act"] == 1)
+    stopping = asyncio.create_task(house.stop(worker))
+    house.worker(lease_s=0.6)
+    await asyncio.sleep(1.5)
+    claims = len(await house.events(task, "task.claimed"))
+    go.set()
+    await stopping
+    ended = await house.settled(task)
+
+    assert claims == 1
+    assert (ended.result, ended.attempt, count["act"]) == ("done", 0, 1)

@@ -16,6 +16,7 @@ from opspawn.contracts.store import Query, TaskState
 from opspawn.errors import InvalidInput
 from opspawn.ops.doubts import open_doubts
 from opspawn.ops.engine import Engine
+from opspawn.ops.unserved import waits_long
 
 
 @click.group()
@@ -79,6 +80,11 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
                 print_text(f"{name:<10} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
         if task.state in (TaskState.IN_DOUBT, TaskState.PAUSED):
             print_text(f"\n{tell_halt(task)}")
+        elif waits_long(task):
+            print_text(
+                f"\nNo worker has taken it so far. Is there one that serves the queue {task.queue!r}, "
+                f"and whose app has {task.handler}?{how_to_run(task)}"
+            )
 
     with_engine(context, act)
 

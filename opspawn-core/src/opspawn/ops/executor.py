@@ -28,6 +28,7 @@ from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
 from opspawn.ops.plans import plan_of
 from opspawn.ops.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, suspect, verdict
 from opspawn.ops.store_time import StoreTime
+from opspawn.ops.unserved import tell_unserved
 from opspawn.ops.watch import LoopWatch
 
 
@@ -90,6 +91,8 @@ class Worker:
         self._heart.start()
         self._watch.start()
         listener = asyncio.create_task(self._listen())
+        asking = tell_unserved(self._store, self._options.queues, self._handlers, self._clock)
+        teller = asyncio.create_task(asking)
         longest = HASTE * self._options.lease_s  # so that a fence is noticed in time
         pause = shortest = min(0.1, longest)
         try:
@@ -111,9 +114,10 @@ class Worker:
             await self._drain()
         finally:
             listener.cancel()
+            teller.cancel()
             for run in self._runs:
                 run.cancel()
-            await asyncio.gather(listener, *self._runs, return_exceptions=True)
+            await asyncio.gather(listener, teller, *self._runs, return_exceptions=True)
             self._watch.stop()
             await self._heart.aclose()
 
@@ -130,6 +134,8 @@ class Worker:
             for life in self._lives.values():
                 life.decide("release")
             self._quarantine.kill()
+        for life in self._lives.values():
+            life.drain()
         self._stop_asked.set()
         self._look.set()
 

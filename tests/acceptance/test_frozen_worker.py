@@ -1,0 +1,73 @@
+"""A worker that is frozen past its lease, and thawed, does no harm: another one has its task by then."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from ._process import OPSPAWN, Process, Serve, wait_for
+
+APP = """
+import asyncio, os
+from pathlib import Path
+from opspawn import Agent, App
+from opspawn.contracts.planner import PlannerResult
+from opspawn.testing import ScriptedModel
+
+HERE = Path(__file__).parent
+
+
+async def act():
+    with (HERE / "acts.txt").open("a") as file:
+        file.write(f"{os.getpid()}\\n")
+    while not (HERE / "go").exists():
+        await asyncio.sleep(0.02)
+    return os.getpid()
+
+
+class Works:
+    async def run(self, ctx):
+        first = await ctx.step("act", act)
+        return PlannerResult([first, await ctx.step("after", os.getpid)])
+
+
+app = App(agents=[Agent("a", model=ScriptedModel([]), planner=Works())])
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_frozen_worker_fences_itself_and_its_late_result_is_refused(tmp_path: Path) -> None:
+    """F3; named guards: the fence on the suspended clock, and the token of the claim."""
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "opspawn.toml").write_text('app = "app:app"\n[worker]\npoll_s = 0.05\nlease_s = 2\n')
+
+    def acts() -> list[int]:
+        path = tmp_path / "acts.txt"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    with Serve(tmp_path, None, "--no-worker") as server, Process([OPSPAWN, "worker"], tmp_path) as frozen:
+        frozen.line("Opspawn works")
+        id = server.post("/v1/agents/a/run", {"input": "x"})["id"]
+        wait_for(lambda: len(acts()) == 1, "the first act")
+        frozen.send(signal.SIGSTOP)
+        with Process([OPSPAWN, "worker"], tmp_path) as other:
+            wait_for(lambda: len(acts()) == 2, "the act of the other worker", 60)
+            (tmp_path / "go").touch()
+            frozen.send(signal.SIGCONT)
+            ended = server.settled(id)
+            frozen.line("lease of the task is lost")
+            alive = frozen.alive
+            next_one = server.settled(server.post("/v1/agents/a/run", {"input": "y"})["id"])
+            assert other.alive
+        journal = server.journal(id)
+
+    thawed, winner = acts()[:2]
+    assert (ended["state"], ended["attempt"], ended["result"]) == ("succeeded", 0, [winner, winner])
+    assert [event["data"]["key"] for event in journal if event["type"] == "step.done"] == ["act", "after"]
+    assert len([event for event in journal if event["type"] == "task.claimed"]) == 2
+    assert alive
+    assert thawed != winner
+    assert next_one["state"] == "succeeded", json.dumps(next_one)
