@@ -235,3 +235,33 @@ async def test_a_result_goes_with_happened_alone(house: Any, branches: Any) -> N
     await house.reaches(task, TaskState.CANCELLED)
     with pytest.raises(InvalidTransition, match="is cancelled, not in doubt"):
         await house.engine.resolve(task.id, "again", key="gather/0/pay")
+
+
+async def test_a_check_is_not_asked_about_the_doubt_of_another_branch(house: Any, count: Any, asked: list[Any]) -> None:
+    async def pay() -> None:
+        if count("pay") == 1:
+            await asyncio.sleep(60)
+
+    async def ship() -> None:
+        count("ship")
+
+    def check(arguments: Any, context: ToolContext) -> Happened:
+        asked.append(arguments)
+        return Happened("shipped")
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        async def later() -> Any:
+            await asyncio.sleep(0)
+            if not lives:
+                lives.append(1)
+                await asyncio.sleep(60)
+            return await ctx.step("ship", ship, effect="once", check=check)
+
+        return await ctx.gather(ctx.step("pay", pay, effect="once"), later())
+
+    lives: list[int] = []
+    task = await after_a_crash(house, count)
+
+    assert [doubt["key"] for doubt in task.error["doubts"]] == ["gather/0/pay"]
+    assert (asked, count["ship"]) == ([], 0)

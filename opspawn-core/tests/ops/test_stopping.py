@@ -173,3 +173,47 @@ async def test_leases_are_kept_while_a_worker_drains(house: Any, count: Any) -> 
 
     assert claims == 1
     assert (ended.result, ended.attempt, count["act"]) == ("done", 0, 1)
+
+
+async def test_a_stop_counts_at_once_even_while_the_store_keeps_the_worker_waiting(house: Any, count: Any) -> None:
+    class Slow:
+        """Its claims take as long as they like, once told so."""
+
+        waits: asyncio.Event | None = None
+        asked = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.store, name)
+
+        async def claim(self, claim: Any) -> Any:
+            if self.waits is not None:
+                self.asked += 1
+                await self.waits.wait()
+                return []
+            return await house.store.claim(claim)
+
+    go = asyncio.Event()
+
+    async def act(name: str) -> str:
+        count(name)
+        await go.wait()
+        return name
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return [await ctx.step("a", act, "a"), await ctx.step("b", act, "b")]
+
+    store = Slow()
+    worker = house.worker(store=store, drain_s=20.0)
+    task = await house.submit("work")
+    await house.until(lambda: count["a"] == 1)
+    store.waits = asyncio.Event()
+    await house.until(lambda: store.asked > 0)
+    stopping = asyncio.create_task(house.stop(worker))
+    await asyncio.sleep(0)
+    go.set()
+    await house.reaches(task, TaskState.QUEUED)
+    store.waits.set()
+    await stopping
+
+    assert (count["a"], count["b"]) == (1, 0)
