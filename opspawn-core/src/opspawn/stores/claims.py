@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 
 from opspawn.contracts.events import NewEvent
-from opspawn.contracts.store import Claim, Lease, LeaseStatus
+from opspawn.contracts.store import Claim, Lease, LeaseStatus, Task
 from opspawn.stores import operations, payloads, places, rows
 from opspawn.stores.locks import WorkerLocks
 from opspawn.stores.places import Lane
@@ -67,6 +67,7 @@ def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Leas
         seq, lane, line, holds = found
         if line is None or _take_places(tx, due, seq, lane, line, holds):
             leases.append(_lease(tx, seq, claim.worker, lease_end))
+    operations.journal(tx, [(lease.task, _claimed(lease.task)) for lease in leases])
     return leases
 
 
@@ -148,9 +149,11 @@ def _take_places(tx: Transaction, due: _Due, seq: int, lane: Lane, line: str, te
 def _lease(tx: Transaction, seq: int, worker: str, lease_end: int) -> Lease:
     row = tx.execute(_LEASE, (worker, lease_end, tx.now, seq)).fetchall()[0]
     task = rows.task(row, payloads.fetching(tx.execute))
-    data = {"worker": worker, "token": task.token, "deliveries": task.deliveries}
-    operations.append(tx, task.id, task.token, NewEvent("task.claimed", data))
     return Lease(task)
+
+
+def _claimed(task: Task) -> NewEvent:
+    return NewEvent("task.claimed", {"worker": task.owner, "token": task.token, "deliveries": task.deliveries})
 
 
 def _bury(tx: Transaction, locks: WorkerLocks, worker: str) -> None:

@@ -6,7 +6,7 @@ What it returns is applied by `apply` inside the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -94,7 +94,7 @@ def append_all(tx: Transaction, batches: list[list[Prepared]]) -> list[Receipt |
     tx.types.update(arguments[1::6])
     arguments += [None] * ((places - len(batches)) * 6)
     cursor = tx.execute(_append_statement(places), arguments)
-    tx.journaled = cursor.rowcount > 0
+    tx.journaled |= cursor.rowcount > 0
     if cursor.rowcount == len(batches):
         first = (cursor.lastrowid or 0) - len(batches) + 1  # one writer, so they follow each other
         return [Receipt((), (position,), tx.time) for position in range(first, first + len(batches))]
@@ -115,13 +115,10 @@ def _append_statement(places: int) -> str:
     return _APPEND_ALL.format(", ".join(["(?, ?, ?, ?, ?, ?)"] * places))
 
 
-def append(tx: Transaction, task: str, token: int, new: NewEvent) -> None:
-    """Journal an event of the store itself, for a task that it has just claimed."""
-    tx.types.add(new.type)
-    tx.journaled = True
-    tx.execute(
-        _APPEND_FENCED, (tx.now, new.type, new.level, new.error_type, rows.dump(new.data, new.type), task, token)
-    )
+def journal(tx: Transaction, events: Sequence[tuple[Task, NewEvent]]) -> None:
+    """Journal events of the store itself, for tasks that it has just claimed."""
+    if events:
+        append_all(tx, [[_prepare_append(Append(task.id, event, task.token), Large())] for task, event in events])
 
 
 def _prepare(operation: Operation, large: Large) -> Prepared:

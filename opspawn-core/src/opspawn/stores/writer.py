@@ -141,7 +141,7 @@ class Writer:
             with self._lock:
                 schema.begin(self._connection, self._busy_timeout_s)
                 transaction = Transaction(self._connection, self._time)
-                for job in self._append_all(jobs, transaction):
+                for job in self._apply_all(self._append_all(jobs, transaction), transaction):
                     self._run(job, transaction)
                 if not transaction.journaled:
                     self._time.keep(self._connection)
@@ -172,6 +172,25 @@ class Writer:
             else:
                 job.result = outcome
         return [job for job in jobs if not job.plain]
+
+    def _apply_all(self, jobs: list[Job], transaction: Transaction) -> list[Job]:
+        """Apply the batches in one savepoint, and return the jobs that are left to do: all of them if one fails."""
+        batches = [job for job in jobs if job.run is operations.apply]
+        if len(batches) < 2:
+            return jobs
+        journaled = transaction.journaled
+        transaction.execute("SAVEPOINT batches")
+        try:
+            for job in batches:
+                job.result = job.run(transaction, job.arguments)
+        except Exception:  # which one is at fault, and how, `_run` will find out
+            if not self._connection.in_transaction:
+                raise
+            transaction.execute("ROLLBACK TO batches")
+            transaction.journaled = journaled
+            batches = []
+        transaction.execute("RELEASE batches")
+        return [job for job in jobs if job.run is not operations.apply] if batches else jobs
 
     def _checkpoint(self) -> None:
         if self._checkpoints is None:
