@@ -38,7 +38,10 @@ def pages() -> dict[str, str]:
     """The page."""
     schema = Settings.model_json_schema()
     definitions = schema["$defs"]
-    top = {key: value for key, value in schema["properties"].items() if "$ref" not in value}
+    named = {
+        key: value for key, value in schema["properties"].items() if "$ref" in value.get("additionalProperties", {})
+    }
+    top = {key: value for key, value in schema["properties"].items() if "$ref" not in value and key not in named}
     parts = [_OPENING, "## Top level", _rows("", top, definitions, ())]
     for key, value in schema["properties"].items():
         if "$ref" in value:
@@ -48,6 +51,10 @@ def pages() -> dict[str, str]:
                 value.get("description", ""),
                 _rows(f"{key}.", inner["properties"], definitions, ()),
             ]
+    for key, value in named.items():
+        inner = definitions[value["additionalProperties"]["$ref"].rpartition("/")[2]]
+        parts += [f"## [{key}.NAME]", value["description"], " ".join(inner["description"].split())]
+        parts.append(_rows(f"{key}.NAME.", inner["properties"], definitions, (), variables=False))
     plugins = Plugins.load(allow=OURS, quiet=True)
     for item in plugins.report():
         for kind, names in item.gives.items():
@@ -66,7 +73,14 @@ def _section(record: Any, kind: str, distribution: str) -> Iterator[str]:
     yield _rows(f"plugins.{record.name}.", properties, schema.get("$defs", {}), schema.get("required", ()))
 
 
-def _rows(prefix: str, properties: Mapping[str, Any], definitions: Mapping[str, Any], required: Any) -> str:
+def _rows(
+    prefix: str,
+    properties: Mapping[str, Any],
+    definitions: Mapping[str, Any],
+    required: Any,
+    *,
+    variables: bool = True,
+) -> str:
     rows = []
     for key, field in properties.items():
         default = (
@@ -74,5 +88,6 @@ def _rows(prefix: str, properties: Mapping[str, Any], definitions: Mapping[str, 
         )
         kind = cell(kind_of(field).replace(" or null", ""))
         kind = kind.replace("password", "text, secret")
-        rows.append([f"`{prefix}{key}`", kind, default, f"`{variable_of(prefix + key)}`", field.get("description", "")])
+        variable = f"`{variable_of(prefix + key)}`" if variables else "none"
+        rows.append([f"`{prefix}{key}`", kind, default, variable, field.get("description", "")])
     return table(["Key", "Type", "Default", "Variable", "Meaning"], rows)

@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.tool import as_tool
+from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.run import RunContext
 from opspawn.contracts.tool import Tool
 from opspawn.errors import AppError
@@ -28,6 +29,7 @@ class App:
         tools: tools that workflows use; the tools of agents need not be repeated.
         workflows: files (YAML or JSON), relative to the file that makes the app.
         functions: plain async functions of a run context, by name; a task of one is "function/NAME".
+        limits: how many tasks may run at once, by handler: `{"function/sync": [Limit("crm", 5)]}`.
 
     Raises:
         AppError: an argument is not what it should be, or two things of one kind share a name.
@@ -40,6 +42,7 @@ class App:
         tools: Sequence[Tool | Callable[..., Any]] = (),
         workflows: Sequence[str | Path] = (),
         functions: Mapping[str, Function] | None = None,
+        limits: Mapping[str, Sequence[Limit]] | None = None,
     ) -> None:
         _refuse_misfits(agents, tools, workflows, functions or {})
         caller = sys._getframe(1).f_globals.get("__file__")
@@ -53,6 +56,7 @@ class App:
         self.tools: dict[str, Tool] = {item.name: item for item in made}
         _refuse_doubles("agents", [agent.name for agent in agents])
         _refuse_doubles("tools", [item.name for item in made])
+        self.limits = _checked_limits(limits or {}, self)
 
     def __repr__(self) -> str:
         return f"<App agents={list(self.agents)} workflows={[path.stem for path in self.workflows]}>"
@@ -190,6 +194,22 @@ def _refuse_misfits(agents: Any, tools: Any, workflows: Any, functions: Any) -> 
                 f"App has the function {name!r}: {_short(function)}.",
                 remedy="Map each name to an async function of a run context.",
             )
+
+
+def _checked_limits(limits: Any, app: App) -> dict[str, tuple[Limit, ...]]:
+    if not isinstance(limits, Mapping):
+        raise AppError(f"App has limits={_short(limits)}.", remedy='Write limits={"function/NAME": [Limit("crm", 5)]}.')
+    checked = {}
+    for handler, given in limits.items():
+        kind, _, name = str(handler).partition("/")
+        known: Collection[str] | None = {"agent": list(app.agents), "function": list(app.functions)}.get(kind)
+        if not name or (known is None and kind != "workflow") or (known is not None and name not in known):
+            raise AppError(
+                f"App has limits for {handler!r}, which it does not have.",
+                remedy="Name agent/NAME, function/NAME or workflow/NAME.",
+            )
+        checked[handler] = checked_limits(f"limits[{handler!r}] of App", given)
+    return checked
 
 
 def _short(value: Any) -> str:

@@ -6,7 +6,7 @@ task's input is `{"definition": digest, "inputs": {...}}`. So an edited file aff
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from opspawn.agentkit.agent import Agent
@@ -15,10 +15,12 @@ from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.placing import place
 from opspawn.agentkit.toolsets import is_source
 from opspawn.app import App
+from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import Handler, RunContext
-from opspawn.contracts.store import Batch, Put, Record, Store
+from opspawn.contracts.store import Batch, Hold, Put, Record, Store
 from opspawn.contracts.tool import Tool
 from opspawn.errors import AppError, Conflict, InvalidInput, NotFound
+from opspawn.ops.reach import Reach
 
 if TYPE_CHECKING:
     from opspawn.ops.workflows import Workflow
@@ -34,6 +36,11 @@ class Catalog:
     def __init__(self, app: App, kit: Kit, *, runs: bool) -> None:
         """Check the app whole. Raises: ConfigError, InvalidInput: something that it names is missing or wrong."""
         self.store: Store | None = None
+        self.reach: Reach | None = None
+        self.stored: Callable[[str], Awaitable[Workflow | None]] | None = None
+        self._runs = runs
+        self.rates = kit.rates
+        self._found: dict[str, Workflow] = {}
         self._app = app
         self._tools = _all_tools(app, kit)
         self._known: dict[str, Workflow] = {}
@@ -58,9 +65,11 @@ class Catalog:
             if pinned is None:
                 raise InvalidInput(f"{INLINE!r} needs a definition.", remedy="Send it along with the request.")
             return {"definition": pinned.digest, "inputs": pinned.bind_inputs(input.get("inputs"))}
-        if kind == "agent":
-            if name not in self._app.agents:
+        if kind == "remote" or (kind == "agent" and name not in self._app.agents):
+            if self.reach is None or (kind == "agent" and name not in self.reach.words()):
                 raise NotFound("agent", name, known=list(self._app.agents))
+            return self.reach.accept(handler, input)
+        if kind == "agent":
             if input is None or input == "":
                 raise InvalidInput(f"The agent {name!r} needs an input.", remedy="Give it a text, or any JSON.")
             return input
@@ -72,27 +81,64 @@ class Catalog:
         known = self._app.functions if kind == "function" else ("agent/…", "workflow/…", "function/…")
         raise NotFound(kind if kind == "function" else "handler", name or handler, known=list(known))
 
-    def refuse_unknown(self, handler: str) -> None:
-        """Refuse what nothing of this app can run any more. Raises: NotFound."""
+    async def refuse_unknown(self, handler: str) -> None:
+        """Refuse what nothing of this app can run any more, and nobody else either. Raises: NotFound."""
         kind, _, name = handler.partition("/")
+        if kind == "remote" or (kind == "agent" and name in self._others()):
+            return  # it waits for its agent
+        if kind == "workflow" and handler != INLINE:
+            await self.pin(handler)
+            return
         known = {"agent": [*self._app.agents], "workflow": [*self.workflows], "function": [*self._app.functions]}
         if handler != INLINE and name not in known.get(kind, []):
             raise NotFound(kind or "handler", name, known=known.get(kind, []))
 
     async def pin(self, handler: str) -> None:
-        """Keep the definition of a workflow before a run of it is accepted; nothing to do for other handlers."""
+        """Before a run is accepted: keep the definition of a workflow, learn of what was registered elsewhere."""
         kind, _, name = handler.partition("/")
         if kind == "workflow" and handler != INLINE:
+            if name not in self.workflows and self.stored is not None:
+                found = await self.stored(name)
+                if found is not None:
+                    self._found[name] = found
             await self._keep(self._workflow(name))
+        elif self.reach is not None and not (kind == "agent" and name in self._app.agents):
+            await self.reach.know(handler)
 
-    async def pin_definition(self, definition: dict[str, Any]) -> str:
-        """Check and keep a definition that came along; returns its digest. Raises: InvalidInput, with every fault."""
+    def holds(self, handler: str) -> tuple[Hold, ...]:
+        """The places that a task of a handler takes while it runs."""
+        kind, _, name = handler.partition("/")
+        limits = list(self._app.limits.get(handler, ()))
+        if kind == "agent" and name in self._app.agents:
+            agent = self._app.agents[name]
+            limits += agent.limits
+            limits += [Limit(handler, agent.concurrency)] if agent.concurrency is not None else []
+        elif kind == "workflow":
+            workflow = self.workflows.get(name) or self._found.get(name)
+            limits += [workflow.limit] if workflow is not None and workflow.limit is not None else []
+        elif kind == "remote" and self.reach is not None:
+            return self.reach.holds(handler)
+        return tuple(limit.hold for limit in limits)
+
+    def learn(self, workflows: Collection[str]) -> None:
+        """Run what was registered elsewhere, too; `workflows` are the stored ones."""
+        if self._runs and self.reach is not None:
+            own = {f"agent/{name}" for name in self._app.agents}
+            self.handlers |= {name: one for name, one in self.reach.handlers().items() if name not in own}
+            self.handlers |= {f"workflow/{name}": self._run_workflow for name in workflows}
+
+    async def pin_definition(self, definition: Mapping[str, Any] | str) -> Workflow:
+        """Check and keep a definition that came along. Raises: InvalidInput, with every fault."""
         from opspawn.ops.workflows import load_workflow
 
-        workflow = load_workflow(definition, source="workflowDefinition")
+        workflow = load_workflow(definition, source="workflowDefinition", tools=self._tools)
         self._check_parts(workflow)
         await self._keep(workflow)
-        return workflow.digest
+        return workflow
+
+    async def pinned(self, digest: str) -> Workflow:
+        """A definition that was kept. Raises: NotFound."""
+        return await self._pinned(digest)
 
     async def _keep(self, workflow: Workflow) -> None:
         store = cast(Store, self.store)
@@ -124,9 +170,10 @@ class Catalog:
         return self._known[digest]
 
     def _workflow(self, name: str) -> Workflow:
-        if name not in self.workflows:
+        found = self.workflows.get(name) or self._found.get(name)
+        if found is None:
             raise NotFound("workflow", name, known=list(self.workflows))
-        return self.workflows[name]
+        return found
 
     def _load_workflows(self) -> list[Workflow]:
         if not self._app.workflows:
@@ -142,13 +189,16 @@ class Catalog:
             loaded.append(workflow)
         return loaded
 
+    def _others(self) -> set[str]:
+        return self.reach.words() if self.reach is not None else set()
+
     def _check_parts(self, workflow: Workflow) -> None:
         faults = [
             f"{workflow.name}: there is no tool {name!r}." for name in sorted(set(workflow.tools) - set(self._tools))
         ]
         faults += [
             f"{workflow.name}: there is no agent {name!r}."
-            for name in sorted(set(workflow.agents) - set(self._app.agents))
+            for name in sorted(set(workflow.agents) - set(self._app.agents) - self._others())
         ]
         if faults:
             tools, agents = (", ".join(sorted(names)) or "none" for names in (self._tools, self._app.agents))

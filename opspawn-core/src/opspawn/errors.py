@@ -11,7 +11,8 @@
     │   ├── Limited            a rate is spent for now; carries when to come back; nothing was applied
     │   └── StoreUnusable      locked, read-only, from a newer version, or not a database at all
     ├── IdempotencyMismatch    the same idempotency key came with another request
-    ├── InvalidTransition      the task's state does not allow what was asked
+    ├── InvalidTransition      the state of a task, an agent or a session does not allow what was asked
+    ├── Refused                the sender of a message is not who it should be, or sent it before
     ├── StepError              something went wrong inside a run; `error_type` says which class of retry applies
     │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, denied, ...)
     │   ├── ToolError          a tool failed for good
@@ -134,10 +135,17 @@ class IdempotencyMismatch(OpspawnError):
 
 
 class InvalidTransition(OpspawnError):
-    """The task's state does not allow what was asked, e.g. to retry a task that still runs."""
+    """The state of a task, an agent or a session does not allow what was asked, e.g. to retry a task that runs."""
 
     code = "invalid-transition"
     error_type = "invalid_transition"
+
+
+class Refused(OpspawnError):
+    """A message is not signed as it should be, is too old, or came before."""
+
+    code = "refused"
+    error_type = "denied"
 
 
 class StepError(OpspawnError):

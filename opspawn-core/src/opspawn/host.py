@@ -11,23 +11,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from opspawn.agentkit.kit import Kit
+from opspawn.agentkit.kit import Kit, rates_of
 from opspawn.app import App
 from opspawn.catalog import INLINE, Catalog
 from opspawn.config import Loaded, load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.lifecycle import RegisteredAgent
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.plugins import StorePlugin, TransportPlugin, WakerPlugin
-from opspawn.contracts.store import EventQuery, Page, Query, Store, Task
+from opspawn.contracts.store import EventQuery, Operation, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, DeadQuery, Transport
 from opspawn.contracts.waker import Waker
-from opspawn.errors import NotFound, PluginError, StoreError
+from opspawn.errors import PluginError, StoreError
 from opspawn.hosted import Hosted
 from opspawn.isolation import isolation
+from opspawn.ops.agent_records import handler_of
+from opspawn.ops.definitions import Definitions
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
 from opspawn.ops.plans import plan_of
+from opspawn.ops.reach import REMOTE_RETRY
+from opspawn.ops.roster import Roster, RosterOptions
+from opspawn.ops.sessions import opening
 from opspawn.ops.store_time import StoreTime
 from opspawn.plugins import Plugins
 
@@ -99,6 +105,7 @@ class Host(Hosted):
                 sections=loaded.sections,
                 root=loaded.folder,
                 network_models=settings.network_models,
+                rates=rates_of(settings),
             )
             stack.push_async_callback(kit.aclose)
             catalog = Catalog(app, kit, runs=worker if runs is None else runs)
@@ -114,6 +121,7 @@ class Host(Hosted):
             host._use(store or await _open_store(plugins, loaded), options.poll_s)
             stack.push_async_callback(host.store.aclose)
             stack.push_async_callback(host._stop)
+            await host._enrol()
             for transport in host.transports:
                 await transport.start()
             if worker:
@@ -126,14 +134,24 @@ class Host(Hosted):
         return [self.app.agents[name] for name in sorted(self.app.agents)]
 
     def workflows(self) -> Sequence[str]:
-        return sorted(self._catalog.workflows)
+        return sorted({*self._catalog.workflows, *self._roster.directory.workflows})
+
+    async def handler_of(self, agent_id: str) -> str:
+        if agent_id in self.app.agents:
+            return f"agent/{agent_id}"
+        return handler_of(await self.registry.endpoint_of(agent_id))
 
     async def submit(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
-        agent = options.get("agent")
+        agent, session = options.get("agent"), options.get("session")
         if agent is not None and agent not in self.app.agents:
-            raise NotFound("agent", agent, known=list(self.app.agents))
+            await self.registry.endpoint_of(agent)
+        if session is not None:
+            await self.sessions.check_open(session)
         await self._catalog.pin(handler)
-        return await self._engine.submit(handler, input, **options)
+        if handler.startswith("remote/"):
+            options = {**options, "retry": options.get("retry") or REMOTE_RETRY}
+        opens = self._opening if session is None and handler.startswith("workflow/") else lambda task: ()
+        return await self._engine.submit(handler, input, also=opens, **options)
 
     async def enqueue(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
         return await self.submit(handler, input, **options)
@@ -144,11 +162,18 @@ class Host(Hosted):
         task = await self.submit(handler, input, **options)
         return await self.wait(task.id, wait_s) if wait_s > 0 else task
 
+    def _opening(self, task: Task) -> Sequence[Operation]:
+        """A workflow opens a session of its own."""
+        now = datetime.fromtimestamp(self._clock.time(), UTC)
+        return opening(task.session or "", task.agent, task.handler.removeprefix("workflow/"), {}, now)
+
     async def submit_definition(
         self, definition: dict[str, Any], input: Any = None, **options: Unpack[TaskOptions]
     ) -> Task:
         pinned = await self._catalog.pin_definition(definition)
-        asked = {"definition": pinned, "inputs": input}
+        asked = {"definition": pinned.digest, "inputs": input}
+        if pinned.limit is not None:
+            options = {**options, "limits": [*options.get("limits", ()), pinned.limit]}
         return await self.submit(INLINE, asked, **options)
 
     async def task(self, id: str) -> Task:
@@ -194,7 +219,7 @@ class Host(Hosted):
         from_scratch: bool = False,
         idempotency_key: str | None = None,
     ) -> Task:
-        self._catalog.refuse_unknown((await self._engine.task(id)).handler)
+        await self._catalog.refuse_unknown((await self._engine.task(id)).handler)
         return await self._engine.retry(id, retry_count, from_scratch=from_scratch, idempotency_key=idempotency_key)
 
     async def dead(self, query: DeadQuery) -> Page[Task]:
@@ -254,8 +279,31 @@ class Host(Hosted):
 
     def _use(self, store: Store, look_again_s: float) -> None:
         self.store = self._catalog.store = store
-        self._engine = Engine(store, self._waker, self._catalog.accept, self._clock)
+        self._engine = Engine(store, self._waker, self._catalog.accept, self._clock, holds=self._catalog.holds)
         self._engine.look_again_s = look_again_s
+        definitions = Definitions(store, self._catalog.workflows, self._catalog.pin_definition, self._catalog.pinned)
+        options = _roster_options(self.loaded, self.app)
+        self._roster = Roster(store, self._engine, definitions, options, changed=self._learn, clock=self._clock)
+        self._catalog.reach = self._roster.reach
+        self._catalog.stored = definitions.current
+
+    async def _enrol(self) -> None:
+        """Register the app's agents, and learn what others have registered. Raises: AppError; StoreError."""
+        own = [
+            RegisteredAgent(
+                agent.name,
+                agent.name,
+                local=True,
+                metadata={"description": agent.description} if agent.description else {},
+                concurrency=agent.concurrency,
+            )
+            for agent in self.app.agents.values()
+        ]
+        await self._roster.agents.announce(own)
+        await self._roster.open()
+
+    def _learn(self, roster: Roster) -> None:
+        self._catalog.learn(roster.directory.workflows)
 
     async def _accept(self, handler: str, input: Any) -> Any:
         """What to record as the input of a child task."""
@@ -287,6 +335,8 @@ class Host(Hosted):
             id=id,
             isolate=isolation(self.app, self.loaded, self.store, options),
             clock=self._clock,
+            rates=self._catalog.rates,
+            holds=self._catalog.holds,
         )
 
     async def _stop(self) -> None:
@@ -296,6 +346,7 @@ class Host(Hosted):
                 self.worker.stop()
             await asyncio.gather(self._working, return_exceptions=True)
         await self._unbind()
+        await self._roster.aclose()
         await self._engine.aclose()
 
 
@@ -337,6 +388,18 @@ def _worker_options(loaded: Loaded, queues: Sequence[str] | None) -> WorkerOptio
         poll_s=worker.poll_s,
         drain_s=worker.drain_s,
         blocked_s=worker.blocked_s,
+    )
+
+
+def _roster_options(loaded: Loaded, app: App) -> RosterOptions:
+    settings = loaded.settings.agents
+    secret = settings.webhook_secret
+    return RosterOptions(
+        own=tuple(app.agents),
+        secret=secret.get_secret_value() if secret is not None else None,
+        allow_private=settings.allow_private,
+        send_timeout_s=settings.send_timeout_s,
+        answer_timeout_s=settings.answer_timeout_s,
     )
 
 

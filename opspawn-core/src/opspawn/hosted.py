@@ -1,18 +1,56 @@
-"""What a host passes on to its engine: talking to tasks, and letting them stand still."""
+"""What a host passes on: talking to tasks and letting them stand still, agents, sessions and stored workflows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from opspawn.contracts.lifecycle import AgentStatus
 from opspawn.contracts.question import AskedQuestion
-from opspawn.contracts.store import Page, Query, Task
+from opspawn.contracts.store import Page, Query, Store, Task
+from opspawn.ops.agents import Agents
+from opspawn.ops.definitions import Definitions
 from opspawn.ops.engine import Engine
+from opspawn.ops.roster import Roster
+from opspawn.ops.sessions import Sessions
+from opspawn.ops.traces import Trace, trace_of
 
 
 class Hosted:
     """The part of the host that only passes on. See `opspawn.contracts.transport.Host` for what it promises."""
 
     _engine: Engine
+    _roster: Roster
+    store: Store
+
+    @property
+    def registry(self) -> Agents:
+        return self._roster.agents
+
+    @property
+    def sessions(self) -> Sessions:
+        return self._roster.sessions
+
+    @property
+    def definitions(self) -> Definitions:
+        return self._roster.definitions
+
+    async def set_state(
+        self, agent_id: str, state: str, details: Mapping[str, Any] | None = None, timestamp: Any = None
+    ) -> AgentStatus:
+        return await self._roster.set_state(agent_id, state, details, timestamp)
+
+    async def report_result(
+        self, task_id: str, *, result: Any = None, error: Mapping[str, Any] | None = None, agent: str | None = None
+    ) -> Task:
+        return await self._roster.report_result(task_id, result=result, error=error, agent=agent)
+
+    async def notify(self, headers: Mapping[str, str], body: bytes) -> str:
+        return await self._roster.notifications.take(headers, body)
+
+    async def trace(self, task_id: str) -> Trace:
+        """What a task and its children did, with times, as the journal tells it now. Raises: NotFound."""
+        return await trace_of(self.store, task_id)
 
     async def signal(
         self, task: str, name: str, data: Any = None, *, id: str | None = None, by: str | None = None

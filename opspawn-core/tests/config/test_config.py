@@ -137,7 +137,7 @@ def test_the_file_may_be_named_by_a_variable(tmp_path: Path) -> None:
     [
         ("stoer = 'x'", "opspawn.toml: there is no setting 'stoer'. Did you mean 'store'?"),
         ("[worker]\nslot = 1", "opspawn.toml: there is no setting 'worker.slot'. Did you mean 'worker.slots'?"),
-        ("qqq = 1", "opspawn.toml: there is no setting 'qqq'. Remove it; the top level takes app, "),
+        ("qqq = 1", "opspawn.toml: there is no setting 'qqq'. Remove it; the top level takes agents, "),
         (
             "[worker]\nslots = 'many'",
             'opspawn.toml: worker.slots must be a whole number, not "many". Correct it, or leave it out for 64.',

@@ -190,4 +190,5 @@ async def test_a_page_of_past_events_is_bounded_by_position_time_and_number(clie
         event["position"] for event in events if event["time"] >= middle["time"]
     ]
     assert await page(until=middle["time"]) == [event["position"] for event in events if event["time"] < middle["time"]]
-    assert await page(task=events[0]["task"]) == [e["position"] for e in events if e["task"] == events[0]["task"]]
+    task = events[-1]["task"]
+    assert await page(task=task) == [e["position"] for e in events if e["task"] == task]

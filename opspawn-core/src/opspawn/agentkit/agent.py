@@ -22,6 +22,7 @@ from opspawn.agentkit.reading import NAME
 from opspawn.agentkit.sandbox.builtin import as_sandbox
 from opspawn.agentkit.tool import as_tool
 from opspawn.agentkit.toolsets import Toolset, is_source
+from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.model import Usage
 from opspawn.contracts.planner import Planner, PlannerResult
 from opspawn.contracts.question import OnQuestion, OnWait
@@ -62,6 +63,8 @@ class Agent:
         max_steps: how many model calls one run may make, at least 1.
         settings: passed to the model provider with every call, e.g. `{"temperature": 0}`.
         tools: tools as objects, those of plugins as their names.
+        concurrency: how many of its tasks run at once, over all workers; None for as many as there are slots.
+        limits: what else its tasks share places under.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class Agent:
         description: str = "",
         max_steps: int = 32,
         settings: Mapping[str, Any] = MappingProxyType({}),
+        concurrency: int | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         """Describe an agent.
 
@@ -106,6 +111,10 @@ class Agent:
         self._description = description
         self._max_steps = max_steps
         self._settings = MappingProxyType(dict(settings))
+        if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+            raise ConfigError(f"The agent {name!r} has concurrency={concurrency!r}; a whole number from 1 is meant.")
+        self._concurrency = concurrency
+        self._limits = checked_limits(f"The agent {name!r}", limits)
         self._kits = PerLoop(Kit.load)
         if NAME in self.tool_names:
             raise ConfigError(
@@ -137,6 +146,14 @@ class Agent:
     @property
     def settings(self) -> Mapping[str, Any]:
         return self._settings
+
+    @property
+    def concurrency(self) -> int | None:
+        return self._concurrency
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return self._limits
 
     @property
     def tools(self) -> tuple[Tool | str, ...]:
@@ -196,8 +213,10 @@ class Agent:
                 suffice.
             ModelError: the model refused or kept failing. And what the planner raises besides.
         """
-        parts = self._resolve(kit or await self._own_kit())
-        log = MemoryLog(on_event, on_question=on_question, on_wait=on_wait)
+        kit = kit or await self._own_kit()
+        parts = self._resolve(kit)
+        rates = kit.rates if kit is not None else None
+        log = MemoryLog(on_event, on_question=on_question, on_wait=on_wait, rates=rates)
         context = self._context(Context(log, name=self._name, input=input, deps=deps), parts)
         result = await parts.planner.run(context)
         return RunResult(result.output, result.reason, context.usage)

@@ -15,11 +15,13 @@ from opspawn.agentkit.failures import normalised
 from opspawn.agentkit.listening import Listener
 from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.rates import estimated_tokens, settlement
 from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
 from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, Usage
 from opspawn.contracts.retry import RetryPolicy
+from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Tool, ToolResult, ToolSource
 from opspawn.errors import Halt, InvalidInput, NotFound, StepError
 
@@ -51,6 +53,7 @@ class AgentRun(Context):
             branches=base._branches,
         )
         self._root = base._root
+        self.attempt = base.attempt
         self._model = model
         self._belt = Toolbelt(tools, sources)
         self._digests: dict[int, tuple[Message, bytes]] = {}
@@ -60,6 +63,7 @@ class AgentRun(Context):
         self.usage = Usage()
 
     async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
+        estimated, takes = self._price(messages)
         scope = self._here()
         key = scope.enter("think")
         belt = self._belt
@@ -71,7 +75,11 @@ class AgentRun(Context):
             specs = belt.specs() if tools is None else specs_of(tools)
             request = ModelRequest(self._model.name, tuple(messages), specs, None, self._model.settings)
             listener.begin()
-            return await self._model.complete(request, listener)
+            answer = await self._model.complete(request, listener)
+            if takes:
+                used = answer.usage.input_tokens + answer.usage.output_tokens
+                self._log.owe(settlement(takes, estimated, used))
+            return answer
 
         try:
             response = await self._once(
@@ -80,11 +88,20 @@ class AgentRun(Context):
                 encode=self._with_names if belt.dynamic else response_to_json,
                 decode=self._from_names if belt.dynamic else response_from_json,
                 retry=MODEL_RETRY,
+                takes=takes,
             )
         finally:
             scope.leave("think")
         self.usage += response.usage
         return response
+
+    def _price(self, messages: Sequence[Message]) -> tuple[float, list[Take]]:
+        """How many tokens a call may use, and what to spend for it; nothing where its model has no rate."""
+        rates, spec = self._log.rates, self._model.spec
+        if not rates.limits(spec):
+            return 0, []
+        estimated = estimated_tokens(messages, self._model.settings.get("max_tokens"))
+        return estimated, rates.of_model(spec, estimated)
 
     def _with_names(self, response: ModelResponse) -> dict[str, Any]:
         return response_to_json(response) | {"offered": self._belt.names}

@@ -31,8 +31,9 @@ from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, coun
 from opspawn.agentkit.scopes import Scope, current
 from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.retry import Retry
+from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
-from opspawn.errors import Halt, InDoubt, InvalidInput, ModelRetry, StepError, StepFailed, ToolError
+from opspawn.errors import Halt, InDoubt, InvalidInput, Limited, ModelRetry, StepError, StepFailed, ToolError
 
 T = TypeVar("T")
 
@@ -40,7 +41,10 @@ _TURN = 250  # children, after which others get their turn of the event loop
 
 
 class Context:
-    """A run of anything. See `opspawn.contracts.run.RunContext` for what each method promises."""
+    """A run of anything. See `opspawn.contracts.run.RunContext` for what each method promises.
+
+    `attempt` counts the failed attempts before this one.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Context:
         self.task = task
         self.session = session
         self.deps = deps
+        self.attempt = 0
 
     # -- what everything stands on -------------------------------------------------------------------------------------
 
@@ -79,8 +84,12 @@ class Context:
         arguments: Any = None,
         retry: Retry = ONE_TRY,
         ask: Ask | None = None,
+        takes: Sequence[Take] = (),
     ) -> T:
-        """Perform a step unless the log has its end. Raises: what `normalised` makes of the step's final error."""
+        """Perform a step unless the log has its end; each try spends `takes` first.
+
+        Raises: what `normalised` makes of the step's final error.
+        """
         log, clock = self._log, self._log.clock
         try:
             if log.durable:
@@ -92,6 +101,8 @@ class Context:
                 if tries.until and tries.until > clock.time():
                     with self._branches.waiting(outside=True, until=tries.until):
                         await sleep_until(tries.until, clock)
+                if takes:
+                    await self._spend(takes)
                 if self._branches.draining:
                     await self._branches.gate()
                 log.check()
@@ -132,6 +143,22 @@ class Context:
             self._log.check()
             with self._branches.step():
                 return await settle(self._log, asked, doubt, ask)
+
+    async def _spend(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
+        """Spend rates, and wait, without a slot, until they are granted; `asked` is recorded with it. Raises: Halt."""
+        log = self._log
+        while True:
+            await self._branches.gate()
+            log.check()
+            with self._branches.step():
+                try:
+                    return await log.take(takes, asked)
+                except Limited as limited:
+                    # Everybody who waits is told the same time, which suffices for one: the others come a bit later.
+                    wait = limited.retry_after_s * random.uniform(1.0, 1.25)
+            until = log.clock.time() + wait
+            with self._branches.waiting(outside=True, until=until):
+                await sleep_until(until, log.clock)
 
     async def _halt(self, halt: Halt) -> NoReturn:
         """End a run that must stop.
@@ -401,6 +428,14 @@ class Context:
             try:
                 with self._branches.step():
                     await self._log.emit(asked, plain)
+            except Halt as halt:
+                await self._halt(halt)
+
+    async def take(self, limit: str, amount: float = 1, *, unit: str = "requests", key: str | None = None) -> None:
+        with self._asking("take", f"take {limit}", key, [amount, unit]) as asked:
+            try:
+                if not self._log.durable or self._log.recall(asked) is None:
+                    await self._spend(self._log.rates.of(limit, amount, unit), asked)
             except Halt as halt:
                 await self._halt(halt)
 

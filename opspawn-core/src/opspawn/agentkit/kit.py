@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkabl
 
 from opspawn.agentkit.bound import BoundModel, WrapsModels
 from opspawn.agentkit.offline import refuse_if_forbidden
+from opspawn.agentkit.rates import Rate, Rates
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, ToolPlugin
@@ -17,6 +18,7 @@ from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
+    from opspawn.config import Settings
     from opspawn.plugins import Plugins
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Kit:
         sections: Mapping[str, Mapping[str, Any]] | None = None,
         root: Path | None = None,
         network_models: bool = True,
+        rates: Rates | None = None,
     ) -> None:
         """Take what `load` would find.
 
@@ -55,8 +58,10 @@ class Kit:
             root: the folder of opspawn.toml; the current one by default. A plugin whose section has a field `root` gets
                 it.
             network_models: whether model providers that reach a network may be opened.
+            rates: how often models may be asked.
         """
         self._plugins = plugins
+        self.rates = rates or Rates()
         self._model = model
         self._sections = sections or {}
         self._root = root or Path.cwd()
@@ -85,6 +90,7 @@ class Kit:
             sections=loaded.sections,
             root=loaded.folder,
             network_models=settings.network_models,
+            rates=rates_of(settings),
         )
 
     def model(self, spec: str | None, *, agent: str = "", settings: Mapping[str, Any] | None = None) -> BoundModel:
@@ -166,3 +172,13 @@ class Kit:
             raise PluginError(
                 f"The plugin {record.name!r} cannot be opened: {type(error).__name__}: {error}"
             ) from error
+
+
+def rates_of(settings: Settings) -> Rates:
+    """The rates that `[limits.NAME]` tables say."""
+    return Rates(
+        {
+            name: Rate(limit.requests_per_minute, limit.tokens_per_minute, limit.burst)
+            for name, limit in settings.limits.items()
+        }
+    )

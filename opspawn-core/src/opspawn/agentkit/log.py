@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opspawn.agentkit.children import ChildAsked, Children
+from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import Asked, Recorded, Tries
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
 from opspawn.contracts.run import RetryPolicy
+from opspawn.contracts.store import Take
 from opspawn.errors import Halt
 
 RunEvent = NewEvent | ModelDelta
@@ -109,6 +111,19 @@ class StepLog(Protocol):
 
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
         """Record an event of the user's own, once."""
+        ...
+
+    @property
+    def rates(self) -> Rates:
+        """The rates that runs share."""
+        ...
+
+    async def take(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
+        """Spend rates, all or none, and with `asked` record the step in the same commit. Raises: Limited."""
+        ...
+
+    def owe(self, takes: Sequence[Take]) -> None:
+        """Spend more, or give back, with the record that comes next."""
         ...
 
     def delta(self, delta: ModelDelta) -> None:

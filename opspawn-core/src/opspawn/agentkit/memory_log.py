@@ -13,18 +13,21 @@ from opspawn.agentkit.failures import error_to_json
 from opspawn.agentkit.log import OnEvent, Pending
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_answer
+from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import NO_DEFAULT, OnQuestion, OnWait, Question
-from opspawn.errors import ConfigError, Halt, StepTimeout
+from opspawn.contracts.store import Take
+from opspawn.errors import ConfigError, Halt, Limited, StepTimeout
 
 
 class MemoryLog:
     """Records nothing; tells `on_event` what happens. A run on it cannot be resumed.
 
-    `on_question` answers what the run asks, `on_wait` gives the data of the signals that it waits for.
+    `on_question` answers what the run asks, `on_wait` gives the data of the signals that it waits for. `rates` are
+    counted in this process.
     """
 
     durable = False
@@ -36,7 +39,9 @@ class MemoryLog:
         *,
         on_question: OnQuestion | None = None,
         on_wait: OnWait | None = None,
+        rates: Rates | None = None,
     ) -> None:
+        self.rates = rates or Rates()
         self._on_question = on_question
         self._on_wait = on_wait
         self._on_event = on_event
@@ -124,6 +129,15 @@ class MemoryLog:
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
         if self._on_event is not None:
             self._on_event(NewEvent(asked.name, {"key": asked.key, **data}))
+
+    async def take(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
+        if (wait := self.rates.local.take(takes)) is not None:
+            raise Limited(*wait)
+        if asked is not None:
+            await self.done(asked, None, 0.0)
+
+    def owe(self, takes: Sequence[Take]) -> None:
+        self.rates.local.take(takes)
 
     def delta(self, delta: ModelDelta) -> None:
         if self._on_event is not None:

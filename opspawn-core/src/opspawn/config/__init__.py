@@ -2,6 +2,16 @@
 
 from opspawn.config.load import load_settings
 from opspawn.config.loaded import Loaded, Section
-from opspawn.config.settings import LogSettings, PluginSettings, Settings, WorkerSettings
+from opspawn.config.settings import AgentSettings, LimitSettings, LogSettings, PluginSettings, Settings, WorkerSettings
 
-__all__ = ["Loaded", "LogSettings", "PluginSettings", "Section", "Settings", "WorkerSettings", "load_settings"]
+__all__ = [
+    "AgentSettings",
+    "LimitSettings",
+    "Loaded",
+    "LogSettings",
+    "PluginSettings",
+    "Section",
+    "Settings",
+    "WorkerSettings",
+    "load_settings",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
@@ -58,6 +58,47 @@ class LogSettings(_Table):
     )
 
 
+class LimitSettings(_Table):
+    """A table `[limits.NAME]`: how often something may be asked, by all workers of the store together. NAME is what
+    `ctx.take` names, or a model "PROVIDER:MODEL", or a PROVIDER for all of its models.
+    """
+
+    requests_per_minute: float | None = Field(default=None, gt=0, le=1e9, description="How many requests a minute.")
+    tokens_per_minute: float | None = Field(
+        default=None, gt=0, le=1e12, description="How many tokens a minute, those that go in and those that come out."
+    )
+    burst: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="How many requests may come at once after a rest, and tokens in proportion; "
+        "unset, what ten seconds bring.",
+    )
+
+
+class AgentSettings(_Table):
+    """The table `[agents]`: how remote agents are heard and reached."""
+
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description="Signs what is sent to remote agents, and is asked of what agentkit notifies. Unset, notifications "
+        "are refused and tasks go out unsigned.",
+    )
+    allow_private: bool = Field(
+        default=False,
+        description="Whether contact endpoints may lie in private networks or on this machine.",
+    )
+    send_timeout_s: float = Field(
+        default=15.0, gt=0, le=300, description="Seconds within which a remote agent must take a task."
+    )
+    answer_timeout_s: float = Field(
+        default=3600.0,
+        gt=0,
+        le=366 * 86400,
+        description="Seconds within which a remote agent must report, if the task has no limit of its own.",
+    )
+
+
 class PluginSettings(_Table):
     """The keys of the table `[plugins]` that are not the section of a plugin, `[plugins.NAME]`."""
 
@@ -104,6 +145,10 @@ class Settings(_Table):
     )
     worker: WorkerSettings = Field(default=WorkerSettings(), description="How a process runs tasks.")
     logs: LogSettings = Field(default=LogSettings(), description="What the process tells on stderr.")
+    agents: AgentSettings = Field(default=AgentSettings(), description="How remote agents are heard and reached.")
+    limits: dict[Name, LimitSettings] = Field(
+        default={}, description="Rates by name, each a table [limits.NAME]; quote a NAME with colons or dots."
+    )
     plugins: PluginSettings = Field(
         default=PluginSettings(),
         description="Which plugins may be imported; [plugins.NAME] is the section of a plugin.",

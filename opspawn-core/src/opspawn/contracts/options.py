@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import Retry
 
 
@@ -24,6 +25,7 @@ class TaskOptions(TypedDict, total=False):
         fallback: the handler that is asked when no attempt is left. It gets `{"input": ..., "error": {...}}`, and its
             result becomes the task's; if it fails, too, the task fails with both errors.
         labels: marks of the caller's own, by which tasks are found. Children have them, too.
+        limits: how many tasks may run at once under a name, beside the limits of the handler.
     """
 
     id: str | None
@@ -40,3 +42,4 @@ class TaskOptions(TypedDict, total=False):
     retry: Retry | None
     fallback: str | None
     labels: Mapping[str, str] | None
+    limits: Sequence[Limit]

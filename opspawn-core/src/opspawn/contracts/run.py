@@ -159,6 +159,16 @@ class RunContext(Protocol):
         """Journal an event of your own, of type "custom.NAME", once."""
         ...
 
+    async def take(self, limit: str, amount: float = 1, *, unit: str = "requests", key: str | None = None) -> None:
+        """Spend `amount` requests or tokens of the rate `[limits.LIMIT]`, once, and return when they are granted.
+
+        All workers of a store share the rate. A wait holds no slot and survives a restart.
+
+        Raises:
+            NotFound: the configuration has no such limit. InvalidInput: no such unit, or no number above 0.
+        """
+        ...
+
     async def call(
         self,
         tool: Tool,

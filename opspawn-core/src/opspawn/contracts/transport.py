@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, Unpack
 
 from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.lifecycle import AgentRegistry, AgentStatus, Definitions, Sessions
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import EventQuery, Page, Query, Task
@@ -55,6 +56,47 @@ class Host(Protocol):
 
     def workflows(self) -> Sequence[str]:
         """The ids of the app's workflows, sorted."""
+        ...
+
+    @property
+    def registry(self) -> AgentRegistry:
+        """The agents that there are, local and remote."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of agents."""
+        ...
+
+    @property
+    def definitions(self) -> Definitions:
+        """The workflows that were stored."""
+        ...
+
+    async def set_state(
+        self, agent_id: str, state: str, details: Mapping[str, Any] | None = None, timestamp: Any = None
+    ) -> AgentStatus:
+        """As `registry.set_state`; details that name a task (`taskId`) also hand in its result."""
+        ...
+
+    async def report_result(
+        self, task_id: str, *, result: Any = None, error: Mapping[str, Any] | None = None, agent: str | None = None
+    ) -> Task:
+        """Hand in what a remote agent made of its task. A second report, or one that comes too late, changes nothing.
+
+        Raises: NotFound. InvalidTransition: no remote agent works on the task. InvalidInput.
+        """
+        ...
+
+    async def notify(self, headers: Mapping[str, str], body: bytes) -> str:
+        """Take a signed notification of agentkit; the answer is words for its sender.
+
+        Raises: Refused: it is not signed, or came before, or this server has no secret. InvalidInput.
+        """
+        ...
+
+    async def handler_of(self, agent_id: str) -> str:
+        """The handler of an agent's tasks: "agent/ID", or "remote/ID". Raises: NotFound."""
         ...
 
     async def submit(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -11,13 +11,15 @@ from opspawn.agentkit.digests import digest
 from opspawn.agentkit.parts import plain_parts
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, check_retry
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.limit import MAX_LIMITS, Limit, checked_limits
 from opspawn.contracts.run import Retry
-from opspawn.contracts.store import Operation, Put, Receipt, Record, Store, Task
+from opspawn.contracts.store import Hold, Operation, Put, Receipt, Record, Store, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
 from opspawn.ops.desk import Desk, as_json
-from opspawn.ops.ids import new_id
+from opspawn.ops.ids import agent_of, new_id
+from opspawn.ops.journal import Holds
 from opspawn.ops.plans import ONCE, Plan, sample_input
 
 
@@ -32,9 +34,18 @@ class Accepts(Protocol):
 class Accepting(Desk):
     """The part of the engine that accepts tasks."""
 
-    def __init__(self, store: Store, waker: Waker, accepts: Accepts, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self,
+        store: Store,
+        waker: Waker,
+        accepts: Accepts,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        holds: Holds = lambda handler: (),
+    ) -> None:
         super().__init__(store, waker, clock)
         self._accepts = accepts
+        self._holds = holds
 
     async def submit(
         self,
@@ -55,12 +66,15 @@ class Accepting(Desk):
         retry: Retry | None = None,
         fallback: str | None = None,
         labels: Mapping[str, str] | None = None,
+        limits: Sequence[Limit] = (),
+        also: Callable[[Task], Sequence[Operation]] = lambda task: (),
     ) -> Task:
         """Accept a task durably and return it. The same key with the same request gives the task of the first time.
 
         Args:
             handler: "agent/NAME", "workflow/NAME" or "function/NAME".
             input: any JSON that the handler takes.
+            also: operations to be committed along, once.
             The rest: see `TaskOptions`.
 
         Raises:
@@ -79,20 +93,20 @@ class Accepting(Desk):
             root=id,
             queue=queue,
             priority=priority,
-            agent=agent or (handler.removeprefix("agent/") if handler.startswith("agent/") else None),
+            agent=agent or agent_of(handler),
             session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
             retry=Plan(retry or ONCE, fallback, idle_timeout_s=idle_timeout_s).to_json(),
             labels=dict(labels or {}),
             strict=strict,
+            holds=self._held(handler, limits),
         )
-        operations = transitions.accept(task, delay_s, deadline_s)
+        operations = [*transitions.accept(task, delay_s, deadline_s), *also(task)]
         if idempotency_key is not None:
             times = [delay_s, timeout_s, deadline_s]
-            asked = digest(
-                [handler, plain, agent, session, priority, strict, queue, times, task.retry, dict(task.labels)]
-            )
+            said = [handler, plain, agent, session, priority, strict, queue, times, task.retry, dict(task.labels)]
+            asked = digest([*said, *([[asdict(limit) for limit in limits]] if limits else [])])
             return await self._accept_once(task, operations, idempotency_key, asked)
         return _accepted(task, await self._commit(operations, queue), operations)
 
@@ -107,6 +121,18 @@ class Accepting(Desk):
                 faults=error.faults,
                 remedy="A fallback gets 'input' and 'error'.",
             ) from error
+
+    def _held(self, handler: str, limits: Sequence[Limit]) -> tuple[Hold, ...]:
+        """What a task holds: the stricter where its handler and the caller name the same key."""
+        asked = [limit.hold for limit in checked_limits(f"The task of {handler!r}", limits)] if limits else []
+        held: dict[str, Hold] = {}
+        for hold in (*self._holds(handler), *asked):
+            known = held.get(hold.key)
+            if known is None or hold.limit < known.limit:
+                held[hold.key] = hold
+        if len(held) > MAX_LIMITS:
+            raise InvalidInput(f"A task of {handler!r} has {len(held)} limits.", remedy=f"{MAX_LIMITS} are the most.")
+        return tuple(held.values())
 
     async def _accept_once(self, task: Task, operations: Sequence[Operation], key: str, asked: str) -> Task:
         mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}), expect=0)

@@ -111,6 +111,7 @@ class Dead(Accepting, Deciding):
             raise InvalidInput(f"Task {id} names no fallback.", remedy="Name a handler, e.g. agent/backup.")
         input = self._accepts(handler, fallback_input(task, task.error or {}))
         fresh = transitions.successor(task, derived_id(task.id, _BY_HAND), handler, input)
+        fresh = replace(fresh, holds=self._holds(handler))
         try:
             await self._commit(transitions.accept(fresh, follows=task.id), fresh.queue)
         except Conflict:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from loguru import logger
 
+from opspawn.agentkit.rates import Rates
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.run import Handler
@@ -23,7 +24,7 @@ from opspawn.logs import traceback_text
 from opspawn.ops import transitions
 from opspawn.ops.heart import HASTE, Heart
 from opspawn.ops.history import History
-from opspawn.ops.journal import Accepts, Journal
+from opspawn.ops.journal import Accepts, Holds, Journal
 from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
 from opspawn.ops.plans import plan_of
 from opspawn.ops.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, suspect, verdict
@@ -65,6 +66,8 @@ class Worker:
         id: str | None = None,
         isolate: Isolate | str = NO_PROCESS,
         clock: Clock = SYSTEM_CLOCK,
+        rates: Rates | None = None,
+        holds: Holds = lambda handler: (),
     ) -> None:
         self.id = id or f"w-{uuid4().hex[:12]}"
         self._store = store
@@ -73,6 +76,8 @@ class Worker:
         self._accepts = accepts or self._accept_known
         self._options = options or WorkerOptions()
         self._clock = clock
+        self._rates = rates or Rates()
+        self._holds = holds
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
         self._look = asyncio.Event()
@@ -329,6 +334,8 @@ class Worker:
             ring=self._waker.ring,
             may_act=self._heart.check,
             clock=clock,
+            rates=self._rates,
+            holds=self._holds,
         )
 
     async def _give_back(self, task: Task) -> None:

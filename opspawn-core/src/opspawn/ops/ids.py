@@ -25,3 +25,9 @@ def derived_id(task: str, what: str) -> str:
 def child_id(parent: str, key: str, life: int) -> str:
     """Return the id of a child, so that a half-made fan-out resumes with the same children."""
     return derived_id(parent, f"{key}\n{life}")
+
+
+def agent_of(handler: str) -> str | None:
+    """The agent, of the app or remote, whose handler this is; None for any other."""
+    kind, _, name = handler.partition("/")
+    return name if kind in ("agent", "remote") else None

@@ -13,16 +13,17 @@ from typing import Any
 
 from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.log import Pending
+from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
-from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Record, Store, Task
-from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, StoreError
+from opspawn.contracts.store import Append, Batch, Hold, Lease, Operation, Receipt, Record, Store, Take, Task
+from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
 from opspawn.ops import transitions
 from opspawn.ops.history import History
-from opspawn.ops.ids import child_id
+from opspawn.ops.ids import agent_of, child_id
 from opspawn.ops.inbox import Inbox
 from opspawn.ops.plans import NO_PLAN, ONCE, Plan, sample_input
 from opspawn.ops.pulse import Pulse
@@ -31,6 +32,8 @@ from opspawn.ops.spawning import NewChild, batches
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
 Accepts = Callable[[str, Any], Awaitable[Any]]
+#: The concurrency keys that a task of a handler holds.
+Holds = Callable[[str], tuple[Hold, ...]]
 
 
 class Journal:
@@ -43,6 +46,7 @@ class Journal:
         ring: called with a queue after a child was made.
         may_act: raises Interrupted when the worker may no longer act under this lease.
         clock: tells the store's time.
+        rates: the rates that runs share. holds: what the children of a handler hold while they run.
 
     Attributes:
         halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
@@ -65,7 +69,10 @@ class Journal:
         ring: Callable[[str], None] = lambda queue: None,
         may_act: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
+        rates: Rates | None = None,
+        holds: Holds = lambda handler: (),
     ) -> None:
+        self.rates = rates or Rates()
         self.task: Task = lease.task
         self.history = history
         self.identity = identity or lease.task.id
@@ -82,10 +89,12 @@ class Journal:
         self._accepts = accepts
         self._ring = ring
         self._may_act = may_act
+        self._holds = holds
         self._making: set[asyncio.Future[None]] = set()
         self._waiters: dict[str, tuple[Children, int]] = {}  # by child: who waits for it, and as which of them
         self._inbox = Inbox(self, history.mail)
         self.pulse = Pulse(clock, self._show, self._record_progress)
+        self._owed: list[Take] = []
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -254,6 +263,18 @@ class Journal:
         body = {**data, "key": asked.key, "digest": asked.digest}
         await self._commit_here([Append(self.task.id, NewEvent(asked.name, body), self._token)])
 
+    async def take(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
+        self._open()
+        operations: list[Operation] = list(takes)
+        if asked is not None:
+            data = {"key": asked.key, "kind": asked.kind, "name": asked.name, "digest": asked.digest, "result": None}
+            operations.append(Append(self.task.id, NewEvent("step.done", {**data, "duration_s": 0.0}), self._token))
+        if operations:
+            await self._commit_here(operations)
+
+    def owe(self, takes: Sequence[Take]) -> None:
+        self._owed += takes
+
     def delta(self, delta: ModelDelta) -> None:
         self.pulse.beat()
         data = {"kind": delta.kind, "text": delta.text} | ({"tool": delta.tool} if delta.tool else {})
@@ -263,11 +284,13 @@ class Journal:
 
     async def commit(self, operations: Sequence[Operation]) -> Receipt:
         """Commit under the lease, for the worker. Raises: Interrupted: the store refuses or fails, now or before.
-        InvalidInput: too large to be kept; nothing was written."""
+        InvalidInput: too large to be kept; nothing was written. Limited: a rate is spent; nothing was written."""
         if self._broken is not None:
             raise self._broken
         try:
             return await self._store.commit(Batch(operations))
+        except Limited:
+            raise
         except StoreError as error:
             lost = isinstance(error, Conflict)
             if not lost:
@@ -289,7 +312,11 @@ class Journal:
             event = NewEvent(type, body, level="warning", error_type=data["error"]["type"])
         else:
             event = NewEvent(type, body)
-        await self._commit_here([Append(self.task.id, event, self._token), *beside])
+        operations: list[Operation] = [Append(self.task.id, event, self._token), *beside]
+        if self._owed:
+            operations += self._owed
+            self._owed = []
+        await self._commit_here(operations)
 
     async def offer(self, event: NewEvent, beside: Sequence[Operation]) -> bool:
         if self.closed:
@@ -323,7 +350,7 @@ class Journal:
             queue=self.task.queue,
             priority=self.task.priority,
             parent=self.task.id,
-            agent=handler.removeprefix("agent/") if handler.startswith("agent/") else self.task.agent,
+            agent=agent_of(handler) or self.task.agent,
             session=self.task.session,
             input=input,
             retry=plan.to_json(),
@@ -332,6 +359,7 @@ class Journal:
             strict=self.task.strict,
             deadline=self.task.deadline,
             retry_of=self.history.former_children.get(key),
+            holds=self._holds(handler),
         )
 
     async def _make_children(self, wanted: Sequence[ChildAsked]) -> None:

@@ -45,6 +45,8 @@ from opspawn.ops.question_records import withdraw
 
 #: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
 RESIDENT_S = 1.0
+#: How many turns of the event loop a branch that was let go may need until it goes on.
+_TURNS = 8
 #: How long user code may take to unwind before it is left behind, in seconds.
 UNWIND_S = 5.0
 #: When a task is tried again that could not go on because the store failed, in seconds.
@@ -68,6 +70,7 @@ class Life:
         self._halt_grace_s = halt_grace_s
         self._verdict: str | None = None
         self._idle = False
+        self._releases = self._settled = 0
         self._stopping = False
         self._pausing = False
         self._news = asyncio.Event()
@@ -163,6 +166,7 @@ class Life:
             session=self.task.session,
             branches=self.branches,
         )
+        context.attempt = self.task.attempt
         try:
             return await self._handler(context)
         except Halt:
@@ -184,6 +188,7 @@ class Life:
     def _was_released(self) -> None:
         """A branch goes on at its next turn: what was told of idleness before is void."""
         self._idle = False
+        self._releases += 1
 
     def _must_halt(self) -> None:
         self._later(self._halt_grace_s, "halt")
@@ -207,9 +212,22 @@ class Life:
             self._news.clear()
             if self._verdict is None and self._idle:
                 self._idle = False
-                if self.branches.idle and not self._stays():
+                if self.branches.idle and not self._stays() and await self._stays_idle():
                     return "idle"
         return self._verdict
+
+    async def _stays_idle(self) -> bool:
+        """Whether no branch is on its way to go on: one that was let go needs a few turns of the loop until it does.
+
+        Who parks in between parks with news that it has seen and not taken, and nothing would wake it for them.
+        """
+        releases = self._releases
+        if releases == self._settled:
+            return True
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        self._settled = releases
+        return self._releases == releases and self._verdict is None and self.branches.idle
 
     def _stays(self) -> bool:
         """Whether the run waits only for a moment, which is cheaper to wait out than to park."""

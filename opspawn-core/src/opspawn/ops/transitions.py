@@ -16,7 +16,7 @@ from typing import Any
 
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Put, Task, TaskState, Wake
-from opspawn.ops.ids import derived_id
+from opspawn.ops.ids import agent_of, derived_id
 from opspawn.ops.plans import Plan, plan_of
 
 #: Children that one commit can tell of a cancel, two operations each, with room for the rest.
@@ -51,7 +51,8 @@ AGAIN = "again"
 def next_generation(task: Task, plan: Plan) -> Task:
     """The task that tries an ended one again. Its id derives from the old one's, so that there is only one."""
     fresh = successor(task, derived_id(task.id, AGAIN), task.handler, task.input)
-    return replace(fresh, agent=task.agent, retry=plan.to_json(), timeout_s=task.timeout_s, retry_of=task.id)
+    fresh = replace(fresh, agent=task.agent, timeout_s=task.timeout_s, holds=task.holds)
+    return replace(fresh, retry=plan.to_json(), retry_of=task.id)
 
 
 def successor(task: Task, id: str, handler: str, input: Any) -> Task:
@@ -62,7 +63,7 @@ def successor(task: Task, id: str, handler: str, input: Any) -> Task:
         root=id,
         queue=task.queue,
         priority=task.priority,
-        agent=handler.removeprefix("agent/") if handler.startswith("agent/") else task.agent,
+        agent=agent_of(handler) or task.agent,
         session=task.session,
         input=input,
         labels=task.labels,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from opspawn.agentkit.values import InputSpec, Path, did_you_mean
-from opspawn.ops.workflows.template import LATER_STEP, LATER_TOP, Defaults, Retry, Step, Template
+from opspawn.ops.workflows.template import LATER_STEP, LATER_TOP, Concurrency, Defaults, Retry, Step, Template
 
 _LATER = "is part of the workflow language but not of this version."
 
@@ -57,6 +57,8 @@ def _known_at(parent: Path) -> tuple[list[str], frozenset[str]]:
         return _names(Template), LATER_TOP
     if parent[-1] == "retry":
         return _names(Retry), nothing
+    if parent == ("concurrency",):
+        return _names(Concurrency), nothing
     if parent == ("defaults",):
         return _names(Defaults), LATER_STEP
     if parent[0] == "steps":

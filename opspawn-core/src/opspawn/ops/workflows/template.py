@@ -22,7 +22,7 @@ ID = r"^[a-z0-9_-]{1,64}$"
 USES = r"^(tool|agent)/[A-Za-z0-9_.-]{1,64}$"
 
 #: Parts of the language that a later version runs; refused by name, so that nobody takes them for misspelt.
-LATER_TOP = frozenset({"triggers", "budget", "on_failure", "queue", "priority", "concurrency", "labels"})
+LATER_TOP = frozenset({"triggers", "budget", "on_failure", "queue", "priority", "labels"})
 LATER_STEP = frozenset(
     [
         "if",
@@ -132,6 +132,22 @@ class Retry(Model):
     )
 
 
+class Concurrency(Model):
+    """How many runs may be under way at once; with a `key`, the runs of all that name it."""
+
+    at_most: int = Field(ge=1, le=10_000)
+    key: str | None = Field(None, min_length=1, max_length=200)
+
+
+def _concurrency(value: Any) -> Any:
+    return {"at_most": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_CONCURRENCY_SCHEMA = {
+    "anyOf": [{"type": "integer", "minimum": 1, "maximum": 10_000}, Concurrency.model_json_schema(), {"type": "null"}]
+}
+
+
 class Defaults(Model):
     """What holds for every step that says nothing else; `retry` is merged key by key."""
 
@@ -172,6 +188,13 @@ class Template(Model):
     defaults: Defaults | None = None
     steps: dict[str, Step] = Field(
         min_length=1, max_length=MAX_STEPS, json_schema_extra={"propertyNames": {"pattern": ID}}, description="By id."
+    )
+    concurrency: Annotated[Concurrency | None, BeforeValidator(_concurrency), WithJsonSchema(_CONCURRENCY_SCHEMA)] = (
+        Field(
+            None,
+            description="How many runs of this workflow may be under way at once, from the first claim to the end; the "
+            "others wait in line. {key: K, at_most: N} counts the runs of all that name K.",
+        )
     )
     output: Any = Field(None, description="The result; without it, the outputs of all steps by id.")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opspawn.agentkit.values import InputSpec
+from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import RetryPolicy
 from opspawn.errors import InvalidInput
 from opspawn.ops.workflows.expressions import compact
@@ -35,6 +36,7 @@ class Workflow:
         name, version, description: as in the definition.
         steps: in the order of the definition.
         tools, agents: the names that the steps use, sorted; that they exist is for the app to check.
+        limit: how many runs may be under way at once, or None.
         digest: SHA-256, in hex, of the canonical JSON of the definition; equal for equal definitions.
     """
 
@@ -50,6 +52,7 @@ class Workflow:
         self.steps = steps
         self.tools = tuple(sorted({step.target for step in steps if step.kind == "tool"}))
         self.agents = tuple(sorted({step.target for step in steps if step.kind == "agent"}))
+        self.limit = _limit(self.name, definition.get("concurrency"))
         self.has_output = "output" in definition
         canonical = json.dumps(definition, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
         self.digest = hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
@@ -90,3 +93,9 @@ class Workflow:
         # A default that is a list or a mapping must not be shared between runs.
         copy: dict[str, Any] = json.loads(text)
         return copy
+
+
+def _limit(name: str, concurrency: Any) -> Limit | None:
+    if concurrency is None:
+        return None
+    return Limit(concurrency.get("key") or f"workflow/{name}", concurrency["at_most"], parked=True)
