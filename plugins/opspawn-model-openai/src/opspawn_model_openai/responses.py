@@ -161,11 +161,8 @@ def _answer_items(message: Message, model: str) -> list[dict[str, Any]]:
             items.append({"type": "message", "role": "assistant", "content": part.text})
         elif isinstance(part, Called) and (call := left.pop(part.id, None)) is not None:
             items.append(_call_item(call))
-        elif (
-            isinstance(part, Reasoning) and part.data.get("encrypted") and (part.vendor, part.model) == (VENDOR, model)
-        ):
-            summary = [{"type": "summary_text", "text": part.text}] if part.text else []
-            items.append({"type": "reasoning", "summary": summary, "encrypted_content": part.data["encrypted"]})
+        elif isinstance(part, Reasoning) and (part.vendor, part.model) == (VENDOR, model):
+            items += _thought_items(part)
     items += [_call_item(call) for call in left.values()]
     # A thought that nothing follows, as when an answer was cut off, is refused.
     return items if items and items[-1]["type"] != "reasoning" else [i for i in items if i["type"] != "reasoning"]
