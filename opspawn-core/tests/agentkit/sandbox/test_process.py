@@ -246,19 +246,22 @@ async def test_a_cancel_ends_the_process_and_its_children(call: Any) -> None:
     assert "can-celled" not in names_of_processes()
 
 
-async def test_the_death_of_the_worker_ends_its_tools(tmp_path: Path) -> None:
+async def test_the_death_of_the_worker_ends_its_tools_and_leaves_nothing(tmp_path: Path) -> None:
     script = (
         f"import sys, asyncio; sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
         "import gentle_tools\nfrom opspawn import ToolContext\n"
         "asyncio.run(gentle_tools.sleep_with_a_child.call({'name': 'or-phan'}, ToolContext('k', 'a')))\n"
     )
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", script, env=environment)
     await until(lambda: "or-phan" in names_of_processes())
+    assert len(os.listdir(tmp_path)) == 1
 
     worker.kill()
     await worker.wait()
 
     await until(lambda: "or-phan" not in names_of_processes())
+    await until(lambda: not os.listdir(tmp_path))
 
 
 async def test_the_event_loop_goes_on_meanwhile(call: Any) -> None:

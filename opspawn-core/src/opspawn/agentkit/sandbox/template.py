@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import warnings
 from typing import Any
 
@@ -25,13 +24,15 @@ from opspawn.agentkit.sandbox.wire import READY, REFUSED, framed, packed, receiv
 from opspawn.agentkit.tool import FunctionTool
 
 
-def main(descriptor: int) -> None:
-    """Serve calls that come over a socket, each with a connection of its own, until its other end is closed."""
+def main(descriptor: int, folder: str) -> None:
+    """Serve calls that come over a socket, each with a connection of its own, until its other end is closed.
+
+    `folder` is for the calls' temporary folders, and goes away when the last call has ended.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # guards are not waited for
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     control = socket.socket(fileno=descriptor)
-    folder = tempfile.mkdtemp(prefix="opspawn-sandbox-")
     tools: dict[str, FunctionTool[..., Any]] = {}
     try:
         while True:
@@ -42,6 +43,9 @@ def main(descriptor: int) -> None:
                 if not _serve(control, connection, json.loads(data), tools, folder):
                     return
     finally:
+        control.close()
+        with contextlib.suppress(ChildProcessError):
+            os.wait()  # for all of them, since nobody collects them
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 

@@ -19,7 +19,7 @@ _BOOT = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[2])
 from opspawn.agentkit.sandbox.template import main
-main(int(sys.argv[1]))
+main(int(sys.argv[1]), sys.argv[3])
 """
 #: Variables that say nothing of anybody.
 _PLAIN = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")
@@ -34,6 +34,7 @@ class Template:
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._folder = ""
         self._starting = asyncio.Lock()
 
     async def connect(self, where: Where, tool: str) -> socket.socket:
@@ -71,7 +72,8 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {name: os.environ[name] for name in (*_PLAIN, *self._env) if name in os.environ}
         environment |= {"PATH": os.defpath, "TMPDIR": tempfile.gettempdir(), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno()), json.dumps(_path())]
+        self._folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="opspawn-sandbox-")
+        command = [sys.executable, "-I", "-c", _BOOT, str(theirs.fileno()), json.dumps(_path()), self._folder]
 
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(
@@ -100,7 +102,7 @@ class Template:
         if control is not None:
             control.close()
         if process is not None:
-            await asyncio.to_thread(_ended, process)
+            await asyncio.to_thread(_ended, process, self._folder)
 
 
 def _path() -> list[str]:
@@ -120,10 +122,12 @@ async def _handed_over(control: socket.socket, data: bytes, connection: socket.s
             return False
 
 
-def _ended(process: subprocess.Popen[bytes]) -> None:
+def _ended(process: subprocess.Popen[bytes], folder: str) -> None:
     try:
         process.wait(_PATIENCE_S)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.wait()
+    with contextlib.suppress(OSError):  # gone already, or a call is still under way and will remove it
+        os.rmdir(folder)
