@@ -77,6 +77,7 @@ class Host(Hosted):
         clock: Clock = SYSTEM_CLOCK,
         store: Store | None = None,
         waker: Waker | None = None,
+        plugins: Plugins | None = None,
     ) -> AsyncIterator[Host]:
         """Open everything, run the worker and the transports while the block lasts, then stop gracefully.
 
@@ -90,6 +91,7 @@ class Host(Hosted):
             check: called with what the app can run before the store is opened: what it raises leaves nothing behind.
             clock: what tells the engine and the worker the time; a store has its own.
             store, waker: to use instead of the configured ones; they are closed like those.
+            plugins: those of the configuration, if they are loaded already.
 
         Raises:
             ConfigError: something in the configuration or the app is wrong; everything opened so far is closed again.
@@ -97,7 +99,7 @@ class Host(Hosted):
         """
         loaded = _overridden(loaded or load_settings(), data, model, sections)
         settings = loaded.settings
-        plugins = load_plugins(loaded)
+        plugins = plugins or load_plugins(loaded)
         async with AsyncExitStack() as stack:
             kit = Kit(
                 plugins,

@@ -17,7 +17,16 @@ from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, ModelDelta, ToolCall, Usage
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.tool import ToolContext
-from opspawn.errors import ConfigError, InDoubt, InvalidInput, ModelError, StepFailed, StepTimeout, ToolError
+from opspawn.errors import (
+    ConfigError,
+    InDoubt,
+    Interrupted,
+    InvalidInput,
+    ModelError,
+    StepFailed,
+    StepTimeout,
+    ToolError,
+)
 from opspawn.testing import ScriptedModel
 
 
@@ -348,3 +357,25 @@ async def test_a_foreign_tool_gives_what_the_journal_will_give_back(run: Run) ->
 
     assert (good.value, good.content) == ({"1": [1, 2]}, '{"1":[1,2]}')
     assert bad.is_error
+
+
+async def test_a_once_effect_does_not_begin_when_recording_it_outlasted_the_lease() -> None:
+    """Named guard: the look at the lease between the intent and the effect."""
+
+    class Slow(MemoryLog):
+        late = False
+
+        async def begin(self, asked: Any, arguments: Any) -> None:
+            self.late = True
+
+        def check(self) -> None:
+            if self.late:
+                raise Interrupted("The lease is over.")
+
+    paid: list[int] = []
+    ctx = Context(Slow(), name="work")
+
+    with pytest.raises(Interrupted):
+        await ctx.step("pay", paid.append, 3, effect="once")
+
+    assert paid == []

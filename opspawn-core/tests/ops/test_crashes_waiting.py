@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from opspawn.contracts.run import Handler
-from opspawn.contracts.store import Query, TaskState
+from opspawn import App
+from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidTransition
-from opspawn.testing import crash_everywhere
+from opspawn.host import Host
+from opspawn.testing import crash_everywhere, virtual_time
 
 
-async def talk(engine: Any, task: str) -> None:
+async def talk(host: Host) -> Task:
     """Sends two signals, pauses the task once, and answers what it asks, until it has ended."""
-    with suppress(InvalidTransition):
-        for n in range(2):
-            await engine.signal(task, "n", n, id=f"n{n}")
-        if not any(event.type in ("task.paused", "pause.requested") for event in await engine.journal(task)):
-            await engine.pause(task)
-    while not (found := await engine.task(task)).state.terminal:
+    task = (await host.submit("function/work")).id
+    for n in range(2):
+        await host.signal(task, "n", n, id=f"n{n}")
+    await host.pause(task)
+    while not (found := await host.task(task)).state.terminal:
         with suppress(InvalidTransition):
             if found.state is TaskState.PAUSED:
-                await engine.resume(task)
-            for asked in (await engine.questions(Query(where={"state": "open", "root": task}))).items:
-                await engine.answer(asked.id, f"answer to {asked.question.text}")
-        await asyncio.sleep(0.01)
+                await host.resume(task)
+            for asked in (await host.questions(Query(where={"state": "open", "root": task}))).items:
+                await host.answer(asked.id, f"answer to {asked.question.text}")
+        await asyncio.sleep(1.0)
+    return found
 
 
-async def test_signals_questions_pauses_and_time_outs(tmp_path: Path) -> None:
-    def begin() -> Mapping[str, Handler]:
-        async def work(ctx: Any) -> Any:
-            first = await ctx.wait("n")
-            both = await ctx.gather(ctx.ask("Well?"), ctx.wait("n", timeout_s=60))
-            late = await ctx.ask("Never?", timeout_s=0.0, default="nobody said")
-            return [first, both, late]
+@virtual_time
+async def test_signals_questions_pauses_and_time_outs() -> None:
+    async def work(ctx: Any) -> Any:
+        first = await ctx.wait("n")
+        both = await ctx.gather(ctx.ask("Well?"), ctx.wait("n", timeout_s=60))
+        late = await ctx.ask("Never?", timeout_s=0.0, default="nobody said")
+        return [first, both, late]
 
-        return {"function/work": work}
+    runs = await crash_everywhere(App(functions={"work": work}), talk)
 
-    runs = await crash_everywhere(begin, "function/work", folder=tmp_path, meanwhile=talk)
-
-    assert runs[0].task.result == [0, ["answer to Well?", 1], "nobody said"]
-    assert len(runs) > 20
+    assert runs[0].answer[1] == [0, ["answer to Well?", 1], "nobody said"]
+    assert len(runs) > 15
     for run in runs:
         for journal in run.journals.values():
             told = [event.data["question"] for event in journal if event.type == "question.asked"]
@@ -52,17 +49,19 @@ async def test_signals_questions_pauses_and_time_outs(tmp_path: Path) -> None:
             assert len(taken) == len(set(taken))
 
 
-async def test_a_tree_past_its_deadline(tmp_path: Path) -> None:
-    def begin() -> Mapping[str, Handler]:
-        async def work(ctx: Any) -> Any:
-            return await ctx.gather(ctx.spawn("function/child"), ctx.ask("Well?"))
+@virtual_time
+async def test_a_tree_past_its_deadline() -> None:
+    async def work(ctx: Any) -> Any:
+        return await ctx.gather(ctx.spawn("function/child"), ctx.ask("Well?"))
 
-        async def child(ctx: Any) -> None:
-            await ctx.wait("never")
+    async def child(ctx: Any) -> None:
+        await ctx.wait("never")
 
-        return {"function/work": work, "function/child": child}
+    async def scenario(host: Host) -> Task:
+        task = await host.submit("function/work", deadline_s=60.0)
+        return await host.wait(task.id, 1e6)
 
-    runs = await crash_everywhere(begin, "function/work", folder=tmp_path, options={"deadline_s": 0.1})
+    runs = await crash_everywhere(App(functions={"work": work, "child": child}), scenario)
 
     for run in runs:
-        assert (run.task.state, run.task.error and run.task.error["type"]) == (TaskState.FAILED, "timeout")
+        assert (run.answer[0], run.answer[2][0]) == (TaskState.FAILED, "timeout")

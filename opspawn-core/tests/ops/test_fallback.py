@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opspawn import App
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.store import TaskState
+from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput, NotFound, ToolError
-from opspawn.testing import crash_everywhere
+from opspawn.host import Host
+from opspawn.testing import crash_everywhere, virtual_time
 from opspawn.testing.invariants import find_violations
 
 AT_ONCE = RetryPolicy(attempts=2, initial_s=0.0, jitter=False)
@@ -163,7 +164,8 @@ async def test_a_retry_of_a_task_that_failed_twice_begins_with_its_own_code(brea
     assert (ended.retry_of, ended.result) == (failed.id, "mended")
 
 
-async def test_a_fallback_survives_a_crash_at_each_of_its_writes(tmp_path: Path) -> None:
+@virtual_time
+async def test_a_fallback_survives_a_crash_at_each_of_its_writes() -> None:
     async def work(ctx: Any) -> Any:
         raise ToolError("no way")
 
@@ -173,10 +175,13 @@ async def test_a_fallback_survives_a_crash_at_each_of_its_writes(tmp_path: Path)
     async def backup(ctx: Any) -> Any:
         return await ctx.step("b", lambda: 2)
 
-    functions = {"work": work, "parent": parent, "backup": backup}
-    runs = await crash_everywhere(
-        lambda: {f"function/{name}": body for name, body in functions.items()}, "function/parent", folder=tmp_path
-    )
+    async def scenario(host: Host) -> Task:
+        task = await host.submit("function/parent")
+        return await host.wait(task.id, 1e6)
 
-    assert runs[0].task.result == 2
+    app = App(functions={"work": work, "parent": parent, "backup": backup})
+
+    runs = await crash_everywhere(app, scenario)
+
+    assert runs[0].answer[1] == 2
     assert len(runs) > 20

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from opspawn import tool
+from opspawn import App, tool
 from opspawn.agentkit import BoundModel, FallbackModel, FunctionModel
 from opspawn.agentkit.agent_run import AgentRun
 from opspawn.contracts.model import Message, ModelRequest, ToolCall
-from opspawn.contracts.run import Handler
+from opspawn.contracts.store import Task
 from opspawn.errors import ModelError
-from opspawn.testing import crash_everywhere
+from opspawn.host import Host
+from opspawn.testing import crash_everywhere, virtual_time
 
 
-async def test_a_run_goes_on_with_the_model_that_answered_and_pays_for_no_answer_twice(tmp_path: Path) -> None:
+@virtual_time
+async def test_a_run_goes_on_with_the_model_that_answered_and_pays_for_no_answer_twice() -> None:
     lives: list[list[str]] = []
 
-    def begin() -> Mapping[str, Handler]:
+    def begin() -> App:
         asked: list[str] = []
         lives.append(asked)
 
@@ -45,13 +45,17 @@ async def test_a_run_goes_on_with_the_model_that_answered_and_pays_for_no_answer
             messages += [said.message(), *(result.message() for result in results)]
             return (await agent.think(messages)).text
 
-        return {"function/work": work}
+        return App(functions={"work": work})
 
-    runs = await crash_everywhere(begin, "function/work", folder=tmp_path)
+    async def scenario(host: Host) -> Task:
+        task = await host.submit("function/work")
+        return await host.wait(task.id, 1e6)
 
-    journal = runs[0].journals[runs[0].task.id]
+    runs = await crash_everywhere(begin, scenario)
+
+    journal = runs[0].journals[runs[0].tasks[0].id]
     answers = [event.data["result"] for event in journal if event.type == "step.done" and event.data["kind"] == "think"]
-    assert (runs[0].task.result, [answer["source"] for answer in answers]) == ("Found.", ["b:m", "b:m"])
+    assert (runs[0].answer[1], [answer["source"] for answer in answers]) == ("Found.", ["b:m", "b:m"])
     for asked in lives:
         # A crash repeats at most the one call that was in flight; the first model is never asked in mid-conversation.
         assert asked.count("second 1") + asked.count("second 3") <= 3

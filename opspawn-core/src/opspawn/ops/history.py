@@ -93,7 +93,9 @@ class History:
     def absorb(self, events: Sequence[Event]) -> None:
         """Take in events that others or an earlier life of the run have written; to see one twice changes nothing."""
         for event in events:
-            self.position = max(self.position, event.position)
+            if event.position <= self.position:
+                continue
+            self.position = event.position
             if event.type in LOSSES:
                 self.losses.absorb(event)
             reader = _READERS.get(event.type)
@@ -161,8 +163,6 @@ class History:
         """A try failed for certain, so nothing is in doubt. A postponement is a try that does not count."""
         self.intents.pop(data["key"], None)
         before = self.tries.get(data["key"], Tries())
-        if data["until"] == before.until:
-            return  # seen before
         was_put_off = data["try"] == before.failures
         first = before.first or (data["until"] if was_put_off else 0.0)
         self.tries[data["key"]] = Tries(data["try"], before.postponed + was_put_off, data["until"], first)

@@ -213,7 +213,7 @@ class Journal:
         if fresh:  # shielded, so that of a commit in flight is known which children it made
             making = asyncio.ensure_future(self._make_children(fresh))
             self._making.add(making)
-            making.add_done_callback(self._making.discard)
+            making.add_done_callback(self._made)
             await asyncio.shield(making)
         children = Children(len(wanted))
         for index, one in enumerate(wanted):
@@ -223,6 +223,11 @@ class Journal:
             else:
                 self._waiters[id] = children, index
         return children
+
+    def _made(self, making: asyncio.Future[None]) -> None:
+        self._making.discard(making)
+        if not making.cancelled():
+            making.exception()  # whoever asked for the children may be gone
 
     async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
         self._open()

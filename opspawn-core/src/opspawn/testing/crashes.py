@@ -1,207 +1,165 @@
-"""`crash_everywhere`: run something durable again and again, killed before and after each of its writes in turn."""
+"""`crash_everywhere`: run a scenario again and again, its worker killed before and after each of its writes in turn."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from opspawn.app import App
+from opspawn.config import Loaded
+from opspawn.config.settings import Settings
+from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.events import Event
-from opspawn.contracts.options import TaskOptions
-from opspawn.contracts.run import Handler
-from opspawn.contracts.store import Batch, Claim, Lease, Query, Receipt, Store, Task, TaskState
-from opspawn.errors import StoreError
-from opspawn.ops.engine import Engine
-from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.contracts.store import Store, Task
+from opspawn.host import load_plugins
+from opspawn.ops.executor import WorkerOptions
 from opspawn.stores.sqlite import open_sqlite
-from opspawn.wakers.local import LocalWaker
+from opspawn.testing.crash_stage import Decide, OpenStore, Play, Scenario, Stage
+from opspawn.testing.invariants import InvariantsBroken, find_violations, read_everything
+from opspawn.testing.mortal import Mortal
+from opspawn.testing.punctual import POLL_S
+from opspawn.testing.store_model import ModelStore
+from opspawn.testing.virtual import VirtualClock, VirtualLoop
 
-#: What a human would say about a task in doubt: an outcome of `resolve`, and the result if it "happened".
-Decide = Callable[[Task], tuple[str, Any]]
-#: What others do with a task, given by its id, while it runs.
-Meanwhile = Callable[[Engine, str], Awaitable[None]]
 _PATIENCE_S = 30.0
-
-T = TypeVar("T")
+_VIRTUAL_PATIENCE_S = 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class CrashRun:
-    """One run: killed at its `write`-th write (0: never), before or `after` it was applied. `journals` are by task."""
+    """One run: its worker was killed at its `write`-th write (0: never), before or `after` that was applied.
+
+    Attributes:
+        answer: what the scenario returned; tasks as they ended: state, result, and class and text of the error.
+        effects: what `effects()` said then. doubts: how many steps in doubt were decided.
+        writes: how often the first worker wrote. tasks: newest first. journals: by task.
+    """
 
     write: int
     after: bool
-    task: Task
-    journals: Mapping[str, Sequence[Event]]
+    answer: Any
+    effects: Any
     doubts: int
+    writes: int
+    tasks: Sequence[Task]
+    journals: Mapping[str, Sequence[Event]]
 
 
 async def crash_everywhere(
-    begin: Callable[[], Mapping[str, Handler]],
-    handler: str,
-    input: Any = None,
+    begin: App | Callable[[], App],
+    scenario: Scenario,
     *,
-    folder: Path,
+    effects: Callable[[], Any] = lambda: None,
     decide: Decide | None = None,
-    meanwhile: Meanwhile | None = None,
-    options: TaskOptions | None = None,
+    open_store: OpenStore | None = None,
+    lease_s: float = 30.0,
+    loaded: Loaded | None = None,
 ) -> list[CrashRun]:
-    """Run `handler` undisturbed, and then twice for each write to the store, with a crash before and after it.
+    """Run a scenario undisturbed, and then twice for each write of its worker, killed before and after that write.
 
-    Each run has a database of its own in `folder`. After the crash nothing of the first worker reaches the store any
-    more, and another worker goes on. All runs must end alike, and none may record an end of a step twice.
+    After the kill nothing of the worker reaches the store any more, and another one goes on. The scenario acts as
+    clients do, from a process that lives. A run is over when the scenario has returned and every task has ended or is
+    paused. All runs must end alike: the scenario's answer, the outcome of every task, and `effects()`; and each store
+    must hold what is promised, see `assert_invariants`. In virtual time (`@virtual_time`) this takes milliseconds.
 
     Args:
-        begin: called at the start of each run; returns its handlers, e.g. bound to a new counter of effects.
-        decide: answers for tasks in doubt, which only `once` effects cause. Without it a doubt is a failure.
-        meanwhile: what others do with the task while it runs: signals, answers, pauses. It is begun again after the
-            crash, so it must bear being repeated; it is not what crashes.
-        options: how the task is submitted.
+        begin: the app, or what makes it at the start of each run, e.g. with new counters of effects.
+        effects: what has happened outside, in a form that can be compared; asked at the end of each run.
+        decide: answers for steps in doubt, which only `once` effects cause, unless the scenario does.
+        open_store: opens the store of a run, by its name, for one process more, and is closed with it; by default a
+            model in virtual time, else SQLite.
+        lease_s: how long, in seconds, the tasks of a killed worker wait for another one, where the store cannot tell.
+        loaded: the configuration; by default the defaults of all settings.
 
-    Returns: the runs, the undisturbed one first, in the order of `begin`.
+    Returns: the runs, the undisturbed one first.
 
     Raises: AssertionError: names the write and how the run differs.
     """
-    outside = _Outside(decide, meanwhile, options or {})
-    clean = await _run(begin(), handler, input, folder / "clean.db", 0, False, outside)
-    runs = [clean[0]]
-    for write in range(1, clean[1] + 1):
-        for after in (False, True):
-            path = folder / f"{write}-{'after' if after else 'before'}.db"
-            run, _ = await _run(begin(), handler, input, path, write, after, outside)
-            _check_alike(runs[0], run)
-            runs.append(run)
-    return runs
-
-
-@dataclass(frozen=True, slots=True)
-class _Outside:
-    """What comes from outside the worker."""
-
-    decide: Decide | None
-    meanwhile: Meanwhile | None
-    options: TaskOptions
-
-
-class _Mortal:
-    """A store as one process sees it that dies at its n-th write: from then on nothing reaches the store."""
-
-    def __init__(self, store: Store, dies_at: int, after: bool) -> None:
-        self._store = store
-        self._dies_at = dies_at
-        self._after = after
-        self.writes = 0
-        self.dead = asyncio.Event()
-
-    def __getattr__(self, name: str) -> Any:
-        if self.dead.is_set():
-            raise StoreError("This process is dead.")
-        return getattr(self._store, name)
-
-    async def commit(self, batch: Batch) -> Receipt:
-        return await self._write(lambda: self._store.commit(batch))
-
-    async def claim(self, claim: Claim) -> list[Lease]:
-        return await self._write(lambda: self._store.claim(claim))
-
-    async def _write(self, apply: Callable[[], Awaitable[T]]) -> T:
-        if self.dead.is_set():
-            raise StoreError("This process is dead.")
-        if self.writes + 1 == self._dies_at and not self._after:
-            self.dead.set()
-            raise StoreError("This process dies.")
-        answer = await apply()
-        if answer != []:  # a claim that found nothing wrote nothing
-            self.writes += 1
-            if self.writes == self._dies_at:
-                self.dead.set()
-                raise StoreError("This process dies.")
-        return answer
+    loop = asyncio.get_running_loop()
+    clock = loop.clock if isinstance(loop, VirtualLoop) else None
+    with tempfile.TemporaryDirectory(prefix="opspawn-crashes-") as folder:
+        loaded = loaded or Loaded(Settings(), folder=Path(folder))
+        stage = Stage(
+            scenario,
+            decide,
+            open_store or (_files(folder) if clock is None else _models(clock)),
+            clock or SYSTEM_CLOCK,
+            loaded,
+            load_plugins(loaded),
+            WorkerOptions(lease_s=lease_s, poll_s=0.05 if clock is None else POLL_S),
+            _PATIENCE_S if clock is None else _VIRTUAL_PATIENCE_S,
+        )
+        clean = await _run(stage, begin, effects, 0, False)
+        runs = [clean]
+        for write in range(1, clean.writes + 1):
+            for after in (False, True):
+                run = await _run(stage, begin, effects, write, after)
+                _check_alike(clean, run, f"killed {'after' if after else 'before'} write {write}")
+                runs.append(run)
+        return runs
 
 
 async def _run(
-    handlers: Mapping[str, Handler],
-    handler: str,
-    input: Any,
-    path: Path,
-    write: int,
-    after: bool,
-    outside: _Outside,
-) -> tuple[CrashRun, int]:
-    """One run, and how many writes its first worker made."""
-    store = await open_sqlite(str(path), synchronous="normal")
-    mortal = _Mortal(store, write, after)
+    stage: Stage, begin: App | Callable[[], App], effects: Callable[[], Any], write: int, after: bool
+) -> CrashRun:
+    where = f"killed {'after' if after else 'before'} write {write}" if write else "undisturbed"
+    name = where.replace(" ", "-")
+    store = await stage.open_store(name)
     try:
-        task = await Engine(store, LocalWaker(), lambda _, given: given).submit(handler, input, **outside.options)
-        settled, doubts = await _live(mortal, store, handlers, task, outside)
-        if settled is None:
-            await store.aclose()  # the dead worker's leases end with its process
-            store = await open_sqlite(str(path), synchronous="normal")
-            settled, more = await _live(_Mortal(store, 0, False), store, handlers, task, outside)
-            doubts += more
-        assert settled is not None, f"killed at write {write}, the task does not end"
-        tree = (await store.find_tasks(Query(where={"root": settled.root}, limit=200))).items
-        journals = {one.id: await store.journal(one.id) for one in tree}
-        return CrashRun(write, after, settled, journals, doubts), mortal.writes
+        play = Play(stage, begin if isinstance(begin, App) else begin(), store, name)
+        try:
+            await play.run(write, after)
+        except AssertionError as error:
+            raise AssertionError(f"{where}: {error}") from error
+        tasks, events = await read_everything(store)
+        if found := find_violations(tasks, events):
+            raise AssertionError(f"{where}: {InvariantsBroken(found)}")
+        journals = {task.id: [event for event in events if event.task == task.id] for task in tasks}
+        answer = _comparable(play.answer)
+        return CrashRun(write, after, answer, effects(), play.doubts, play.writes, tasks, journals)
     finally:
         await store.aclose()
 
 
-async def _live(
-    mortal: _Mortal, store: Store, handlers: Mapping[str, Handler], task: Task, outside: _Outside
-) -> tuple[Task | None, int]:
-    """The task once it has ended, or None if the worker died; and how many doubts were decided."""
-    waker = LocalWaker()
-    engine = Engine(store, waker, lambda _, given: given)
-    worker = Worker(mortal, waker, handlers, WorkerOptions(poll_s=0.05))
-    working = asyncio.create_task(worker.run())
-    dead = asyncio.create_task(mortal.dead.wait())
-    others = asyncio.create_task(_others(engine, task, outside.meanwhile))
-    doubts = 0
-    try:
-        while True:
-            waiting = asyncio.create_task(engine.wait(task.id, _PATIENCE_S))
-            await asyncio.wait({waiting, dead}, return_when=asyncio.FIRST_COMPLETED)
-            if dead.done():
-                waiting.cancel()
-                await asyncio.gather(waiting, return_exceptions=True)
-                return None, doubts
-            settled = waiting.result()
-            if settled.state is TaskState.PAUSED and outside.meanwhile is not None and not others.done():
-                await asyncio.sleep(0.01)
-                continue
-            if settled.state is not TaskState.IN_DOUBT or outside.decide is None:
-                return settled, doubts
-            doubts += 1
-            await engine.resolve(task.id, *outside.decide(settled))
-    finally:
-        for end in (working, dead, others):
-            end.cancel()
-        await asyncio.gather(working, dead, others, return_exceptions=True)
-        await engine.aclose()
+def _files(folder: str) -> OpenStore:
+    return lambda name: open_sqlite(f"{folder}/{name}.db", synchronous="normal")
 
 
-async def _others(engine: Engine, task: Task, meanwhile: Meanwhile | None) -> None:
-    if meanwhile is not None:
-        await meanwhile(engine, task.id)
+def _models(clock: VirtualClock) -> OpenStore:
+    """Each run has one model, which the processes share."""
+    models: dict[str, ModelStore] = {}
+
+    async def open_model(name: str) -> Store:
+        return Mortal(models.setdefault(name, ModelStore(now=clock.time)))
+
+    return open_model
 
 
-def _check_alike(clean: CrashRun, run: CrashRun) -> None:
-    where = f"killed {'after' if run.after else 'before'} write {run.write}"
-    assert _end(run.task) == _end(clean.task), f"{where}: ends with {_end(run.task)}, undisturbed {_end(clean.task)}"
-    for journal in run.journals.values():
-        ended: set[str] = set()
-        for event in journal:
-            key = event.data.get("key")
-            if event.type in ("step.done", "step.failed"):
-                assert key not in ended, f"{where}: the step {key!r} has two ends"
-                ended.add(str(key))
-            elif event.type == "task.retry":
-                ended.discard(str(key))
+def _check_alike(clean: CrashRun, run: CrashRun, where: str) -> None:
+    for what, wanted, found in (
+        ("the answer is", clean.answer, run.answer),
+        ("the tasks end as", _ends(clean.tasks), _ends(run.tasks)),
+        ("the effects are", clean.effects, run.effects),
+    ):
+        if found != wanted:
+            raise AssertionError(f"{where}: {what} {found}, undisturbed {wanted}")
 
 
-def _end(task: Task) -> tuple[str, Any, Any]:
-    error = task.error or {}
-    return str(task.state), task.result, (error.get("type"), error.get("message"))
+def _ends(tasks: Sequence[Task]) -> list[str]:
+    return sorted(f"{task.handler} {_comparable(task)}" for task in tasks)
+
+
+def _comparable(answer: Any) -> Any:
+    """An answer without what differs between runs: of a task, its state, its result, and the class and text of its
+    error.
+    """
+    if isinstance(answer, Task):
+        error = answer.error or {}
+        return str(answer.state), answer.result, (error.get("type"), error.get("message"))
+    if isinstance(answer, list | tuple):
+        return [_comparable(item) for item in answer]
+    return answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -13,18 +12,16 @@ from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.config.settings import Settings
 from opspawn.contracts.events import Event
-from opspawn.contracts.store import Batch, Claim, Lease, Put, Receipt, Store, Task
+from opspawn.contracts.store import Store, Task
 from opspawn.host import Host
 from opspawn.ops.executor import WorkerOptions
 from opspawn.ops.reading import SETTLED
 from opspawn.testing.invariants import assert_invariants
 from opspawn.testing.mortal import Mortal
+from opspawn.testing.punctual import POLL_S, Punctual
 from opspawn.testing.store_model import ModelStore
 from opspawn.testing.virtual import VirtualClock, running_clock, seconds
 from opspawn.wakers.local import LocalWaker
-
-#: Workers are told when something becomes due, so that they need not look every second of a month.
-POLL_S = 3600.0
 
 
 class TestEnvironment:
@@ -143,7 +140,7 @@ class TestEnvironment:
 
     async def _start(self) -> None:
         self._waker = LocalWaker()
-        self._process = Mortal(_Punctual(self.store, self._ring))
+        self._process = Mortal(Punctual(self.store, self._ring))
         loaded = self._loaded or Loaded(Settings(), folder=Path(self._app.root))
         self.host = await self._stack.enter_async_context(
             Host.open(
@@ -159,34 +156,6 @@ class TestEnvironment:
 
     def _ring(self, queue: str) -> None:
         self._waker.ring(queue)
-
-
-class _Punctual:
-    """A store that rings whenever something in it becomes due."""
-
-    def __init__(self, store: Store, ring: Any) -> None:
-        self._store = store
-        self._ring = ring
-        self.name = store.name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    async def commit(self, batch: Batch) -> Receipt:
-        receipt = await self._store.commit(batch)
-        for operation in batch.operations:
-            if isinstance(operation, Put) and isinstance(operation.record, Task) and operation.due_in_s:
-                self._later(operation.due_in_s, operation.record.queue)
-        return receipt
-
-    async def claim(self, claim: Claim) -> list[Lease]:
-        leases = await self._store.claim(claim)
-        for lease in leases:
-            self._later(claim.lease_s, lease.task.queue)
-        return leases
-
-    def _later(self, due_in_s: float, queue: str) -> None:
-        asyncio.get_running_loop().call_later(due_in_s, self._ring, queue)
 
 
 def _id(task: Task | str) -> str:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from opspawn.contracts.store import Batch, Claim, Lease, Receipt, Store
 from opspawn.errors import StoreError
-
-T = TypeVar("T")
 
 
 class Mortal:
     """Passes everything on until it is dead.
 
     Args:
-        dies_at: at which write, counted from 1; 0 is never. after: once that write was applied, instead of before.
+        dies_at: at which write, counted from 1; 0 is never. after: once that write was applied, instead of before (of
+            a commit; a claim is always applied).
 
     Attributes:
         writes: how many commits and claims were applied. dead: set once the process is dead.
@@ -36,10 +35,21 @@ class Mortal:
         self.dead.set()
 
     async def commit(self, batch: Batch) -> Receipt:
-        return await self._write(lambda: self._store.commit(batch))
+        self._alive()
+        if self.writes + 1 == self._dies_at and not self._after:
+            self.die()
+        self._alive()
+        receipt = await self._store.commit(batch)
+        self._wrote()
+        return receipt
 
     async def claim(self, claim: Claim) -> list[Lease]:
-        return await self._write(lambda: self._store.claim(claim))
+        """To die before a claim is to die after the write before it: so a claim is always applied."""
+        self._alive()
+        leases = await self._store.claim(claim)
+        if leases:  # a claim that found nothing wrote nothing
+            self._wrote()
+        return leases
 
     def publish(self, deltas: Any) -> None:
         if not self.dead.is_set():
@@ -70,15 +80,9 @@ class Mortal:
         if self.dead.is_set():
             raise StoreError("This process is dead.")
 
-    async def _write(self, apply: Callable[[], Awaitable[T]]) -> T:
+    def _wrote(self) -> None:
         self._alive()
-        if self.writes + 1 == self._dies_at and not self._after:
+        self.writes += 1
+        if self.writes == self._dies_at:
             self.die()
         self._alive()
-        answer = await apply()
-        if answer != []:  # a claim that found nothing wrote nothing
-            self.writes += 1
-            if self.writes == self._dies_at:
-                self.die()
-        self._alive()
-        return answer
