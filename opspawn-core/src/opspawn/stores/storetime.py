@@ -4,6 +4,10 @@ A system clock may be set back, and a file may come from a machine whose clock w
 the highest time in the file at its usual pace, until the system's has caught up: so leases still end, and nothing is
 older than what was before it. The highest time is that of the last event, or stands in the table `clock` where the last
 commits had none.
+
+Processes on one file have one system clock, so each sees for itself when it is set back. Only then, while it is behind,
+and once a second to be sure, what others wrote is looked at: a statement at each commit would cost more than the
+commit.
 """
 
 from __future__ import annotations
@@ -13,10 +17,12 @@ import sqlite3
 from opspawn.contracts.clock import Clock
 
 _HIGHEST = "SELECT max(coalesce((SELECT time FROM events ORDER BY position DESC LIMIT 1), 0), (SELECT time FROM clock))"
+_LOOK_EVERY = 1_000_000
+_STEP = 1000  # a clock that is pulled gently moves less than this at a time
 
 
 class StoreTime:
-    """For the writer's thread alone.
+    """For the writer's thread alone. All times are in microseconds.
 
     Args:
         clock: where the time comes from.
@@ -26,14 +32,18 @@ class StoreTime:
     def __init__(self, clock: Clock, shared: bool) -> None:
         self._clock = clock
         self._shared = shared
-        self._seen = -1  # the version of the file's data when its highest time was read
+        self._looked: int | None = None  # when, on the clock that never steps
+        self._shift = 0  # from that clock to the system's, the most since then
         self._highest = 0
         self._ahead = 0
 
     def read(self, connection: sqlite3.Connection) -> int:
-        """The time of a transaction that has just begun, in microseconds since 1970."""
-        self._look(connection)
-        wall = round(self._clock.time() * 1_000_000)
+        """The time of a transaction that has just begun, since 1970."""
+        wall, steady = round(self._clock.time() * 1_000_000), round(self._clock.monotonic() * 1_000_000)
+        if self._must_look(wall, steady):
+            self._looked = steady
+            self._shift = wall - steady
+            self._highest = max(self._highest, connection.execute(_HIGHEST).fetchone()[0])
         if wall >= self._highest:
             self._ahead = 0
         else:  # guard: the clock never goes back
@@ -46,9 +56,11 @@ class StoreTime:
         if self._shared:
             connection.execute("UPDATE clock SET time = ?", (self._highest,))
 
-    def _look(self, connection: sqlite3.Connection) -> None:
-        if self._seen < 0 or self._shared:
-            seen = connection.execute("PRAGMA data_version").fetchone()[0]  # moves when another process commits
-            if seen != self._seen:
-                self._seen = seen
-                self._highest = max(self._highest, connection.execute(_HIGHEST).fetchone()[0])
+    def _must_look(self, wall: int, steady: int) -> bool:
+        if self._looked is None:
+            return True
+        if not self._shared:
+            return False
+        self._shift = max(self._shift, wall - steady)
+        set_back = wall - steady < self._shift - _STEP
+        return set_back or self._ahead > 0 or not 0 <= steady - self._looked < _LOOK_EVERY
