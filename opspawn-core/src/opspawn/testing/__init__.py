@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
     from opspawn.testing.model_contract import AnswerContract, ModelContract
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
-    from opspawn.testing.store_contract import StoreContract
+    from opspawn.testing.store_contract import Capability, StoreContract
+    from opspawn.testing.store_machine import StoreMachine
     from opspawn.testing.store_model import ModelStore
     from opspawn.testing.virtual import VirtualClock, virtual_time
 
 __all__ = [
     "AnswerContract",
+    "Capability",
     "CrashRun",
     "InvariantsBroken",
     "ModelContract",
@@ -28,6 +30,7 @@ __all__ = [
     "ScriptEnded",
     "ScriptedModel",
     "StoreContract",
+    "StoreMachine",
     "TestEnvironment",
     "Violation",
     "VirtualClock",
@@ -50,7 +53,9 @@ _HOMES = {
     "forbid_network_models": "",
     "ScriptEnded": "scripted",
     "ScriptedModel": "scripted",
+    "Capability": "store_contract",
     "StoreContract": "store_contract",
+    "StoreMachine": "store_machine",
     "TestEnvironment": "environment",
     "VirtualClock": "virtual",
     "virtual_time": "virtual",
