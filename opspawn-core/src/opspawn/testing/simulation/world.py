@@ -14,6 +14,7 @@ from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StoreError
 from opspawn.ops.doubts import open_doubts
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.testing.simulation.alone import SimulatedCell
 from opspawn.testing.simulation.outside import Outside, body, outside
 from opspawn.testing.simulation.process import Doorbell, Process, Weather
 from opspawn.testing.simulation.programs import HANDLER, PATIENT, make_program, once_effects, run_program
@@ -120,16 +121,20 @@ class World:
     def _employ(self) -> None:
         process = self._process("worker")
         token = body.set(process)
-        worker = Worker(
+        worker = self._worker(process)
+        self._staff.append(Employed(process, worker, asyncio.create_task(worker.run())))
+        body.reset(token)
+
+    def _worker(self, process: Process) -> Worker:
+        return Worker(
             process,
             self.doorbell,
             {HANDLER: run_program},
             _OPTIONS,
             id=process.name,
             clock=process,
+            isolate=lambda lease, ahead_s: SimulatedCell(process, lease, ahead_s, self._worker),
         )
-        self._staff.append(Employed(process, worker, asyncio.create_task(worker.run())))
-        body.reset(token)
 
     async def _call(self, number: int) -> None:
         """Ask for a task until it is accepted: the same key makes it one task."""
