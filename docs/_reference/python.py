@@ -9,6 +9,8 @@ from typing import Any
 
 import opspawn
 from _reference.text import docstring, fields, head, python, signature
+from opspawn.opscore import OpsCore
+from opspawn.sync_opscore import SyncOpsCore
 from opspawn.testing import ScriptedModel
 
 
@@ -29,6 +31,8 @@ def pages() -> dict[str, str]:
             parts += [docstring(thing), "See [Errors](errors.md)."]
         else:
             parts += described(thing)
+    parts += ["## opspawn.opscore.OpsCore", "Made by `async with OpsCore.open(app) as ops`.", *described(OpsCore)]
+    parts += ["## opspawn.sync_opscore.SyncOpsCore", *described(SyncOpsCore)[:2], "Its methods are those of `OpsCore`."]
     parts += ["## opspawn.testing.ScriptedModel", *described(ScriptedModel)]
     return {"python.md": "\n\n".join(parts)}
 

@@ -7,6 +7,7 @@ from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.tool import tool
 from opspawn.agentkit.toolsets import Toolset
 from opspawn.app import App
+from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import RetryPolicy, RunContext
 from opspawn.contracts.sandbox import Sandbox
 from opspawn.contracts.tool import DidNotHappen, Happened, ToolContext
@@ -17,6 +18,7 @@ __all__ = [
     "App",
     "DidNotHappen",
     "Happened",
+    "Limit",
     "ModelRetry",
     "OpspawnError",
     "RetryPolicy",

@@ -191,9 +191,17 @@ class Sessions(Protocol):
     """The sessions of agents."""
 
     async def start_session(
-        self, agent_id: str, workflow_id: str | None = None, metadata: Mapping[str, Any] | None = None
+        self,
+        agent_id: str,
+        workflow_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
     ) -> Session:
-        """Begin a session of an agent. Raises: NotFound: no such agent. InvalidInput."""
+        """Begin a session of an agent. The same key with the same request gives the session of the first time.
+
+        Raises: NotFound: no such agent. InvalidInput. IdempotencyMismatch: the key came with another request.
+        """
         ...
 
     async def update_session(
@@ -239,7 +247,7 @@ class Definitions(Protocol):
         ...
 
     async def get(self, id: str) -> Definition:
-        """A stored workflow. Raises: NotFound."""
+        """A workflow, stored or of the app. Raises: NotFound."""
         ...
 
     async def find(self, *, limit: int = 50, cursor: str | None = None) -> Page[Definition]:

@@ -95,6 +95,10 @@ class Host(Protocol):
         """
         ...
 
+    async def trace(self, task_id: str) -> Any:
+        """What a task and its children did: a tree of spans, plain JSON by its `to_json`. Raises: NotFound."""
+        ...
+
     async def handler_of(self, agent_id: str) -> str:
         """The handler of an agent's tasks: "agent/ID", or "remote/ID". Raises: NotFound."""
         ...

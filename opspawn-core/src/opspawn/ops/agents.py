@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from loguru import logger
-
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, NewEvent
 from opspawn.contracts.lifecycle import AgentState, AgentStatus, RegisteredAgent
@@ -257,7 +255,7 @@ class Agents:
     def _remote(
         self, kept: Kept, after: AgentState, details: dict[str, Any] | None, when: datetime
     ) -> tuple[Kept, Sequence[Operation]] | None:
-        self._check(kept.agent.id, kept.state, after)
+        check_agent_move(kept.agent.id, kept.state, after)
         same = after is kept.state and details in (None, kept.details)
         if same and when == kept.timestamp:
             return None
@@ -271,28 +269,16 @@ class Agents:
     ) -> tuple[Kept, Sequence[Operation]] | None:
         id = kept.agent.id
         if after not in (AgentState.IDLE, AgentState.ERROR):
-            self._refuse(
+            raise InvalidTransition(
                 f"The agent {id!r} belongs to an app: whether it is active follows from its tasks.",
-                "Report idle or error, or pause it.",
+                remedy="Report idle or error, or pause it.",
             )
         if kept.paused is not None and after is AgentState.IDLE:
-            self._refuse(f"The agent {id!r} is paused.", f"Lift it: opspawn agents resume {id}.")
+            raise InvalidTransition(f"The agent {id!r} is paused.", remedy=f"Lift it: opspawn agents resume {id}.")
         if after is kept.state and (after is AgentState.IDLE or details in (None, kept.details)):
             return None
         moved = replace(kept, state=after, details=details, timestamp=when)
         return moved, self._written(moved, _moved(kept, moved, details, when, said=after))
-
-    def _check(self, id: str, before: AgentState, after: AgentState) -> None:
-        try:
-            check_agent_move(id, before, after)
-        except InvalidTransition as error:
-            logger.bind(agent=id, error_type=error.error_type).warning("{}", error.message)
-            raise
-
-    def _refuse(self, words: str, remedy: str) -> None:
-        error = InvalidTransition(words, remedy=remedy)
-        logger.bind(error_type=error.error_type).warning("{}", error.message)
-        raise error
 
     # -- the record ----------------------------------------------------------------------------------------------------
 

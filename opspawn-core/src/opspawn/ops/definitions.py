@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from opspawn.contracts.events import NewEvent
@@ -22,7 +22,7 @@ class Definitions:
     """See `opspawn.contracts.lifecycle.Definitions`.
 
     Args:
-        own: the names of the app's workflows.
+        own: the app's workflows, by name.
         keep: checks a definition against what the app has, pins it, and returns it. Raises: InvalidInput.
         read: a pinned definition by its digest. Raises: NotFound.
     """
@@ -30,12 +30,12 @@ class Definitions:
     def __init__(
         self,
         store: Store,
-        own: Collection[str],
+        own: Mapping[str, Workflow],
         keep: Callable[[Mapping[str, Any] | str], Awaitable[Workflow]],
         read: Callable[[str], Awaitable[Workflow]],
     ) -> None:
         self._store = store
-        self._own = frozenset(own)
+        self._own = own
         self._keep = keep
         self._read = read
 
@@ -81,6 +81,9 @@ class Definitions:
         return None if record is None else await self._read(record.data["versions"][-1])
 
     async def get(self, id: str) -> Definition:
+        if id in self._own:
+            own = self._own[id]
+            return Definition(id, own.digest, (own.digest,), own.definition)
         record = await self._store.get(KIND, id)
         if record is None:
             raise NotFound("workflow", id, remedy="See 'opspawn workflows list'.")

@@ -21,15 +21,17 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from opspawn.agentkit.digests import digest
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.lifecycle import AgentRegistry, Session, SessionState
-from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Store, Task
-from opspawn.errors import Conflict, InvalidInput, InvalidTransition, NotFound
+from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task
+from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound
 from opspawn.ops.session_records import KIND, Kept, checked
 from opspawn.ops.session_work import Work, unfinished, work_of
 from opspawn.ops.states import check_session_move, plain_object
 
+_MARK = "session-start"
 _RACES = 20
 
 
@@ -50,14 +52,36 @@ class Sessions:
         self._clock = clock
 
     async def start_session(
-        self, agent_id: str, workflow_id: str | None = None, metadata: Mapping[str, Any] | None = None
+        self,
+        agent_id: str,
+        workflow_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
     ) -> Session:
         await self._agents.get(agent_id)
         if workflow_id is not None and (not isinstance(workflow_id, str) or not 1 <= len(workflow_id) <= 200):
             raise InvalidInput("The workflow of a session is a text of 1 to 200 characters.")
-        id = f"s-{uuid4().hex[:24]}"
         said = plain_object("metadata", metadata or {})
+        if idempotency_key is not None:
+            return await self._start_once(idempotency_key, agent_id, workflow_id, said)
+        id = f"s-{uuid4().hex[:24]}"
         await self._store.commit(Batch(opening(id, agent_id, workflow_id, said, self._time())))
+        return await self.get(id)
+
+    async def _start_once(self, key: str, agent: str, workflow: str | None, metadata: dict[str, Any]) -> Session:
+        """The key is the session's id, so that it can begin once only."""
+        id = f"s-{digest(['session', key])[:24]}"
+        mark = Put(Record(_MARK, id, {"digest": digest([agent, workflow, metadata])}), expect=0)
+        try:
+            await self._store.commit(Batch([mark, *opening(id, agent, workflow, metadata, self._time())]))
+        except Conflict:
+            known = await self._store.get(_MARK, id)
+            if known is None or known.data["digest"] != digest([agent, workflow, metadata]):
+                raise IdempotencyMismatch(
+                    f"The idempotency key {key!r} was used before with another request.",
+                    remedy="Send the same request again, or choose a new key.",
+                ) from None
         return await self.get(id)
 
     async def get(self, session_id: str) -> Session:

@@ -26,12 +26,14 @@ STATUS = {
     "idempotency-mismatch": 422,
     "invalid-transition": 409,
     "conflict": 409,
+    "refused": 403,
     "limited": 429,
     "store": 503,
     "store-unusable": 503,
 }
 _TITLES = {
     400: "Bad request",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",

@@ -1,0 +1,215 @@
+"""Requests and answers about agents, sessions and stored workflows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
+from opspawn.rest.schemas import Body
+from opspawn.views import EventView, Wire
+
+
+class AgentRegistration(Body):
+    """Register a remote agent, or what is new about one."""
+
+    agent_id: str | None = Field(None, description="1 to 128 of letters, digits and _ . : @ -; a new one by default.")
+    agent_name: str = Field(description="A name for people.")
+    version: str = Field("", description="The agent's own version.")
+    capabilities: list[str] = Field(default_factory=list, description="What it can do, in words that workflows use.")
+    contact_endpoint: str = Field(description="The http(s) URL that takes the agent's tasks.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Whatever else is to be kept with it.")
+    concurrency: int = Field(1, description="How many tasks it gets before it has reported on them.")
+
+
+class RegisteredAgentView(Wire):
+    """An agent, of the app or remote."""
+
+    agent_id: str
+    agent_name: str
+    local: bool = Field(description="Whether it belongs to an app.")
+    version: str
+    capabilities: list[str]
+    contact_endpoint: str | None
+    metadata: dict[str, Any]
+    concurrency: int | None
+    registration_time: datetime | None
+    state: str | None = Field(None, description="Its state; in lists only.")
+
+    @classmethod
+    def of(cls, agent: RegisteredAgent, status: AgentStatus | None = None) -> RegisteredAgentView:
+        return cls(
+            agent_id=agent.id,
+            agent_name=agent.name,
+            local=agent.local,
+            version=agent.version,
+            capabilities=list(agent.capabilities),
+            contact_endpoint=agent.contact_endpoint,
+            metadata=dict(agent.metadata),
+            concurrency=agent.concurrency,
+            registration_time=agent.registered,
+            state=str(status.state) if status is not None else None,
+        )
+
+
+class RegisteredAgents(Wire):
+    """A page of agents, newest first."""
+
+    agents: list[RegisteredAgentView]
+    cursor: str | None = Field(description="Give it as ?cursor= for the next page; null at the end.")
+
+
+class StateReport(Body):
+    """Report an agent's state."""
+
+    agent_id: str | None = Field(None, description="The agent of the path, again.")
+    state: str = Field(description="unknown, initializing, idle, active (or busy), error, paused, finished; any case.")
+    details: dict[str, Any] | None = Field(
+        None, description="What is to be said of it. With taskId (and result), it hands in the result of that task."
+    )
+    timestamp: str | None = Field(None, description="Since when it is true, ISO 8601 with an offset; now by default.")
+
+
+class StateAccepted(Wire):
+    """A report was taken."""
+
+    status: str = "success"
+    message: str = "State update accepted"
+    agent_id: str
+    state: str = Field(description="The agent's state as it is now.")
+    late: bool = Field(description="Whether a later report was there already: then this one is history only.")
+
+
+class StateView(Wire):
+    """An agent's state."""
+
+    agent_id: str
+    state: str
+    details: dict[str, Any] | None
+    timestamp: datetime | None
+
+    @classmethod
+    def of(cls, status: AgentStatus) -> StateView:
+        details = dict(status.details) if status.details is not None else None
+        return cls(agent_id=status.agent, state=str(status.state), details=details, timestamp=status.timestamp)
+
+
+class AgentHistory(Wire):
+    """What was reported of an agent, oldest first."""
+
+    events: list[EventView]
+
+
+class Notified(Wire):
+    """A notification was taken."""
+
+    status: str = "success"
+    message: str
+
+
+class TaskResult(Body):
+    """What a remote agent made of its task: a result, or an error."""
+
+    agent_id: str | None = Field(None, description="The agent that reports; checked if given.")
+    result: Any = Field(None, description="Any JSON.")
+    error: dict[str, Any] | None = Field(
+        None, description='Why it failed: {"message": ...}, and a "type" by which it may be tried again.'
+    )
+
+
+class SessionStart(Body):
+    """Begin a session."""
+
+    workflow_id: str | None = Field(None, max_length=200, description="The workflow that it is about.")
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class SessionChanges(Body):
+    """Change a session; what is not mentioned stays."""
+
+    status: str | None = Field(
+        None, description="waiting, processing, paused, completed, error or cancelled; any case."
+    )
+    metadata: dict[str, Any] | None = Field(None, description="Merged key by key; null removes a key.")
+    result: Any = None
+    error: Any = None
+    version: int | None = Field(None, ge=0, description="The version that you have seen: another one is a conflict.")
+
+
+class SessionView(Wire):
+    """A session."""
+
+    session_id: str
+    agent_id: str | None
+    workflow_id: str | None
+    status: str
+    metadata: dict[str, Any]
+    result: Any
+    error: Any
+    start_time: datetime | None
+    last_updated_time: datetime | None
+    end_time: datetime | None
+    version: int
+
+    @classmethod
+    def of(cls, session: Session) -> SessionView:
+        return cls(
+            session_id=session.id,
+            agent_id=session.agent,
+            workflow_id=session.workflow,
+            status=str(session.state),
+            metadata=dict(session.metadata),
+            result=session.result,
+            error=session.error,
+            start_time=session.started,
+            last_updated_time=session.updated,
+            end_time=session.ended,
+            version=session.version,
+        )
+
+
+class SessionPage(Wire):
+    """A page of sessions, newest first."""
+
+    sessions: list[SessionView]
+    cursor: str | None = Field(description="Give it as ?cursor= for the next page; null at the end.")
+
+
+class WorkflowCreate(Body):
+    """Store a workflow under its name."""
+
+    workflow_definition: dict[str, Any] = Field(description="The definition, in either format.")
+
+
+class WorkflowView(Wire):
+    """A workflow, of the app or stored."""
+
+    workflow_id: str
+    digest: str = Field(description="What tells this version from others.")
+    versions: list[str] = Field(description="The digests of all versions, oldest first.")
+    definition: dict[str, Any]
+    updated: datetime | None
+
+    @classmethod
+    def of(cls, kept: Definition) -> WorkflowView:
+        return cls(
+            workflow_id=kept.id,
+            digest=kept.digest,
+            versions=list(kept.versions),
+            definition=dict(kept.definition),
+            updated=kept.updated,
+        )
+
+
+class TraceView(Wire):
+    """The tree of spans of a task."""
+
+    task: str
+    duration_s: float | None
+    whole: bool = Field(description="False if the tree was too large to show all of it.")
+    root: dict[str, Any] = Field(
+        description="A span: kind (task, queued, run, step, sleep), name, task, key, start, end, durationS, ok, error, "
+        "children."
+    )
