@@ -11,6 +11,7 @@ import pytest
 from opspawn import tool
 from opspawn.contracts.store import TaskState
 from opspawn.errors import InvalidTransition, NotFound, ToolError
+from opspawn.ops.engine import Engine
 
 
 async def test_a_task_that_never_started_ends_at_once_without_a_worker(house: Any) -> None:
@@ -278,3 +279,40 @@ async def test_an_unknown_task_cannot_be_cancelled(house: Any) -> None:
 
 async def _has(house: Any, task: Any, type: str) -> bool:
     return type in await house.types(task)
+
+
+async def test_a_request_that_comes_just_when_a_run_halts_ends_it_all_the_same(house: Any, count: Any) -> None:
+    """Named guard: the second look of a cancel. The task was running when it was looked at, and in doubt when told."""
+
+    async def pay() -> None:
+        count("pay")
+        await asyncio.sleep(60)
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return await ctx.step("pay", pay, effect="once")
+
+    worker = house.worker()
+    task = await house.submit("work")
+    await house.until(lambda: count["pay"] == 1)
+    running = await house.engine.task(task.id)
+    await house.kill(worker)
+    house.worker()
+    await house.settled(task)
+
+    class LooksLate:
+        """Says once more what was true before."""
+
+        seen = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.store, name)
+
+        async def get_task(self, id: str) -> Any:
+            first, self.seen = not self.seen, True
+            return running if first else await house.store.get_task(id)
+
+    await Engine(LooksLate(), house.waker, lambda _, given: given).cancel(task.id)  # type: ignore[arg-type]
+    await house.reaches(task, TaskState.CANCELLED)
+
+    assert count["pay"] == 1

@@ -18,6 +18,7 @@ from opspawn.ops.plans import Plan, plan_of
 
 #: How often a task may be retried by hand, one generation after another: each one reads the journals before it.
 MAX_GENERATIONS = 100
+_HALTED = (TaskState.PAUSED, TaskState.IN_DOUBT)
 
 
 class Deciding(Pausing):
@@ -35,7 +36,12 @@ class Deciding(Pausing):
                 raise InvalidTransition(f"Task {id} has already {_ended(task)}.", remedy="There is nothing to cancel.")
             return transitions.cancel(task)
 
+        def hand_over(task: Task) -> Sequence[Operation]:
+            return transitions.cancel(task) if task.state in _HALTED else []
+
         task = await self._decide(id, decide)
+        if task.state in _HALTED:  # just when it was told; nobody would claim it to hear that
+            task = await self._decide(id, hand_over)
         # A parent unwinds its children, but it may wait for a slot which they hold: so they are told right now, too.
         told = await cancel_descendants(self._store, id)
         for queue in {child.queue for child in told}:

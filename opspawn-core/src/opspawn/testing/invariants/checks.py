@@ -94,7 +94,8 @@ def _check_record(task: Task, story: Story | None, drained: bool) -> Iterator[Vi
         yield Violation("missing", task.id, "has a record and no events")
         return
     if task.state.terminal or drained:
-        resumed = story.state is TaskState.PAUSED and task.state is TaskState.QUEUED  # by an operator, without an event
+        halted = story.state is TaskState.PAUSED or story.handed_over
+        resumed = halted and task.state is TaskState.QUEUED  # without an event
         if story.state is not task.state and not resumed:
             words = f"is {task.state} by its record and {story.state} by its journal"
             yield Violation("agrees", task.id, words, _at(story.last))

@@ -72,6 +72,7 @@ class Story:
         ends: where each step ended, and whether well. intents: `once` effects that began and have no end.
         children: where each child was made, by its id. child_ends: where and how each child reported its end.
         taken: where each signal was taken, and in `answers` where each question ended, by their ids.
+        handed_over: whether a halted task was asked to end, so that it may have been queued for that.
         ended: the terminal event. broken: violations found so far.
     """
 
@@ -99,6 +100,7 @@ class Story:
         self.child_ends: dict[str, Event] = {}
         self.taken: dict[str, int] = {}
         self.answers: dict[str, int] = {}
+        self.handed_over = False
         self.broken: list[Violation] = []
         self._before = before
         self._timed = timed
@@ -161,7 +163,8 @@ class Story:
             self._break("fenced", f"has the event {event.type} while it is {self.state} and nobody's", self.last, event)
         if event.type in _MOVES:
             sources, target = _decision(event, self.state) or _MOVES[event.type]
-            if self.state not in sources:
+            handed_over, self.handed_over = self.handed_over, False
+            if self.state not in sources and not (event.type == "task.claimed" and handed_over):
                 self._break("legal-path", f"has the event {event.type} while it is {self.state}", self.last, event)
             if event.type == "task.claimed":
                 self._claim(event)
@@ -174,7 +177,7 @@ class Story:
         elif event.type not in _FENCED and event.type not in _ASIDE and not event.type.startswith("custom."):
             self._urgent = True  # whatever the task waits for, it is due
             if event.type == "cancel.requested" and self.state in (_PAUSED, _IN_DOUBT):
-                self.state = _QUEUED  # handed to a claimer in the same commit
+                self.handed_over = True
             if event.type == "task.resumed":
                 if self.state not in (_PAUSED, _RUNNING):
                     self._break("legal-path", f"was resumed while it is {self.state}", self.last, event)

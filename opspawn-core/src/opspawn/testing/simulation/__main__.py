@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=500, metavar="N", help="how many worlds (500)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the seed of the first of them (0)")
     parser.add_argument("--seed", type=int, metavar="N", help="only this world, with everything that happened in it")
-    parser.add_argument("--storm", type=float, default=STORM_S, metavar="S", help="virtual seconds of accidents (60)")
+    parser.add_argument("--storm", type=float, default=STORM_S, metavar="S", help="virtual seconds of accidents (50)")
     given = parser.parse_args(arguments)
     if given.seed is not None:
         report = simulate(given.seed, storm_s=given.storm)

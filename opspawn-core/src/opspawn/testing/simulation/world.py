@@ -22,7 +22,7 @@ from opspawn.testing.virtual import VirtualClock
 
 LEASE_S = 10.0
 #: How long things go wrong, and how long everything may take to end afterwards, in virtual seconds.
-STORM_S, CALM_S = 60.0, 900.0
+STORM_S, CALM_S = 50.0, 900.0
 _TASKS_PER_S, _WORKERS = 7 / 60, 3
 _FAULT_EVERY_S = 3.0
 _OPTIONS = WorkerOptions(slots=4, lease_s=LEASE_S, poll_s=2.0, drain_s=5.0)
