@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opspawn.contracts.clock import Clock
 from opspawn.contracts.lifecycle import AgentStatus
 from opspawn.contracts.question import AskedQuestion
+from opspawn.contracts.seeing import Why, WorkerInfo
 from opspawn.contracts.store import Page, Query, Store, Task
 from opspawn.ops.agents import Agents
 from opspawn.ops.definitions import Definitions
 from opspawn.ops.engine import Engine
+from opspawn.ops.presence import workers
 from opspawn.ops.roster import Roster
 from opspawn.ops.sessions import Sessions
 from opspawn.ops.traces import Trace, trace_of
+from opspawn.ops.why import why
 
 
 class Hosted:
@@ -22,6 +26,7 @@ class Hosted:
     _engine: Engine
     _roster: Roster
     store: Store
+    _clock: Clock
 
     @property
     def registry(self) -> Agents:
@@ -51,6 +56,12 @@ class Hosted:
     async def trace(self, task_id: str) -> Trace:
         """What a task and its children did, with times, as the journal tells it now. Raises: NotFound."""
         return await trace_of(self.store, task_id)
+
+    async def why(self, task_id: str) -> Why:
+        return await why(self.store, task_id, self._clock)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        return await workers(self.store)
 
     async def signal(
         self, task: str, name: str, data: Any = None, *, id: str | None = None, by: str | None = None

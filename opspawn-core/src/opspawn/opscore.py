@@ -19,6 +19,7 @@ from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
 from opspawn.contracts.options import TaskOptions
+from opspawn.contracts.seeing import Why
 from opspawn.contracts.store import Task
 from opspawn.errors import InvalidInput
 from opspawn.host import Host
@@ -196,6 +197,10 @@ class OpsCore:
     async def resume_task(self, task_id: str) -> Task:
         """Let a paused task go on."""
         return await self.host.resume(task_id)
+
+    async def why(self, task_id: str) -> Why:
+        """What a task waits for, and when that ends."""
+        return await self.host.why(task_id)
 
     # -- traces --------------------------------------------------------------------------------------------------------
 

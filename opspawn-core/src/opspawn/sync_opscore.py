@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
+from opspawn.contracts.seeing import Why
 from opspawn.contracts.store import Task
 from opspawn.errors import OpspawnError
 from opspawn.ops.traces import Trace
@@ -205,6 +206,10 @@ class SyncOpsCore:
     def resume_task(self, task_id: str) -> Task:
         """See `OpsCore.resume_task`."""
         return self._call(self._ops.resume_task(task_id))
+
+    def why(self, task_id: str) -> Why:
+        """See `OpsCore.why`."""
+        return self._call(self._ops.why(task_id))
 
     def start_trace(self, task_id: str) -> Trace:
         """See `OpsCore.start_trace`."""

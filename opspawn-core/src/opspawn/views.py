@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.question import AskedQuestion
+from opspawn.contracts.seeing import Why, WorkerInfo
 from opspawn.contracts.store import Task
 from opspawn.ops.doubts import open_doubts
 
@@ -133,6 +134,58 @@ class QuestionView(Wire):
             answered_at=None if answer is None else answer.at,
             consumed_by=asked.consumed_by,
         )
+
+
+class WaitView(Wire):
+    """One thing that a task waits for."""
+
+    kind: str
+    what: str
+    until: datetime | None
+    remedy: str | None
+    details: dict[str, Any]
+
+
+class WhyView(Wire):
+    """What a task waits for, the most telling first."""
+
+    task: str
+    handler: str
+    state: str
+    waits: list[WaitView]
+
+    @classmethod
+    def of(cls, why: Why) -> WhyView:
+        waits = [
+            WaitView(kind=w.kind, what=w.what, until=w.until, remedy=w.remedy, details=dict(w.details))
+            for w in why.waits
+        ]
+        return cls(task=why.task, handler=why.handler, state=why.state, waits=waits)
+
+
+class WorkerView(Wire):
+    """A worker as it last told of itself."""
+
+    id: str
+    alive: bool
+    host: str
+    pid: int
+    version: str
+    queues: list[str]
+    handlers: list[str]
+    more_handlers: int
+    slots: int
+    running: int
+    draining: bool
+    started: datetime | None
+    seen: datetime
+
+    @classmethod
+    def of(cls, worker: WorkerInfo, now: datetime) -> WorkerView:
+        names = cls.model_fields.keys() - {"alive", "queues", "handlers"}
+        given = {name: getattr(worker, name) for name in names}
+        lists = {"queues": list(worker.queues), "handlers": list(worker.handlers)}
+        return cls.model_validate({**given, **lists, "alive": worker.alive(now)})
 
 
 class EventView(Wire):

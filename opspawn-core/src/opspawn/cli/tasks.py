@@ -9,8 +9,11 @@ import click
 from opspawn.cli.dead import dead, fallback, retry
 from opspawn.cli.deciding import brief, how_to_run, tell, who, with_engine
 from opspawn.cli.enqueue import dispatch, enqueue, labels_of
+from opspawn.cli.journal import journal
 from opspawn.cli.output import json_option, print_json, print_table, print_text, say
+from opspawn.cli.seeing import why
 from opspawn.cli.signals import as_data, pause, resume, signal
+from opspawn.cli.trace import trace
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.contracts.store import Query, TaskState
 from opspawn.errors import InvalidInput
@@ -21,7 +24,7 @@ from opspawn.ops.unserved import waits_long
 
 @click.group()
 def tasks() -> None:
-    """Enqueue, list, show, cancel, pause, resume, signal, retry and resolve tasks."""
+    """Enqueue, list, show, explain, cancel, pause, resume, signal, retry and resolve tasks."""
 
 
 @tasks.command("list")
@@ -144,5 +147,5 @@ def resolve(
     with_engine(context, act)
 
 
-for command in (enqueue, dispatch, pause, resume, signal, dead, retry, fallback):
+for command in (journal, trace, why, enqueue, dispatch, pause, resume, signal, dead, retry, fallback):
     tasks.add_command(command)

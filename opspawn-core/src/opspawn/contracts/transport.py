@@ -12,6 +12,7 @@ from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.lifecycle import AgentRegistry, AgentStatus, Definitions, Sessions
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
+from opspawn.contracts.seeing import Why, WorkerInfo
 from opspawn.contracts.store import EventQuery, Page, Query, Task
 
 
@@ -231,6 +232,14 @@ class Host(Protocol):
 
         Raises: NotFound, InvalidTransition (answered, expired, or the task has ended), InvalidInput (it does not fit).
         """
+        ...
+
+    async def why(self, task_id: str) -> Why:
+        """What a task waits for, and when that ends. Raises: NotFound."""
+        ...
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        """The workers that told of themselves, the newest first; some may have died since."""
         ...
 
     async def ready(self) -> dict[str, Any]:

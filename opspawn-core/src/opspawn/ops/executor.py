@@ -28,6 +28,7 @@ from opspawn.ops.journal import Accepts, Holds, Journal
 from opspawn.ops.life import GIVE_BACK_S, UNWIND_S, Life
 from opspawn.ops.plans import plan_of
 from opspawn.ops.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, suspect, verdict
+from opspawn.ops.presence import Presence
 from opspawn.ops.store_time import StoreTime
 from opspawn.ops.unserved import tell_unserved
 from opspawn.ops.watch import LoopWatch
@@ -98,6 +99,7 @@ class Worker:
         listener = asyncio.create_task(self._listen())
         asking = tell_unserved(self._store, self._options.queues, self._handlers, self._clock)
         teller = asyncio.create_task(asking)
+        presence = None if self._alone else asyncio.create_task(self._presence().run())
         longest = HASTE * self._options.lease_s  # so that a fence is noticed in time
         pause = shortest = min(0.1, longest)
         try:
@@ -123,6 +125,9 @@ class Worker:
             for run in self._runs:
                 run.cancel()
             await asyncio.gather(listener, teller, *self._runs, return_exceptions=True)
+            if presence is not None:
+                presence.cancel()
+                await asyncio.gather(presence, return_exceptions=True)
             self._watch.stop()
             await self._heart.aclose()
 
@@ -153,6 +158,17 @@ class Worker:
     def running(self) -> int:
         """How many tasks hold a slot now."""
         return len(self._runs)
+
+    def _presence(self) -> Presence:
+        return Presence(
+            self._store,
+            self.id,
+            queues=self._options.queues,
+            handlers=self._handlers,
+            slots=self._options.slots,
+            now=lambda: (self.running, self.stopping),
+            clock=self._clock,
+        )
 
     async def _listen(self) -> None:
         queues = tuple(self._options.queues)

@@ -4,6 +4,7 @@ measured beside it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,11 +14,14 @@ from opspawn.contracts.events import Event
 from opspawn.contracts.store import Store, Task
 from opspawn.errors import NotFound
 
-SpanKind = Literal["task", "queued", "run", "step", "sleep"]
+SpanKind = Literal["task", "queued", "run", "step", "sleep", "wait"]
 #: A tree with more tasks than this is shown up to here; `Trace.whole` says so.
 MAX_TASKS = 1000
+#: Of the children of one task so many are shown, those that did not succeed first; `Span.more` counts the others.
+MAX_CHILDREN = 50
 
 _ENDS_RUN = frozenset({"task.waiting", "task.released", "task.retry", "task.paused", "task.in_doubt"})
+_STANDS = {"task.retry": "the next attempt", "task.paused": "an operator", "task.in_doubt": "a decision"}
 _ENDS_TASK = frozenset({"task.succeeded", "task.failed", "task.cancelled"})
 
 
@@ -25,8 +29,10 @@ _ENDS_TASK = frozenset({"task.succeeded", "task.failed", "task.cancelled"})
 class Span:
     """Something that took time; `end` is None while it goes on, `ok` while that is open.
 
-    `kind` is "task", "queued" (until the first claim), "run" (from a claim to the end of it), "step" or "sleep".
-    `name` is the handler, the step's name or the worker; `key` the journal key of a step. `error` as in the journal.
+    `kind` is "task", "queued" (until the first claim), "run" (from a claim to the end of it), "step", "sleep" or "wait"
+    (parked, until the next claim). `name` is the handler, the step's name, the worker or what was waited for; `key` the
+    journal key of a step. `error` as in the journal. `state` is that of a task now. `failures` counts what failed
+    before: attempts of a task, tries of a step. `more` says of children that are not shown how many there are by state.
     """
 
     kind: SpanKind
@@ -37,6 +43,9 @@ class Span:
     ok: bool | None = None
     key: str | None = None
     error: dict[str, Any] | None = None
+    state: str | None = None
+    failures: int = 0
+    more: dict[str, int] = field(default_factory=dict)
     children: list[Span] = field(default_factory=list)
 
     @property
@@ -62,6 +71,9 @@ class Span:
             "durationS": self.duration_s,
             "ok": self.ok,
             "error": self.error,
+            "state": self.state,
+            "failures": self.failures,
+            "more": self.more,
             "children": [child.to_json() for child in self.children],
         }
 
@@ -97,7 +109,7 @@ async def trace_of(store: Store, task: str) -> Trace:
     left, count = [root], 1
     while left and count < MAX_TASKS:
         reader = left.pop(0)
-        for child in reader.children:
+        for child in reader.worth_showing():
             inner = await store.get_task(child)
             if inner is None or count >= MAX_TASKS:
                 continue
@@ -115,17 +127,37 @@ class _Reader:
     def __init__(self, task: Task, events: Sequence[Event]) -> None:
         began = events[0].time if events else task.created
         assert began is not None
-        self.span = Span("task", task.handler, task.id, began)
+        self.span = Span("task", task.handler, task.id, began, state=str(task.state), failures=task.attempt)
         self.children: list[str] = []
+        self._ends: dict[str, str] = {}
         self._run: Span | None = None
+        self._wait: Span | None = None
+        self._steps: dict[str, Span] = {}
+        self._tries: Counter[str] = Counter()
         self._queued: Span | None = Span("queued", task.queue, task.id, began)
         self.span.children.append(self._queued)
         for event in events:
             self._take(event)
 
+    def worth_showing(self) -> list[str]:
+        """The children to show, in their order; the others are counted in the span."""
+        if len(self.children) <= MAX_CHILDREN:
+            return self.children
+        telling = sorted(self.children, key=lambda child: self._ends.get(child) == "succeeded")  # stable
+        shown = set(telling[:MAX_CHILDREN])
+        others = Counter(self._ends.get(child, "not ended") for child in self.children if child not in shown)
+        self.span.more = dict(others)
+        return [child for child in self.children if child in shown]
+
     def _take(self, event: Event) -> None:
         if event.type == "task.claimed":
             self._claimed(event)
+        elif event.type == "step.started":
+            self._began(event)
+        elif event.type == "step.retry":
+            self._tries[event.data["key"]] = event.data["try"]
+        elif event.type == "child.ended":
+            self._ends[event.data["child"]] = event.data["state"]
         elif event.type in ("step.done", "step.failed"):
             self._stepped(event)
         elif event.type == "timer.set":
@@ -134,12 +166,14 @@ class _Reader:
             self.children.append(event.data["child"])
         elif event.type in _ENDS_RUN:
             self._close_run(event, None if event.type == "task.waiting" else event.data.get("error") is None)
+            self._parked(event)
         elif event.type in _ENDS_TASK:
             self._ended(event)
 
     def _claimed(self, event: Event) -> None:
         if self._queued is not None:
             self._queued.end, self._queued.ok, self._queued = event.time, True, None
+        self._close_wait(event)
         if self._run is not None:  # its worker died: nobody wrote when
             self._close_run(event, False)
         self._run = Span("run", str(event.data.get("worker", "")), self.span.task, event.time)
@@ -148,9 +182,29 @@ class _Reader:
     def _stepped(self, event: Event) -> None:
         data = event.data
         start = event.time - timedelta(seconds=float(data.get("duration_s") or 0.0))
-        ok = event.type == "step.done"
-        span = Span("step", data["name"], self.span.task, start, event.time, ok, data["key"], data.get("error"))
-        (self._run or self.span).children.append(span)
+        span = self._steps.pop(data["key"], None)
+        if span is None:
+            span = Span("step", data["name"], self.span.task, start, key=data["key"])
+            (self._run or self.span).children.append(span)
+        span.end, span.ok, span.error = event.time, event.type == "step.done", data.get("error")
+        span.failures = self._tries.pop(data["key"], 0)
+
+    def _began(self, event: Event) -> None:
+        """A `once` effect tells that it begins; of others the end is the first that is known."""
+        data = event.data
+        self._steps[data["key"]] = Span("step", data["name"], self.span.task, event.time, key=data["key"])
+        (self._run or self.span).children.append(self._steps[data["key"]])
+
+    def _parked(self, event: Event) -> None:
+        """A task that stands still: for what, and until when. Sleeps have spans of their own."""
+        what = event.data.get("for") if event.type == "task.waiting" else _STANDS.get(event.type)
+        if what and what != "time":
+            self._wait = Span("wait", str(what), self.span.task, event.time)
+            self.span.children.append(self._wait)
+
+    def _close_wait(self, event: Event) -> None:
+        if self._wait is not None:
+            self._wait.end, self._wait.ok, self._wait = event.time, True, None
 
     def _slept(self, event: Event) -> None:
         until = max(event.time, datetime.fromtimestamp(event.data["until"], tz=event.time.tzinfo))
@@ -164,6 +218,20 @@ class _Reader:
     def _ended(self, event: Event) -> None:
         ok = event.type == "task.succeeded"
         self._close_run(event, ok)
+        self._close_wait(event)
         if self._queued is not None:
             self._queued.end, self._queued = event.time, None
         self.span.end, self.span.ok, self.span.error = event.time, ok, event.data.get("error")
+
+
+def seconds_in_words(seconds: float) -> str:
+    """ "12 ms", "3.4 s", "5 min 20 s", "3 h 5 min", "2 d 4 h"."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for name, size, lower, part in (("min", 60, "s", 1), ("h", 3600, "min", 60), ("d", 86400, "h", 3600)):
+        if name == "d" or seconds < size * (60 if name == "min" else 24):
+            whole, rest = divmod(round(seconds), size)
+            return f"{whole} {name} {rest // part} {lower}"
+    raise AssertionError("a day has no upper end")

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from opspawn.contracts.transport import Host
-from opspawn.rest import agents, health, opscore, problems, questions, registry, sessions, signals, stream
+from opspawn.rest import agents, health, opscore, problems, questions, registry, seeing, sessions, signals, stream
 from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.limits import Limits
 from opspawn.rest.plugin import RestConfig
@@ -42,7 +42,7 @@ def build_api(host: Host, config: RestConfig) -> FastAPI:
         responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
     )
     api.state.host = host
-    for module in (health, agents, opscore, registry, sessions, signals, questions, stream):
+    for module in (health, agents, opscore, registry, sessions, seeing, signals, questions, stream):
         api.include_router(module.router)
     api.add_middleware(
         Limits,

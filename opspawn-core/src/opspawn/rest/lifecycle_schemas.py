@@ -210,6 +210,6 @@ class TraceView(Wire):
     duration_s: float | None
     whole: bool = Field(description="False if the tree was too large to show all of it.")
     root: dict[str, Any] = Field(
-        description="A span: kind (task, queued, run, step, sleep), name, task, key, start, end, durationS, ok, error, "
-        "children."
+        description="A span: kind (task, queued, run, step, sleep, wait), name, task, key, start, end, durationS, ok, "
+        "error, state, failures (attempts or tries before), more (children not shown, by state), children."
     )
