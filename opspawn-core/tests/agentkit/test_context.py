@@ -368,7 +368,7 @@ async def test_a_once_effect_does_not_begin_when_recording_it_outlasted_the_leas
         async def begin(self, asked: Any, arguments: Any) -> None:
             self.late = True
 
-        def check(self) -> None:
+        def held(self) -> None:
             if self.late:
                 raise Interrupted("The lease is over.")
 

@@ -111,7 +111,7 @@ class Context:
                     try:
                         if effect == "once":
                             await log.begin(asked, _shown(arguments))
-                            log.check()  # to record it may have taken longer than the lease
+                            log.held()  # to record it may have taken longer than the lease
                         value = await perform()
                         result = _encoded(asked, encode, value)
                         await log.done(asked, result, clock.monotonic() - began)

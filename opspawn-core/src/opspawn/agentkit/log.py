@@ -71,6 +71,12 @@ class StepLog(Protocol):
         """Called before each effect. Raises: Halt when this process no longer holds the run."""
         ...
 
+    def held(self) -> None:
+        """Called between the record of a `once` effect and the effect, which is in doubt if it does not follow: a run
+        that must halt does it yet. Raises: Halt when this process no longer holds the run.
+        """
+        ...
+
     async def begin(self, asked: Asked, arguments: Any) -> None:
         """Record the intent of a `once` effect, durably, before it starts."""
         ...

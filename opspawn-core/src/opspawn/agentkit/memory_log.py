@@ -63,6 +63,9 @@ class MemoryLog:
     def check(self) -> None:
         return None
 
+    def held(self) -> None:
+        return None
+
     async def begin(self, asked: Asked, arguments: Any) -> None:
         self._tell("step.started", asked, arguments=arguments)
 

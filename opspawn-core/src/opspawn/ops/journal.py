@@ -173,6 +173,11 @@ class Journal:
         self._open()
         self._may_act()
 
+    def held(self) -> None:
+        if self.closed:
+            raise self._over()
+        self._may_act()
+
     def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, None]:
         return self.append("step.started", asked, arguments=arguments)
 
