@@ -20,6 +20,7 @@ from opspawn.contracts.run import AgentContext, RetryPolicy
 from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn.host import Host
+from opspawn.ops import remote
 from opspawn.ops.signing import verify
 from opspawn.testing import ScriptedModel
 
@@ -183,6 +184,57 @@ async def test_a_failure_that_is_worth_another_try_sends_the_task_anew(tmp_path:
         task = await host.dispatch("remote/worker-1", {"n": 4}, retry=retry, wait_s=PATIENCE_S)
 
         assert (task.result, len(agent.messages)) == ("yes", 2)
+
+
+async def test_a_failure_that_is_reported_twice_counts_once(tmp_path: Path) -> None:
+    """The second report must not be taken for that of the next attempt."""
+
+    async def stutters(agent: RemoteAgent, message: dict[str, Any]) -> None:
+        id = message["opscore_task_id"]
+        if message["attempt"]:
+            await agent.host.report_result(id, result="yes")
+            return
+        for _ in range(2):
+            await agent.host.report_result(id, error={"type": "transient", "message": "no"})
+
+    retry = RetryPolicy(2, initial_s=0.5, jitter=False, when=("transient",))
+    async with opened(tmp_path) as host, RemoteAgent(stutters).listening(host):
+        task = await host.dispatch("remote/worker-1", {"n": 4}, retry=retry, wait_s=PATIENCE_S)
+
+        assert (task.state, task.result) == (TaskState.SUCCEEDED, "yes")
+
+
+async def test_an_attempt_after_a_failure_waits_until_the_agent_serves_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(agent: RemoteAgent, message: dict[str, Any]) -> None:
+        id = message["opscore_task_id"]
+        if message["attempt"]:
+            await agent.host.report_result(id, result="yes")
+            return
+        details = {"taskId": id, "type": "transient", "message": "no"}
+        await agent.host.set_state("worker-1", "error", details)
+
+    monkeypatch.setattr(remote, "LOOK_AGAIN_S", 0.05)
+    retry = RetryPolicy(2, initial_s=0.01, when=("transient",))
+    async with opened(tmp_path) as host, RemoteAgent(breaks).listening(host) as agent:
+        task = await host.submit("remote/worker-1", {"n": 4}, retry=retry)
+        await _until(lambda: _asked(host, task.id, "look"))
+        assert len(agent.messages) == 1
+
+        await host.set_state("worker-1", "idle")
+        assert (await host.wait(task.id, PATIENCE_S)).result == "yes"
+
+
+async def _asked(host: Host, task: str, step: str) -> bool:
+    return any(event.data.get("name") == step for event in await host.journal(task))
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not await holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 async def test_a_task_that_was_retried_by_hand_is_sent_again(tmp_path: Path) -> None:

@@ -53,6 +53,38 @@ async def test_a_branch_that_was_released_just_after_the_run_was_told_idle_gets_
     assert (put.record.state, put.record.result) == ("succeeded", "the child's")  # type: ignore[union-attr]
 
 
+def hear_of_a_signal(life: Life) -> None:
+    """What `Journal.refresh` does with a signal that came, without the reading."""
+    told = {"id": "one", "name": "go", "data": "the signal's"}
+    news = [Event(99, life.task.id, datetime.now(UTC), "signal.received", told)]
+    life.journal.history.absorb(news)
+    life.journal.wakes += 1
+    life.journal._let_go(news)
+
+
+async def test_a_wait_with_a_time_out_that_was_released_just_before_the_run_is_told_idle_gets_its_turn(
+    house: Any,
+) -> None:
+    """Such a wait needs more turns of the loop than others; the run must not park with news that nobody took."""
+
+    async def work(ctx: Any) -> Any:
+        return await ctx.wait("go", timeout_s=3600)
+
+    life = await living(house, work)
+    tell_idle = life.branches.on_idle
+
+    def released_and_told_idle_in_one_turn() -> None:
+        life.branches.on_idle = tell_idle
+        hear_of_a_signal(life)
+        tell_idle()  # type: ignore[misc]
+
+    life.branches.on_idle = released_and_told_idle_in_one_turn
+
+    [_, put] = await life.run()
+
+    assert (put.record.state, put.record.result) == ("succeeded", "the signal's")  # type: ignore[union-attr]
+
+
 async def test_a_result_that_is_there_when_somebody_cancels_stands(house: Any) -> None:
     async def work(ctx: Any) -> Any:
         life.decide("cancel")
