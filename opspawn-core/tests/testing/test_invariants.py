@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from opspawn.contracts.events import Event
-from opspawn.contracts.store import Record, Task, TaskState
-from opspawn.testing.invariants import RULES, InvariantsBroken, Violation, find_violations
+from opspawn.contracts.events import Event, NewEvent
+from opspawn.contracts.store import INLINE_BYTES, Append, Record, Task, TaskState
+from opspawn.stores.sqlite import open_sqlite
+from opspawn.testing import assert_invariants
+from opspawn.testing.invariants import RULES, InvariantsBroken, Violation, find_violations, read_everything
+from opspawn.testing.store_promises import a_task, claim, commit, create
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -218,3 +221,19 @@ def test_a_child_that_ends_does_not_cut_short_a_backoff() -> None:
     tale.add("child.ended", child="c", state="succeeded").claimed()
 
     assert rules(tale) == ["not-before-due"]
+
+
+async def test_events_with_large_data_are_read_whole() -> None:
+    """A page shows a stand-in in their place, and the key of the step lies behind it."""
+    store = await open_sqlite()
+    await create(store, a_task("t"))
+    await commit(store, Append("t", NewEvent("task.accepted")))
+    await claim(store)
+    data = {"key": "k", "kind": "step", "name": "k", "digest": "", "result": "x" * (INLINE_BYTES + 1)}
+    await commit(store, Append("t", NewEvent("step.done", data), 1))
+
+    _, events = await read_everything(store)
+    await assert_invariants(store)
+    await store.aclose()
+
+    assert events[-1].data == data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import EventQuery, Query, Store, Task
@@ -38,5 +39,11 @@ async def read_everything(store: Store) -> tuple[list[Task], list[Event]]:
         tasks += page.items
     events: list[Event] = []
     while more := await store.events(EventQuery(position=events[-1].position if events else 0, limit=1000)):
-        events += more
+        events += [await _whole(store, event) for event in more]
     return tasks, events
+
+
+async def _whole(store: Store, event: Event) -> Event:
+    """An event with its data, where a page shows a stand-in for a large one."""
+    digest = event.data.get("$payload")
+    return event if digest is None else replace(event, data=await store.payload(digest))

@@ -1,0 +1,76 @@
+"""`python3 dev chaos`: real workers on one store, with faults; what came of it, and 1 if a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from .cells import extras_for, preset
+from .faults import FAULTS
+from .run import Cell, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 if every promise was kept, 1 if one was broken, 2 for a wrong command line."""
+    given, parser = _read(arguments)
+    seed = random.randrange(1_000_000) if given.seed is None else given.seed
+    if given.preset:
+        cells = preset(given.preset, seed, given.lease, given.workers)
+    else:
+        faults = frozenset(given.faults.upper().split(",")) if given.faults else frozenset({"F1"})
+        if unknown := sorted(faults - FAULTS.keys()):
+            parser.error(f"there is no fault {unknown[0]!r}. Known: {', '.join(FAULTS)}.")
+        extras = extras_for(faults, "pr", given.lease)
+        cells = [Cell(faults, given.tasks, given.workers, given.seconds, seed, given.lease, extras)]
+    failed = [cell for cell in cells if not _run(cell, given.keep)]
+    if failed:
+        print(f"{len(failed)} of {len(cells)} runs broke a promise; seed {seed}.")
+    return 1 if failed else 0
+
+
+def _read(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
+    parser = argparse.ArgumentParser(
+        prog="dev chaos",
+        description="Run real workers on one store while things go wrong, and check every promise.",
+        epilog="Faults: " + "; ".join(f"{name}: {words}" for name, (_, words) in FAULTS.items()) + ".",
+    )
+    parser.add_argument("--faults", metavar="F1,F3", help="which, at the same time (F1)")
+    parser.add_argument("--tasks", type=int, default=500, metavar="N", help="at least so many tasks (500)")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="processes (4)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="spread the asking over so long; else all at once")
+    parser.add_argument("--lease", type=float, default=2.0, metavar="S", help="seconds of a lease (2)")
+    parser.add_argument("--seed", type=int, metavar="N", help="decides the work and the faults; else by chance")
+    parser.add_argument("--store", choices=["sqlite"], default="sqlite", help="the store (sqlite)")
+    parser.add_argument("--preset", choices=["test", "pr", "nightly"], help="all faults, by a named size")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of each run")
+    given = parser.parse_args(arguments)
+    for name in ("tasks", "workers"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} needs a number from 1.")
+    if given.lease < 1 or (given.seconds is not None and given.seconds <= 0):
+        parser.error("--lease needs 1 second or more, --seconds more than 0.")
+    return given, parser
+
+
+def _run(cell: Cell, keep: bool) -> bool:
+    names = ", ".join(sorted(cell.faults, key=lambda name: int(name[1:])))
+    print(f"{names}: {'; '.join(FAULTS[name][1] for name in names.split(', '))} (seed {cell.seed})", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="opspawn-chaos-"))
+    outcome = asyncio.run(run(cell, folder))
+    for line in outcome.lines():
+        print(f"  {line}", flush=True)
+    if keep or outcome.broken:
+        print(f"  kept in {folder}", flush=True)
+    else:
+        shutil.rmtree(folder)
+    return not outcome.broken
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The named sizes: which faults are run together, and how much work each meets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .plan import Extras
+from .run import Cell
+
+#: Numbers of a size, by name: tasks for a fault that meets all tasks, and for one that needs few.
+_SIZES = {"test": (80, 25), "pr": (500, 100), "nightly": (20_000, 1_000)}
+#: Each line is one run. The first faults of the matrix are run alone, so that a failure names its cause.
+_RUNS: tuple[tuple[str, ...], ...] = (
+    ("F1",),
+    ("F2", "F16"),
+    ("F3", "F5"),
+    ("F4",),
+    ("F10", "F11"),
+    ("F12", "F21"),
+    ("F18",),
+    ("F19",),
+    ("F20",),
+)
+
+
+def extras_for(faults: Iterable[str], size: str, lease_s: float) -> Extras:
+    """What the faults that live in the work itself add to it."""
+    named = set(faults)
+    factor = {"test": 1, "pr": 5, "nightly": 40}[size]
+    large = "F20" in named
+    return Extras(
+        blocking=2 * factor if "F5" in named else 0,
+        blocked_s=2 * lease_s,
+        poison=1 if size == "test" and "F16" in named else 5 * factor if "F16" in named else 0,
+        changing=10 * factor if "F18" in named else 0,
+        wide={"test": 120, "pr": 10_000, "nightly": 10_000}[size] if large else 0,
+        deep={"test": 12, "pr": 500, "nightly": 2_000}[size] if large else 0,
+        large=2 * min(factor, 10) if large else 0,
+        large_bytes=1 << 20,
+    )
+
+
+def preset(size: str, seed: int, lease_s: float, workers: int) -> list[Cell]:
+    """The runs of a size."""
+    many, few = _SIZES[size]
+    found = []
+    for faults in _RUNS:
+        tasks = few if faults[0] in ("F3", "F10") else many
+        found.append(
+            Cell(
+                frozenset(faults),
+                tasks,
+                workers=workers,
+                seconds={"test": 2.0, "pr": 15.0, "nightly": None}[size],
+                seed=seed,
+                lease_s=lease_s,
+                extras=extras_for(faults, size, lease_s),
+                snapshots={"test": 4, "pr": 20, "nightly": 100}[size],
+                patience_s={"test": 30.0, "pr": 120.0, "nightly": 600.0}[size],
+            )
+        )
+    return found
