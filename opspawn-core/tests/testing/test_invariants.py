@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opspawn.contracts.events import Event, NewEvent
-from opspawn.contracts.store import INLINE_BYTES, Append, Record, Task, TaskState
+from opspawn.contracts.store import INLINE_BYTES, Append, Hold, Record, Task, TaskState
 from opspawn.stores.sqlite import open_sqlite
 from opspawn.testing import assert_invariants
 from opspawn.testing.invariants import RULES, InvariantsBroken, Violation, find_violations, read_everything
@@ -171,6 +171,18 @@ BROKEN: list[tuple[str, Tale, list[Task], dict[str, Any]]] = [
         {},
     ),
     ("children", Tale().begun().accepted("c").add("child.spawned", key="c", child="c").add("task.cancelled"), [], {}),
+    (
+        "places",
+        Tale().accepted("u").begun().claimed("u"),
+        [record(TaskState.RUNNING, id=id, holds=(Hold("k", 1),)) for id in ("t", "u")],
+        {"lease_s": 30.0},
+    ),
+    (
+        "places",
+        Tale().accepted("u").begun().add("task.waiting").claimed("u"),
+        [record(TaskState.RUNNING, id=id, holds=(Hold("k", 1, "unfinished"),)) for id in ("t", "u")],
+        {},
+    ),
     ("idempotency", Tale(), [], {"records": [Record("idempotency", "k", {"task": "t"})]}),
 ]
 NAMES = [f"{number}-{case[0]}" for number, case in enumerate(BROKEN)]
@@ -237,3 +249,11 @@ async def test_events_with_large_data_are_read_whole() -> None:
     await store.aclose()
 
     assert events[-1].data == data
+
+
+def test_a_place_is_free_once_its_claim_has_ended_or_its_lease_may_have_run_out() -> None:
+    tasks = [record(TaskState.RUNNING, id=id, holds=(Hold("k", 1),)) for id in ("t", "u")]
+    given_back = Tale().accepted("u").begun().add("task.waiting").claimed("u")
+    frozen = Tale().accepted("u").begun().add("task.accepted", "v", after_s=31.0).claimed("u")
+
+    assert rules(given_back, tasks) == rules(frozen, tasks, lease_s=30.0) == []

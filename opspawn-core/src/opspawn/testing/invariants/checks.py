@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Record, Task, TaskState
 from opspawn.ops.plans import max_attempts
+from opspawn.testing.invariants.places import check_places
 from opspawn.testing.invariants.story import Story
 from opspawn.testing.invariants.violation import Violation
 
@@ -29,6 +30,7 @@ RULES: Mapping[str, str] = {
     "once; a question ends once.",
     "once": "A `once` effect begins once, unless somebody decided that it may begin again.",
     "children": "A parent hears the end of each child, truthfully, and is not cancelled before its children ended.",
+    "places": "No more tasks hold a concurrency key at once than its limit allows.",
     "idempotency": "An idempotency key stands for one task, which exists.",
 }
 _HALTED = (TaskState.PAUSED, TaskState.IN_DOUBT)
@@ -64,6 +66,7 @@ def find_violations(
         if drained and story.task not in known:
             found.append(Violation("missing", story.task, "has events and no record", _at(story.first)))
         found += _check_children(story, stories)
+    found += check_places(known, stories, lease_s)
     for record in records:
         if record.kind == "idempotency" and record.data.get("task") not in known:
             words = f"belongs to the idempotency key {record.id!r} and is not there"

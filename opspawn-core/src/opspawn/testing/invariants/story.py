@@ -58,6 +58,18 @@ class _Bound:
     firm: bool
 
 
+@dataclass(slots=True)
+class ClaimSpan:
+    """A claim: the event that began it and the one that ended it, which for a lost claim is the next claim. `to_end`:
+    the task had been asked to end before.
+    """
+
+    begin: Event
+    to_end: bool
+    end: Event | None = None
+    lost: bool = False
+
+
 class Story:
     """What the events of a task have told so far.
 
@@ -73,7 +85,7 @@ class Story:
         children: where each child was made, by its id. child_ends: where and how each child reported its end.
         taken: where each signal was taken, and in `answers` where each question ended, by their ids.
         handed_over: whether a halted task was asked to end, so that it may have been queued for that.
-        ended: the terminal event. broken: violations found so far.
+        claims: all of them, in order. ended: the terminal event. broken: violations found so far.
     """
 
     def __init__(
@@ -101,6 +113,8 @@ class Story:
         self.taken: dict[str, int] = {}
         self.answers: dict[str, int] = {}
         self.handed_over = False
+        self.claims: list[ClaimSpan] = []
+        self._asked_to_end = False
         self.broken: list[Violation] = []
         self._before = before
         self._timed = timed
@@ -166,8 +180,12 @@ class Story:
             handed_over, self.handed_over = self.handed_over, False
             if self.state not in sources and not (event.type == "task.claimed" and handed_over):
                 self._break("legal-path", f"has the event {event.type} while it is {self.state}", self.last, event)
+            if self.claims and self.claims[-1].end is None:
+                self.claims[-1].end = event
+                self.claims[-1].lost = event.type == "task.claimed"
             if event.type == "task.claimed":
                 self._claim(event)
+                self.claims.append(ClaimSpan(event, self._asked_to_end))
             self.state = target
             if target.terminal:
                 self.ended = event
@@ -175,6 +193,7 @@ class Story:
             self._news = True
             self._failed_child |= event.data.get("state") == TaskState.FAILED
         elif event.type not in _FENCED and event.type not in _ASIDE and not event.type.startswith("custom."):
+            self._asked_to_end |= event.type == "cancel.requested"
             self._urgent = True  # whatever the task waits for, it is due
             if event.type == "cancel.requested" and self.state in (_PAUSED, _IN_DOUBT):
                 self.handed_over = True

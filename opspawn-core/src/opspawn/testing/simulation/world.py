@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from opspawn.contracts.limit import Limit
 from opspawn.contracts.store import Query, Store, Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StoreError
 from opspawn.ops.doubts import open_doubts
@@ -25,6 +26,7 @@ LEASE_S = 10.0
 STORM_S, CALM_S = 50.0, 900.0
 _TASKS_PER_S, _WORKERS = 7 / 60, 3
 _FAULT_EVERY_S = 3.0
+_LIMITS = (Limit("few", 2),)
 _OPTIONS = WorkerOptions(slots=4, lease_s=LEASE_S, poll_s=2.0, drain_s=5.0)
 
 
@@ -147,6 +149,7 @@ class World:
             "retry": PATIENT,
             "delay_s": self.chance.choice([0.0, 0.0, self.chance.uniform(0.0, 20.0)]),
             "priority": self.chance.randint(-1, 1),
+            "limits": _LIMITS if self.chance.random() < 0.6 else (),
         }
         task = await self._insist(lambda: engine.submit(HANDLER, order.program, id=order.id, **more))
         assert task.id == order.id
