@@ -163,6 +163,15 @@ def _seconds(value: Any) -> str:
     return f"{value * 1000:.0f} ms" if 0 < value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
 
 
+def _agent_state(data: Data) -> str:
+    state, before, reported = (data.get(name) for name in ("state", "before", "reported"))
+    if data.get("late"):
+        return f"The agent reported {reported} too late to count; it is {state}."
+    if reported is not None:
+        return f"The agent reported {reported}; it stays {state}."
+    return f"The agent went from {before or 'unknown'} to {state or 'unknown'}."
+
+
 _MESSAGES: dict[str, Callable[[Data], str]] = {
     "task.accepted": _accepted,
     "task.claimed": _claimed,
@@ -197,4 +206,10 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "question.asked": lambda data: f"Question {data.get('question', '?')}: {data.get('text', '?')}",
     "question.answered": lambda data: f"Question {data.get('question', '?')} was answered{_by(data)}.",
     "question.expired": lambda data: f"Nobody answered question {data.get('question', '?')} in time.",
+    "agent.registered": lambda data: f"The agent was registered{' again' if data.get('again') else ''}.",
+    "agent.deregistered": lambda data: f"The agent was deregistered; it was {data.get('state', 'unknown')}.",
+    "agent.state": _agent_state,
+    "session.started": lambda data: "The session began.",
+    "session.updated": lambda data: f"The session was updated; it is {data.get('state', 'as it was')}.",
+    "workflow.created": lambda data: f"Workflow {data.get('workflow', '?')!r} was stored.",
 }
