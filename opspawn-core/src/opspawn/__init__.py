@@ -4,6 +4,7 @@ The nouns that users hold; everything else lives in the named subpackages.
 """
 
 from opspawn.agentkit.agent import Agent, RunResult
+from opspawn.agentkit.conversation import Conversation
 from opspawn.agentkit.tool import tool
 from opspawn.agentkit.toolsets import Toolset
 from opspawn.app import App
@@ -16,6 +17,7 @@ from opspawn.errors import ModelRetry, OpspawnError, ToolError
 __all__ = [
     "Agent",
     "App",
+    "Conversation",
     "DidNotHappen",
     "Happened",
     "Limit",

@@ -9,14 +9,16 @@ import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from opspawn.agentkit.agent import Agent
+from opspawn.agentkit.deps import Deps, Factory
+from opspawn.agentkit.subagents import family
 from opspawn.agentkit.tool import as_tool
 from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.run import RunContext
 from opspawn.contracts.tool import Tool
-from opspawn.errors import AppError
+from opspawn.errors import AppError, ConfigError
 
 Function = Callable[[RunContext], Awaitable[Any]]
 
@@ -25,11 +27,13 @@ class App:
     """Everything that one `opspawn serve`, `run` or `worker` knows how to run.
 
     Args:
-        agents: their names must differ.
+        agents: their names must differ; those that they ask or hand over to need not be repeated.
         tools: tools that workflows use; the tools of agents need not be repeated.
         workflows: files (YAML or JSON), relative to the file that makes the app.
         functions: plain async functions of a run context, by name; a task of one is "function/NAME".
         limits: how many tasks may run at once, by handler: `{"function/sync": [Limit("crm", 5)]}`.
+        deps: makes what runs find as `deps`, async or not; called once in each process, when a run first needs it. What
+            it makes is closed by its own `aclose`, if it has one. An agent's own `deps_factory` goes first.
 
     Raises:
         AppError: an argument is not what it should be, or two things of one kind share a name.
@@ -43,18 +47,25 @@ class App:
         workflows: Sequence[str | Path] = (),
         functions: Mapping[str, Function] | None = None,
         limits: Mapping[str, Sequence[Limit]] | None = None,
+        deps: Factory | None = None,
     ) -> None:
         _refuse_misfits(agents, tools, workflows, functions or {})
+        if deps is not None and not callable(deps):
+            raise AppError(f"App has deps={_short(deps)}.", remedy="Give the function that makes them.")
         caller = sys._getframe(1).f_globals.get("__file__")
         self.root = Path(caller).resolve().parent if caller else Path.cwd()
         #: How `load_app` found it, for another process to find it again; None if it was made here.
         self.origin: tuple[str, Path] | None = None
-        self.agents = {agent.name: agent for agent in agents}
+        _refuse_doubles("agents", [agent.name for agent in agents])
+        try:
+            self.agents = {agent.name: cast(Agent, agent) for agent in family(agents)}
+        except ConfigError as error:
+            raise AppError(error.message, remedy=error.remedy) from error
+        self.deps = Deps(deps) if deps is not None else None
         self.workflows = tuple(self.root / path for path in workflows)
         self.functions = dict(functions or {})
         made = [as_tool(item) for item in tools]
         self.tools: dict[str, Tool] = {item.name: item for item in made}
-        _refuse_doubles("agents", [agent.name for agent in agents])
         _refuse_doubles("tools", [item.name for item in made])
         self.limits = _checked_limits(limits or {}, self)
 

@@ -6,7 +6,7 @@ task's input is `{"definition": digest, "inputs": {...}}`. So an edited file aff
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from opspawn.agentkit.agent import Agent
@@ -16,10 +16,12 @@ from opspawn.agentkit.placing import place
 from opspawn.agentkit.toolsets import is_source
 from opspawn.app import App
 from opspawn.contracts.limit import Limit
+from opspawn.contracts.model import Message
 from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.store import Batch, Hold, Put, Record, Store
 from opspawn.contracts.tool import Tool
 from opspawn.errors import AppError, Conflict, InvalidInput, NotFound
+from opspawn.ops.conversations import earlier
 from opspawn.ops.reach import Reach
 
 if TYPE_CHECKING:
@@ -52,8 +54,9 @@ class Catalog:
             self.workflows[workflow.name] = workflow
         self.handlers: dict[str, Handler] = {}
         if runs:
-            self.handlers |= {f"agent/{name}": agent.handler(kit) for name, agent in app.agents.items()}
-            self.handlers |= {f"function/{name}": function for name, function in app.functions.items()}
+            for name, agent in app.agents.items():
+                self.handlers[f"agent/{name}"] = agent.handler(kit, deps=app.deps, earlier=self._earlier)
+            self.handlers |= {f"function/{name}": self._with_deps(one) for name, one in app.functions.items()}
             self.handlers |= {f"workflow/{name}": self._run_workflow for name in self.workflows}
             self.handlers[INLINE] = self._run_workflow
 
@@ -149,6 +152,20 @@ class Catalog:
             except Conflict:
                 return  # somebody else kept the same definition just now
 
+    async def _earlier(self, context: Context, agent: str) -> Sequence[Message]:
+        return await earlier(cast(Store, self.store), context, agent)
+
+    def _with_deps(self, function: Handler) -> Handler:
+        deps = self._app.deps
+        if deps is None:
+            return function
+
+        async def run(context: RunContext) -> Any:
+            cast(Context, context).deps = await deps.get()
+            return await function(context)
+
+        return run
+
     async def _run_workflow(self, context: RunContext) -> Any:
         from opspawn.ops.workflows import run_workflow
 
@@ -157,6 +174,8 @@ class Catalog:
         inner = cast(Context, context)
         inner.input = asked["inputs"]
         inner.agent = workflow.name
+        if self._app.deps is not None:
+            inner.deps = await self._app.deps.get()
         return await run_workflow(workflow, inner, self._tools)
 
     async def _pinned(self, digest: str) -> Workflow:

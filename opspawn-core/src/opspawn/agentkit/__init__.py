@@ -3,6 +3,7 @@
 from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.context import Context
+from opspawn.agentkit.conversation import Conversation
 from opspawn.agentkit.fallback import FallbackModel
 from opspawn.agentkit.function_model import FunctionModel
 from opspawn.agentkit.kit import Kit
@@ -13,6 +14,7 @@ __all__ = [
     "Agent",
     "BoundModel",
     "Context",
+    "Conversation",
     "FallbackModel",
     "FunctionModel",
     "FunctionTool",

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from opspawn.agentkit.answering import form_of, unfit, validated, without_answers
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.calling import options_of, refused, told, use
+from opspawn.agentkit.children import ChildAsked, SpawnOptions
 from opspawn.agentkit.codec import response_from_json, response_to_json, result_from_json, result_to_json
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.failures import normalised
 from opspawn.agentkit.listening import Listener
+from opspawn.agentkit.output import Fit, Misfit, Output
 from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.rates import estimated_tokens, settlement
 from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
+from opspawn.agentkit.subagents import AgentTool, HandedOver, HandoffTool, SubAgent
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
 from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, Usage
+from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.retry import RetryPolicy
+from opspawn.contracts.run import AGENTS_OWN
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Tool, ToolResult, ToolSource
 from opspawn.errors import Halt, InvalidInput, NotFound, StepError
@@ -42,6 +48,10 @@ class AgentRun(Context):
         tools: Sequence[Tool],
         max_steps: int,
         sources: Sequence[ToolSource] = (),
+        form: Output | None = None,
+        validators: Sequence[Callable[..., Any]] = (),
+        history: Sequence[Message] = (),
+        handoffs: Sequence[SubAgent] = (),
     ) -> None:
         super().__init__(
             base._log,
@@ -55,14 +65,110 @@ class AgentRun(Context):
         self._root = base._root
         self.attempt = base.attempt
         self._model = model
-        self._belt = Toolbelt(tools, sources)
+        self._transfers = {tool.name: tool for tool in map(HandoffTool, handoffs)}
+        self._belt = Toolbelt((*tools, *self._transfers.values()) if handoffs else tools, sources)
+        self._form = form
+        self._validators = validators
+        self._asked: Sequence[Message] = ()
+        self._said: ModelResponse | None = None
+        self._fit: Fit | None = None
+        self._corrections = 0
+        self._forms: dict[int, tuple[Any, Output | None]] = {}
         self._digests: dict[int, tuple[Message, bytes]] = {}
         self.instructions = instructions
         self.tools: Sequence[Tool] = tuple(tools)
+        self.history: Sequence[Message] = tuple(history)
         self.max_steps = max_steps
         self.usage = Usage()
 
-    async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
+    async def think(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None, output: Any = AGENTS_OWN
+    ) -> ModelResponse:
+        own = output is AGENTS_OWN
+        form = self._form if own else self._form_of(output)
+        if form is None:
+            response = await self._think(messages, tools, None)
+        else:
+            messages, response = await self._think_until_fit(form, messages, tools, own)
+        if own:
+            self._asked, self._said = tuple(messages), response
+        return response
+
+    def _form_of(self, output: Any) -> Output | None:
+        """What a planner asks for in between; read once for each type."""
+        known = self._forms.get(id(output))
+        if known is None or known[0] is not output:
+            known = self._forms[id(output)] = output, form_of(output, self._model)
+        return known[1]
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """What was said so far, as the model last saw it and answered it, without the system message."""
+        said = () if self._said is None else (self._said.message(),)
+        return tuple(message for message in (*self._asked, *said) if message.role != "system")
+
+    async def conclude(self, result: PlannerResult) -> tuple[Fit, str]:
+        """The planner's answer as the typed value, and its reason. One that does not fit goes back to the model.
+
+        Raises: ModelError (invalid_output): no answer fitted.
+        """
+        form, output = self._form, result.output
+        if form is None:
+            return Fit(output, output, ""), result.reason
+        if self._fit is not None and output == self._fit.text:
+            return self._fit, result.reason
+        found = form.of(output)
+        if isinstance(found, Fit):
+            found = await self._validated(form, found)
+        if isinstance(found, Misfit):
+            words = Message("user", f"{found.words} Answer again.")
+            await self.think([*self._asked, *([] if self._said is None else [self._said.message()]), words], tools=())
+            if self._fit is None:
+                raise unfit(form, found.words, 1)
+            found = self._fit
+        return found, result.reason
+
+    async def _think_until_fit(
+        self, form: Output, messages: Sequence[Message], tools: Sequence[Tool] | None, own: bool
+    ) -> tuple[Sequence[Message], ModelResponse]:
+        """Ask until the answer fits, or calls tools; with it the conversation as it was asked last."""
+        asked = list(messages)
+        while True:
+            response = await self._think(form.told(asked), tools, form)
+            _, others = form.split(response)
+            if others:
+                return asked, without_answers(response, others)
+            if response.finish_reason == "content_filter" and not response.tool_calls:
+                return asked, response
+            found = form.read(response)
+            if own and isinstance(found, Fit):
+                found = await self._validated(form, found)
+            if isinstance(found, Fit):
+                if own:
+                    self._fit = found
+                return asked, replace(response, text=found.text, tool_calls=(), parts=(), finish_reason="stop")
+            self._corrections += 1
+            if self._corrections > form.retries:
+                raise unfit(form, found.words, self._corrections)
+            asked += form.correction(response, found.words)
+
+    async def _validated(self, form: Output, fit: Fit) -> Fit | Misfit:
+        """What the agent's own validators make of an answer; recorded, since they may look at the world."""
+        if not self._validators:
+            return fit
+
+        async def check() -> Any:
+            return await validated(self._validators, self, form, fit)
+
+        told = await self.step("check the answer", check)
+        if "retry" in told:
+            return Misfit(told["retry"])
+        return form.again(told["value"], fit)
+
+    async def _think(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None
+    ) -> ModelResponse:
+        """One model call."""
         estimated, takes = self._price(messages)
         scope = self._here()
         key = scope.enter("think")
@@ -73,7 +179,10 @@ class AgentRun(Context):
             if belt.dynamic:
                 await belt.ask(self._tool_context(""))
             specs = belt.specs() if tools is None else specs_of(tools)
-            request = ModelRequest(self._model.name, tuple(messages), specs, None, self._model.settings)
+            schema = None
+            if form is not None:
+                specs, schema = (*specs, *form.tools), form.schema
+            request = ModelRequest(self._model.name, tuple(messages), specs, schema, self._model.settings)
             listener.begin()
             answer = await self._model.complete(request, listener)
             if takes:
@@ -121,7 +230,30 @@ class AgentRun(Context):
                 results = await self._act_in_turns(calls, keys)
         finally:
             scope.leave("act")
-        return self._belt.note(results, keys)
+        results = self._belt.note(results, keys)
+        if self._transfers:
+            self._hand_over(calls, results)
+        return results
+
+    def _hand_over(self, calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> None:
+        """Raises: HandedOver: the model asked for another agent; what it called besides has been carried out."""
+        for call in calls:
+            tool = self._transfers.get(call.name)
+            if tool is not None and call.malformed is None:
+                messages = [*self.conversation, *(result.message() for result in results)]
+                raise HandedOver(tool.agent, messages, str(call.arguments.get("reason") or ""))
+
+    async def _ask_agent(self, tool: AgentTool, call: ToolCall, key: str) -> ToolResult:
+        """The answer of a sub-agent: a child task, or a nested run."""
+        handler = f"agent/{tool.agent.name}"
+        try:
+            told_it = tool.input_of(call.arguments)
+            what = digest([handler, told_it]) if self._log.durable else ""
+            wanted = ChildAsked(Asked(key, "spawn", handler, what), handler, told_it, SpawnOptions())
+            [value] = await self._spawn([wanted])
+        except (StepError, InvalidInput, NotFound) as error:
+            return refused(call, error)
+        return told(call, value, options_of(tool), key)
 
     async def _act_in_turns(self, calls: Sequence[ToolCall], keys: Sequence[str]) -> list[ToolResult]:
         """Calls beside one another; a sequential one begins when those before it have ended, and is alone."""
@@ -149,6 +281,10 @@ class AgentRun(Context):
         if call.malformed is not None:
             words = f"The arguments were not a JSON object: {call.malformed[:200]!r}. Send them again as JSON."
             return refused(call, words, "invalid_input")
+        if isinstance(tool, AgentTool):
+            return await self._ask_agent(tool, call, key)
+        if isinstance(tool, HandoffTool):
+            return told(call, f"{tool.agent.name!r} goes on with this conversation.", options_of(tool), key)
         what = digest([call.name, call.arguments]) if self._log.durable else ""
         options = options_of(tool)
         own = options.retry

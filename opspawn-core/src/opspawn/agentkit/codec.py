@@ -13,7 +13,7 @@ from typing import Any
 
 from opspawn.agentkit.parts import part_from_json, part_to_json
 from opspawn.contracts.content import Part, Text
-from opspawn.contracts.model import ModelResponse, ToolCall, Usage
+from opspawn.contracts.model import Message, ModelResponse, ToolCall, Usage
 from opspawn.contracts.tool import ToolResult
 
 
@@ -86,6 +86,35 @@ def response_from_json(data: Mapping[str, Any]) -> ModelResponse:
         data.get("finish_reason", "stop"),
         data.get("model", ""),
         data.get("request_id"),
+        parts,
+        data.get("source", ""),
+    )
+
+
+def message_to_json(message: Message) -> dict[str, Any]:
+    """Return a message as JSON, without the empty fields."""
+    data: dict[str, Any] = {"role": message.role}
+    if message.parts:
+        data["parts"] = [part_to_json(part) for part in message.parts]
+    if not message.parts or _text(message.parts) != message.content:
+        data["content"] = message.content
+    if message.tool_calls:
+        data["tool_calls"] = [call_to_json(call) for call in message.tool_calls]
+    told = {"tool_call_id": message.tool_call_id, "is_error": message.is_error, "source": message.source}
+    return data | {key: value for key, value in told.items() if value}
+
+
+def message_from_json(data: Mapping[str, Any]) -> Message:
+    """Return the message. Raises: KeyError, ValueError: it is none."""
+    if data["role"] not in ("system", "user", "assistant", "tool"):
+        raise ValueError(f"there is no role {data['role']!r}")
+    parts = _parts(data)
+    return Message(
+        data["role"],
+        data["content"] if "content" in data else _text(parts),
+        _calls(data),
+        data.get("tool_call_id"),
+        data.get("is_error", False),
         parts,
         data.get("source", ""),
     )

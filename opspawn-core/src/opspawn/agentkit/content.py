@@ -8,6 +8,13 @@ from typing import Any
 from opspawn.agentkit.parts import parts_of
 from opspawn.agentkit.plain import as_text, plain_json
 from opspawn.contracts.model import Message
+from opspawn.contracts.run import AgentContext
+
+
+def opening(context: AgentContext) -> list[Message]:
+    """How a conversation begins: the instructions, if there are any, what was said before, and the input."""
+    system = [Message("system", context.instructions)] if context.instructions else []
+    return [*system, *context.history, user_message(context.input)]
 
 
 def user_message(value: Any) -> Message:

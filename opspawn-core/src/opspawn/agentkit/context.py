@@ -425,7 +425,11 @@ class Context:
             raise InvalidInput(
                 f"The event {name!r} has data named {sorted(taken)[0]!r}, which the journal itself uses."
             )
-        with self._asking("emit", f"custom.{name}", None, plain) as asked:
+        await self.tell(f"custom.{name}", plain)
+
+    async def tell(self, type: str, plain: dict[str, Any]) -> None:
+        """Record an event of the run, once."""
+        with self._asking("emit", type, None, plain) as asked:
             try:
                 with self._branches.step():
                     await self._log.emit(asked, plain)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
 from opspawn.agentkit.children import ChildAsked, Children
-from opspawn.agentkit.failures import error_to_json
+from opspawn.agentkit.failures import error_to_json, normalised
 from opspawn.agentkit.log import OnEvent, Pending
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_answer
@@ -46,6 +46,8 @@ class MemoryLog:
         self._on_wait = on_wait
         self._on_event = on_event
         self.clock = clock
+        #: Runs a child by its handler and input, in memory; None where there are no children.
+        self.nest: Callable[[str, Any], Awaitable[Any]] | None = None
         self.identity = uuid4().hex
 
     def recall(self, asked: Asked) -> Recorded | None:
@@ -85,10 +87,36 @@ class MemoryLog:
         return self.clock.time() + seconds
 
     async def spawn(self, wanted: Sequence[ChildAsked]) -> Children:
-        raise ConfigError(
-            f"{wanted[0].handler!r} needs child tasks, and this run is in memory.",
-            remedy="Run it with 'opspawn run' or 'opspawn serve'.",
-        )
+        if self.nest is None:
+            raise ConfigError(
+                f"{wanted[0].handler!r} needs child tasks, and this run is in memory.",
+                remedy="Run it with 'opspawn run' or 'opspawn serve'.",
+            )
+        children = Children(len(wanted))
+        runs = [asyncio.create_task(self._nested(children, index, one)) for index, one in enumerate(wanted)]
+        try:
+            await asyncio.gather(*runs)
+        finally:
+            for run in runs:
+                run.cancel()
+            await asyncio.gather(*runs, return_exceptions=True)
+        return children
+
+    async def _nested(self, children: Children, index: int, one: ChildAsked) -> None:
+        assert self.nest is not None
+        self._tell("child.spawned", one.asked, child=one.handler)
+        try:
+            async with asyncio.timeout(one.options.timeout_s) as timer:
+                result = plain_json(await self.nest(one.handler, one.input))
+            end = Recorded("", one.asked.name, True, result)
+        except (Halt, ConfigError):
+            raise
+        except Exception as error:
+            if isinstance(error, TimeoutError) and timer.expired():
+                error = StepTimeout(f"{one.handler!r} ran longer than {one.options.timeout_s:g} s.")
+            end = Recorded("", one.asked.name, False, error=error_to_json(normalised(error)))
+        self._tell("child.ended", one.asked, child=one.handler, **({} if end.ok else {"error": end.error}))
+        children.ended(index, end)
 
     async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
         if self._on_wait is None:

@@ -49,6 +49,8 @@ EVENT_TYPES: dict[str, str] = {
     "session.started": "A session began. data: workflow, metadata.",
     "session.updated": "Somebody changed a session. data: what was changed, state, before.",
     "workflow.created": "A workflow was stored under its name. data: workflow, digest.",
+    "agent.handoff": "An agent handed the conversation over, and another goes on in the same task. data: key, digest, "
+    "from, to, reason.",
     "timer.set": "A sleep began. data: key, until (epoch seconds).",
     "signal.received": "Inbox: somebody sent a signal. data: id, name, data, by.",
     "signal.awaited": "A wait for a signal with a time-out began. data: key, name, digest, until (epoch seconds).",
@@ -56,6 +58,9 @@ EVENT_TYPES: dict[str, str] = {
     "question.answered": "Inbox: somebody answered a question. data: question, key, value, by.",
     "question.expired": "Nobody answered in time. data: question, key, default or error.",
 }
+
+#: What the code of a run itself tells, once for each key: types, and beginnings of types.
+TOLD_BY_RUNS = ("custom.", "agent.handoff")
 
 
 @dataclass(frozen=True, slots=True)

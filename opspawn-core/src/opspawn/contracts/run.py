@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from opspawn.contracts.model import Message, ModelResponse, ToolCall
 from opspawn.contracts.question import NO_DEFAULT
@@ -14,6 +14,16 @@ from opspawn.contracts.retry import RetryPolicy as RetryPolicy
 from opspawn.contracts.tool import Check, Effect, Tool, ToolResult
 
 T = TypeVar("T")
+
+
+class AgentsOwn:
+    """The type of `AGENTS_OWN`: the output that the agent itself has."""
+
+    def __repr__(self) -> str:
+        return "AGENTS_OWN"
+
+
+AGENTS_OWN: Final = AgentsOwn()
 
 
 class RunContext(Protocol):
@@ -46,6 +56,11 @@ class RunContext(Protocol):
     @property
     def agent(self) -> str:
         """The name of the agent, workflow or function that runs."""
+        ...
+
+    @property
+    def deps(self) -> Any:
+        """What the run was given to work with: connections, a user; of this process, and never recorded."""
         ...
 
     async def step(
@@ -200,18 +215,33 @@ class AgentContext(RunContext, Protocol):
         ...
 
     @property
+    def history(self) -> Sequence[Message]:
+        """The conversation before this run, without a system message: it goes between the instructions and the input.
+
+        `opspawn.agentkit.content.opening` puts the three together.
+        """
+        ...
+
+    @property
     def max_steps(self) -> int:
         """How many model calls a planner may make before it raises `StepLimit`; at least 1."""
         ...
 
-    async def think(self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None) -> ModelResponse:
+    async def think(
+        self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None, output: Any = AGENTS_OWN
+    ) -> ModelResponse:
         """One model call with the agent's model; `tools` defaults to the agent's. Deltas stream to listeners, the
         answer is recorded.
 
         Transient failures and rate limits are retried here; what comes out is final.
 
+        An answer without calls fits `output`: the agent's own by default, else any type or JSON Schema, or None for
+        plain text where a planner asks for something in between. An answer that does not fit is given back to the model
+        with what is wrong, a few times. The text of one that fits is JSON (or text, where that is allowed): a planner
+        returns it as it is, and the run makes the typed value of it.
+
         Raises:
-            ModelError: the provider refused or kept failing.
+            ModelError: the provider refused or kept failing; or (invalid_output) no answer fitted.
         """
         ...
 

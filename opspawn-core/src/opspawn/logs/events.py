@@ -187,6 +187,7 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
         "See 'opspawn tasks show'."
     ),
     "task.resolved": _resolved,
+    "agent.handoff": lambda data: f"{data.get('from', '?')!r} hands the conversation over to {data.get('to', '?')!r}.",
     "cancel.requested": lambda data: "Somebody asked to cancel.",
     "child.spawned": lambda data: f"Started child {data.get('child', '?')}.",
     "child.ended": _child_ended,

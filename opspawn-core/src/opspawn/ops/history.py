@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from opspawn.agentkit.recorded import Recorded, Tries
-from opspawn.contracts.events import Event
+from opspawn.contracts.events import TOLD_BY_RUNS, Event
 from opspawn.contracts.store import TaskState
 from opspawn.ops.losses import LOSSES, Losses
 from opspawn.ops.mail import MAIL, Mail
@@ -109,7 +109,7 @@ class History:
                 MAIL[event.type](self.mail, event.data)
             elif event.type == "task.claimed":
                 self.began = self.began or event.time
-            elif event.type.startswith("custom.") and "digest" in event.data:
+            elif event.type.startswith(TOLD_BY_RUNS) and "digest" in event.data:
                 self.emitted[event.data["key"]] = Recorded(event.data["digest"], event.type, True)
 
     @property

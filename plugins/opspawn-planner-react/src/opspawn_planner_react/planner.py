@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from opspawn.agentkit.content import user_message
+from opspawn.agentkit.content import opening
 from opspawn.contracts.model import Message, ModelResponse, ToolCall
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
@@ -75,12 +75,6 @@ class ReactPlanner:
             f"The agent {context.agent!r} made {context.max_steps} model calls and has no answer.",
             remedy="Raise its max_steps, or give it a smaller task.",
         )
-
-
-def opening(context: AgentContext) -> list[Message]:
-    """The conversation's begin: the instructions, if there are any, and the input."""
-    system = [Message("system", context.instructions)] if context.instructions else []
-    return [*system, user_message(context.input)]
 
 
 def _compact(value: Any) -> str:

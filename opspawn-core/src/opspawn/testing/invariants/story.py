@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opspawn.contracts.events import Event
+from opspawn.contracts.events import TOLD_BY_RUNS, Event
 from opspawn.contracts.store import TaskState
 from opspawn.ops.history import RESTING
 from opspawn.testing.invariants.violation import Violation
@@ -158,7 +158,7 @@ class Story:
         reader = _READERS.get(event.type)
         if reader is not None:
             reader(self, event)
-        elif event.type.startswith("custom.") and "digest" in event.data:
+        elif event.type.startswith(TOLD_BY_RUNS) and "digest" in event.data:
             self._once_per_key("emits", self._emitted, event)
         self.last = event
 
@@ -173,7 +173,7 @@ class Story:
         if self.state is None:
             self._break("legal-path", f"begins with {event.type} instead of task.accepted", event)
             self.state = _QUEUED
-        if (event.type in _FENCED or event.type.startswith("custom.")) and self.state is not _RUNNING:
+        if (event.type in _FENCED or event.type.startswith(TOLD_BY_RUNS)) and self.state is not _RUNNING:
             self._break("fenced", f"has the event {event.type} while it is {self.state} and nobody's", self.last, event)
         if event.type in _MOVES:
             sources, target = _decision(event, self.state) or _MOVES[event.type]
@@ -192,7 +192,7 @@ class Story:
         elif event.type in _NEWS:
             self._news = True
             self._failed_child |= event.data.get("state") == TaskState.FAILED
-        elif event.type not in _FENCED and event.type not in _ASIDE and not event.type.startswith("custom."):
+        elif event.type not in _FENCED and event.type not in _ASIDE and not event.type.startswith(TOLD_BY_RUNS):
             self._asked_to_end |= event.type == "cancel.requested"
             self._urgent = True  # whatever the task waits for, it is due
             if event.type == "cancel.requested" and self.state in (_PAUSED, _IN_DOUBT):
@@ -209,7 +209,7 @@ class Story:
             return
         if event.type == "task.waiting" and event.data.get("for") == RESTING:
             self._not_before = called
-        elif event.type in _FENCED or event.type in _ENDS or event.type.startswith("custom."):
+        elif event.type in _FENCED or event.type in _ENDS or event.type.startswith(TOLD_BY_RUNS):
             words = f"went on with {event.type} before its next attempt was due"
             self._break("not-before-due", words, called.cause, event)
         else:

@@ -1,0 +1,180 @@
+"""What an agent is: its words as its author gave them, checked when they are written down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from opspawn.agentkit import instructions as written
+from opspawn.agentkit.choosing import ModelChoice
+from opspawn.agentkit.instructions import Fragment, Instructions
+from opspawn.agentkit.output import MODES, Output
+from opspawn.agentkit.reading import NAME
+from opspawn.agentkit.sandbox.builtin import as_sandbox
+from opspawn.agentkit.subagents import HANDOFF, MAX_DEPTH, AgentTool, SubAgent, is_agent
+from opspawn.agentkit.tool import as_tool
+from opspawn.agentkit.toolsets import Toolset, is_source
+from opspawn.contracts.limit import Limit, checked_limits
+from opspawn.contracts.planner import Planner
+from opspawn.contracts.sandbox import Sandbox
+from opspawn.contracts.tool import Tool, ToolSource
+from opspawn.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+Validator = Callable[..., Any]
+DepsFactory = Callable[[], Any | Awaitable[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """See `Agent.__init__` for the fields; those after `deps_factory` follow from them."""
+
+    name: str
+    model: ModelChoice = None
+    planner: str | Planner = "react"
+    tools: Sequence[Any] = ()
+    handoffs: Sequence[SubAgent] = ()
+    sandbox: str | Sandbox | None = None
+    instructions: Instructions = ""
+    description: str = ""
+    output: Any = str
+    output_mode: str = "auto"
+    output_retries: int = 2
+    output_validators: Sequence[Validator] = ()
+    max_steps: int = 32
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int | None = None
+    limits: Sequence[Limit] = ()
+    deps_factory: DepsFactory | None = None
+
+    fixed: tuple[Tool | str, ...] = field(init=False)
+    sources: tuple[ToolSource, ...] = field(init=False)
+    place: Sandbox | None = field(init=False)
+    fragments: tuple[Fragment, ...] = field(init=False)
+    form: Output = field(init=False)
+    depth: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is not an agent's name: 1 to 64 of letters, digits, '_' and '-'.")
+        self._check_numbers()
+        for what in ("tools", "handoffs", "output_validators"):
+            given = getattr(self, what)
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise ConfigError(f"The agent {name!r} has {what}={given!r}; a list is meant.")
+        for one in self.output_validators:
+            if not callable(one):
+                raise ConfigError(f"The agent {name!r} has {one!r} among its output_validators; functions are meant.")
+        if self.deps_factory is not None and not callable(self.deps_factory):
+            raise ConfigError(f"The agent {name!r} has deps_factory={self.deps_factory!r}; a function is meant.")
+        if not isinstance(self.settings, Mapping):
+            raise ConfigError(f"The agent {name!r} has settings={self.settings!r}; a mapping is meant.")
+        tools, sources = _sorted(self.tools)
+        self._set(
+            fixed=tools,
+            sources=sources,
+            place=as_sandbox(self.sandbox),
+            fragments=written.fragments(name, self.instructions),
+            form=self._form(),
+            settings=MappingProxyType(dict(self.settings)),
+            limits=checked_limits(f"The agent {name!r}", self.limits),
+        )
+        self._check_names()
+        self._set(depth=self._depth())
+
+    def changed(self, changes: Mapping[str, Any]) -> Description:
+        """The same with some fields changed; `settings` are merged. Raises: ConfigError."""
+        if unknown := changes.keys() - FIELDS - {"name"}:
+            raise ConfigError(
+                f"The agent {self.name!r} has no {sorted(unknown)[0]!r} to change.",
+                remedy=f"Known: {', '.join(sorted(FIELDS))}.",
+            )
+        if "settings" in changes:
+            changes = {**changes, "settings": {**self.settings, **changes["settings"]}}
+        return replace(self, **changes)
+
+    @property
+    def tool_names(self) -> tuple[str, ...]:
+        return tuple(tool if isinstance(tool, str) else tool.name for tool in self.fixed)
+
+    @property
+    def subagents(self) -> tuple[SubAgent, ...]:
+        """The agents that this one may ask, or hand over to."""
+        return (*(tool.agent for tool in self.fixed if isinstance(tool, AgentTool)), *self.handoffs)
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _check_numbers(self) -> None:
+        for what, least in (("max_steps", 1), ("output_retries", 0), ("concurrency", 1)):
+            value = getattr(self, what)
+            if what == "concurrency" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(
+                    f"The agent {self.name!r} has {what}={value!r}; a whole number from {least} is meant."
+                )
+
+    def _form(self) -> Output:
+        if self.output_mode not in MODES:
+            raise ConfigError(
+                f"The agent {self.name!r} has output_mode={self.output_mode!r}.", remedy=f"Known: {', '.join(MODES)}."
+            )
+        try:
+            return Output(self.output, self.output_mode, self.output_retries)
+        except ConfigError as error:
+            raise ConfigError(
+                f"The agent {self.name!r} has as its output {error.message}.",
+                remedy="Give a pydantic model, a dataclass, a TypedDict, a list of these, or several in a tuple.",
+            ) from error
+
+    def _check_names(self) -> None:
+        for agent in self.handoffs:
+            if not is_agent(agent):
+                raise ConfigError(f"The agent {self.name!r} has {agent!r} among its handoffs; agents are meant.")
+        answers = [spec.name for spec in self.form.by("tool").tools]
+        names = [*self.tool_names, *(f"{HANDOFF}{agent.name}" for agent in self.handoffs), *answers]
+        if NAME in names:
+            raise ConfigError(
+                f"The agent {self.name!r} has a tool named {NAME!r}, which reads on in long results.",
+                remedy="Rename it: @tool(name=...).",
+            )
+        for one in names:
+            if names.count(one) > 1:
+                raise ConfigError(
+                    f"The agent {self.name!r} has two tools named {one!r}.", remedy="Rename one: @tool(name=...)."
+                )
+
+    def _depth(self) -> int:
+        depth = 1 + max((agent.depth for agent in self.subagents), default=0)
+        if depth > MAX_DEPTH:
+            raise ConfigError(
+                f"The agent {self.name!r} stands on agents {depth} deep.", remedy=f"{MAX_DEPTH} are the most."
+            )
+        return depth
+
+
+def _sorted(given: Sequence[Any]) -> tuple[tuple[Tool | str, ...], tuple[ToolSource, ...]]:
+    """Tools and names of tools; and what gives more of them with each model call."""
+    tools: list[Tool | str] = []
+    sources: list[ToolSource] = []
+    for one in given:
+        settled = one.settled if isinstance(one, Toolset) else None
+        if settled is not None:
+            tools += settled
+        elif is_agent(one):
+            tools.append(AgentTool(one))
+        elif is_source(one):
+            sources.append(one)
+        else:
+            tools.append(one if isinstance(one, str) else as_tool(one))
+    return tuple(tools), tuple(sources)
+
+
+#: What may be changed for one run.
+FIELDS = frozenset(one.name for one in fields(Description) if one.init) - {"name"}

@@ -1,0 +1,115 @@
+"""Running an agent: its instructions, its planner's loop, those whom it hands over to, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from opspawn.agentkit import instructions
+from opspawn.agentkit.agent_run import AgentRun
+from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.context import Context
+from opspawn.agentkit.description import Description
+from opspawn.agentkit.output import Output
+from opspawn.agentkit.subagents import MAX_DEPTH, HandedOver
+from opspawn.contracts.model import Message, Usage
+from opspawn.contracts.planner import Planner
+from opspawn.contracts.tool import Tool, ToolSource
+from opspawn.errors import ConfigError, StepLimit
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An agent's words, resolved to objects. `others` are the agents that it stands on, by name."""
+
+    about: Description
+    model: BoundModel
+    planner: Planner
+    tools: tuple[Tool, ...]
+    sources: tuple[ToolSource, ...]
+    form: Output | None
+    fixed_instructions: str | None
+    others: Mapping[str, Parts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: the typed `value`, the same as JSON, and the conversation without its system message."""
+
+    value: Any
+    plain: Any
+    reason: str
+    usage: Usage
+    messages: tuple[Message, ...]
+    new_messages: tuple[Message, ...]
+    agent: str
+
+
+async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()) -> Ended:
+    """Run an agent on the input of `base` until somebody has answered: it, or who it handed the conversation to.
+
+    Raises: what the planner raises. StepLimit: the conversation was handed on and on.
+    """
+    usage, before = Usage(), tuple(history)
+    for _ in range(MAX_DEPTH + 1):
+        about = parts.about
+        base.agent = about.name
+        text = parts.fixed_instructions
+        if text is None:
+            text = await _written(base, about)
+        context = AgentRun(
+            base,
+            name=about.name,
+            instructions=text,
+            model=parts.model,
+            tools=parts.tools,
+            max_steps=about.max_steps,
+            sources=parts.sources,
+            form=parts.form,
+            validators=about.output_validators,
+            history=before,
+            handoffs=about.handoffs,
+        )
+        context.usage = usage
+        try:
+            fit, reason = await context.conclude(await parts.planner.run(context))
+        except HandedOver as over:
+            told = {"from": about.name, "to": over.agent.name, "reason": over.reason}
+            await context.tell("agent.handoff", told)
+            before, usage, parts = tuple(over.messages), context.usage, parts.others[over.agent.name]
+            continue
+        said = context.conversation
+        new = said[len(history) :] if said[: len(history)] == tuple(history) else said
+        messages = (*history, *new)
+        return Ended(fit.value, fit.plain, reason, context.usage, messages, new, about.name)
+    raise StepLimit(f"The conversation was handed over more than {MAX_DEPTH} times.")
+
+
+async def _written(base: Context, about: Description) -> str:
+    """Instructions that differ from run to run: recorded, since what they are made of may have changed on a replay."""
+
+    async def write() -> str:
+        return await instructions.written(about.fragments, base)
+
+    text: str = await base.step("instructions", write)
+    return text
+
+
+def known_to(parts: Parts) -> dict[str, Parts]:
+    """An agent and all that it stands on, by name."""
+    found = {parts.about.name: parts}
+    for other in parts.others.values():
+        found |= known_to(other)
+    return found
+
+
+def agent_of(handler: str, known: Mapping[str, Parts]) -> Parts:
+    """The agent behind a handler of a nested run. Raises: ConfigError: this run does not know it."""
+    kind, _, name = handler.partition("/")
+    if kind != "agent" or name not in known:
+        raise ConfigError(
+            f"{handler!r} needs child tasks, and this run is in memory.",
+            remedy="Run it with 'opspawn run' or 'opspawn serve', or give the agent that is meant among its tools.",
+        )
+    return known[name]
