@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import sys
@@ -12,12 +13,14 @@ from types import ModuleType
 from typing import Any, cast
 
 from opspawn.agentkit.agent import Agent
+from opspawn.agentkit.declared import Declaration, declared_agents
 from opspawn.agentkit.deps import Deps, Factory
 from opspawn.agentkit.subagents import family
 from opspawn.agentkit.tool import as_tool
 from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.run import RunContext
 from opspawn.contracts.tool import Tool
+from opspawn.declarations import agent_files
 from opspawn.errors import AppError, ConfigError
 
 Function = Callable[[RunContext], Awaitable[Any]]
@@ -27,7 +30,8 @@ class App:
     """Everything that one `opspawn serve`, `run` or `worker` knows how to run.
 
     Args:
-        agents: their names must differ; those that they ask or hand over to need not be repeated.
+        agents: their names must differ; those that they ask or hand over to need not be repeated. A text or path means
+            files that declare agents, "agents/*.yaml" say, relative to the file that makes the app.
         tools: tools that workflows use; the tools of agents need not be repeated.
         workflows: files (YAML or JSON), relative to the file that makes the app.
         functions: plain async functions of a run context, by name; a task of one is "function/NAME".
@@ -42,7 +46,7 @@ class App:
     def __init__(
         self,
         *,
-        agents: Sequence[Agent] = (),
+        agents: Sequence[Agent[Any, Any] | str | Path] = (),
         tools: Sequence[Tool | Callable[..., Any]] = (),
         workflows: Sequence[str | Path] = (),
         functions: Mapping[str, Function] | None = None,
@@ -56,9 +60,13 @@ class App:
         self.root = Path(caller).resolve().parent if caller else Path.cwd()
         #: How `load_app` found it, for another process to find it again; None if it was made here.
         self.origin: tuple[str, Path] | None = None
-        _refuse_doubles("agents", [agent.name for agent in agents])
+        own = [agent for agent in agents if isinstance(agent, Agent)]
+        _refuse_doubles("agents", [agent.name for agent in own])
+        files = [one for one in agents if not isinstance(one, Agent)]
         try:
-            self.agents = {agent.name: cast(Agent, agent) for agent in family(agents)}
+            self.agents = {agent.name: cast("Agent[Any, Any]", agent) for agent in family(own)}
+            if files:
+                self.agents = self.with_agents(agent_files(files, self.root)).agents
         except ConfigError as error:
             raise AppError(error.message, remedy=error.remedy) from error
         self.deps = Deps(deps) if deps is not None else None
@@ -68,6 +76,17 @@ class App:
         self.tools: dict[str, Tool] = {item.name: item for item in made}
         _refuse_doubles("tools", [item.name for item in made])
         self.limits = _checked_limits(limits or {}, self)
+
+    def with_agents(self, found: Mapping[str, Declaration]) -> App:
+        """The same app with the declared agents besides. Raises: AppError, ConfigError: a declaration is wrong."""
+        if not found:
+            return self
+        for name in found.keys() & self.agents.keys():
+            words = f"{found[name].where} declares the agent {name!r}, and the app has another of that name."
+            raise AppError(words, remedy="Give one another name.")
+        made = copy.copy(self)
+        made.agents = {**self.agents, **declared_agents(found, self.agents)}
+        return made
 
     def __repr__(self) -> str:
         return f"<App agents={list(self.agents)} workflows={[path.stem for path in self.workflows]}>"
@@ -192,7 +211,7 @@ def _refuse_misfits(agents: Any, tools: Any, workflows: Any, functions: Any) -> 
         if isinstance(given, str) or not isinstance(given, Sequence):
             raise AppError(f"App has {name}={_short(given)}; a list is meant.", remedy=f"Write {name}=[...].")
     for agent in agents:
-        if not isinstance(agent, Agent):
+        if not isinstance(agent, Agent | str | Path):
             raise AppError(f"App has {_short(agent)} among its agents.", remedy='Make agents with Agent("name", ...).')
     for workflow in workflows:
         if not isinstance(workflow, str | Path):

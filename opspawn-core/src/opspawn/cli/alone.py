@@ -18,6 +18,7 @@ from typing import Any
 from opspawn.app import load_app
 from opspawn.cli.assemble import on_signals, start_logs
 from opspawn.config.carrying import loaded_from_json
+from opspawn.declarations import agents_of
 from opspawn.host import Host
 from opspawn.ops.executor import WorkerOptions
 from opspawn.ops.poison import BEGAN
@@ -44,7 +45,7 @@ def _die_with_the_worker(orders: int) -> None:
 async def _live(order: dict[str, Any], told: int) -> int:
     loaded = loaded_from_json(order["loaded"])
     start_logs(loaded)
-    app = load_app(order["app"], Path(order["folder"]))
+    app = load_app(order["app"], Path(order["folder"])).with_agents(agents_of(loaded))
     options = WorkerOptions(**order["options"])
     async with Host.open(app, loaded=loaded, options=options, worker=False, runs=True) as host:
         task = await host.task(order["task"])

@@ -13,6 +13,7 @@ from opspawn.app import App, load_app
 from opspawn.cli.output import say
 from opspawn.config import Loaded
 from opspawn.contracts.store import Store
+from opspawn.declarations import agents_of
 from opspawn.errors import ConfigError
 from opspawn.logs import configure
 
@@ -23,16 +24,19 @@ def start_logs(loaded: Loaded) -> None:
 
 
 def find_app(named: str | None, loaded: Loaded) -> App:
-    """The app named on the command line (from the current folder) or in the configuration (from its folder)."""
+    """The app named on the command line (from the current folder) or in the configuration (from its folder), with the
+    agents that the configuration declares; these alone where no app is named."""
     if named:
-        return load_app(named, Path.cwd())
+        return load_app(named, Path.cwd()).with_agents(agents_of(loaded))
+    if loaded.settings.app is None and loaded.agents:
+        return App().with_agents(agents_of(loaded))
     if loaded.settings.app is None:
         raise ConfigError(
             "No app is named.",
             remedy='Name one, e.g. app:app; or write app = "app:app" into opspawn.toml; '
             "or make both with 'opspawn init'.",
         )
-    return load_app(loaded.settings.app, loaded.folder)
+    return load_app(loaded.settings.app, loaded.folder).with_agents(agents_of(loaded))
 
 
 @asynccontextmanager

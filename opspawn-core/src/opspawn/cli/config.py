@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from opspawn.agentkit.declared import DeclaredAgent
 from opspawn.cli.output import configuration, installed, json_option, print_json
 from opspawn.config.loaded import DEFAULT, Loaded
 from opspawn.config.secrets import masked
@@ -51,6 +52,7 @@ def shown_values(loaded: Loaded) -> dict[str, Any]:
     """The settings and the sections as JSON values, secrets masked."""
     values = loaded.settings.model_dump(mode="json")
     values["plugins"] |= {name: dict(section) for name, section in loaded.sections.items()}
+    values["agents"] |= {name: dict(section) for name, section in loaded.agents.items()}
     shown: dict[str, Any] = masked(values)
     return shown
 
@@ -66,6 +68,7 @@ def settings_schema(plugins: Plugins) -> dict[str, Any]:
         before = table["properties"].get(record.name, {"properties": {}})
         own["properties"] = before["properties"] | own.get("properties", {})
         table["properties"][record.name] = own
+    definitions["AgentSettings"]["additionalProperties"] = DeclaredAgent.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": "opspawn.toml"}
 
 

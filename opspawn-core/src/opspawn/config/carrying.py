@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,11 @@ _TEXT = "$text"
 
 def loaded_to_json(loaded: Loaded) -> dict[str, Any]:
     """Return a configuration as JSON. It holds whatever secrets the sections hold: hand it over by a pipe."""
-    sections = {}
-    for name, section in loaded.sections.items():
-        known = section if isinstance(section, Section) else None
-        sections[name] = {
-            "values": _packed(dict(section)),
-            "sources": dict(known.sources) if known is not None else {},
-            "folder": str(known.folder) if known is not None else str(loaded.folder),
-            "file": known.file if known is not None else "",
-        }
     return {
         "settings": loaded.settings.model_dump(mode="json"),
         "sources": dict(loaded.sources),
-        "sections": sections,
+        "sections": {name: _section_to_json(section, loaded) for name, section in loaded.sections.items()},
+        "agents": {name: _section_to_json(section, loaded) for name, section in loaded.agents.items()},
         "file": str(loaded.file) if loaded.file is not None else None,
         "folder": str(loaded.folder),
     }
@@ -34,17 +27,28 @@ def loaded_to_json(loaded: Loaded) -> dict[str, Any]:
 
 def loaded_from_json(data: dict[str, Any]) -> Loaded:
     """Return the configuration again."""
-    sections = {
-        name: Section(_unpacked(one["values"]), sources=one["sources"], folder=Path(one["folder"]), file=one["file"])
-        for name, one in data["sections"].items()
-    }
     return Loaded(
         Settings.model_validate(data["settings"]),
         data["sources"],
-        sections,
+        {name: _section_from_json(one) for name, one in data["sections"].items()},
+        {name: _section_from_json(one) for name, one in data["agents"].items()},
         Path(data["file"]) if data["file"] is not None else None,
         Path(data["folder"]),
     )
+
+
+def _section_to_json(section: Mapping[str, Any], loaded: Loaded) -> dict[str, Any]:
+    known = section if isinstance(section, Section) else None
+    return {
+        "values": _packed(dict(section)),
+        "sources": dict(known.sources) if known is not None else {},
+        "folder": str(known.folder) if known is not None else str(loaded.folder),
+        "file": known.file if known is not None else "",
+    }
+
+
+def _section_from_json(data: dict[str, Any]) -> Section:
+    return Section(_unpacked(data["values"]), sources=data["sources"], folder=Path(data["folder"]), file=data["file"])
 
 
 def _packed(value: Any) -> Any:

@@ -83,6 +83,7 @@ class _Draft:
     def finish(self, name: str, file: Path | None, folder: Path, cwd: Path) -> Loaded:
         tree = _tree(self._values)
         sections = self._take_sections(tree, folder, name)
+        agents = self._take_agents(tree, folder, name)
         settings = build(Settings, tree, origin=lambda key: self._sources.get(key, name))
         start = folder if self._sources.get("data", name) == name else cwd
         settings = settings.model_copy(update={"data": str(start / Path(settings.data).expanduser())})
@@ -90,9 +91,26 @@ class _Draft:
         sources |= {
             key: origin
             for key, origin in self._sources.items()
-            if key.split(".")[1:2] and key.split(".")[1] in sections
+            if (key.startswith("plugins.") and key.split(".")[1] in sections)
+            or (key.startswith("agents.") and key.split(".")[1] in agents)
         }
-        return Loaded(settings, sources, sections, file, folder)
+        return Loaded(settings, sources, sections, agents, file, folder)
+
+    def _take_agents(self, tree: dict[str, Any], folder: Path, file: str) -> dict[str, Section]:
+        """The tables `[agents.NAME]`, which stand among the settings of `[agents]`."""
+        table = tree.get("agents")
+        if not isinstance(table, dict):
+            return {}
+        names = [name for name, value in table.items() if isinstance(value, dict)]
+        return {name: self._section(table.pop(name), f"agents.{name}", folder, file) for name in names}
+
+    def _section(self, values: dict[str, Any], prefix: str, folder: Path, file: str) -> Section:
+        own = {
+            key.removeprefix(f"{prefix}."): origin
+            for key, origin in self._sources.items()
+            if key.startswith(f"{prefix}.")
+        }
+        return Section(values, sources=own, folder=folder, file=file)
 
     def _take_sections(self, tree: dict[str, Any], folder: Path, file: str) -> dict[str, Section]:
         plugins = tree.get("plugins")
@@ -103,12 +121,7 @@ class _Draft:
             values, prefix = plugins.pop(name), f"plugins.{name}"
             if not isinstance(values, dict):
                 raise unknown_key(prefix, self._sources.get(prefix, file), PluginSettings.model_fields)
-            own = {
-                key.removeprefix(f"{prefix}."): origin
-                for key, origin in self._sources.items()
-                if key.startswith(f"{prefix}.")
-            }
-            sections[name] = Section(values, sources=own, folder=folder, file=file)
+            sections[name] = self._section(values, prefix, folder, file)
         return sections
 
 

@@ -20,7 +20,7 @@ class Text(str):
 
 
 class Section(dict[str, Any]):
-    """A table `[plugins.NAME]`, not yet checked, that remembers where its values came from.
+    """A table `[plugins.NAME]` or `[agents.NAME]`, not yet checked, that remembers where its values came from.
 
     Attributes:
         sources: origin by dotted key within the section.
@@ -44,12 +44,14 @@ class Loaded:
         sources: where each value came from, by dotted key ("worker.slots", "plugins.openai.base_url"): the name of the
             file, of the environment variable or of the option, or "default".
         sections: the tables of plugins by name, unchecked; `Plugins.section` checks one.
+        agents: the tables `[agents.NAME]`, unchecked, by name.
         file: the configuration file, if there is one. folder: its folder, else the current one.
     """
 
     settings: Settings
     sources: Mapping[str, str] = field(default_factory=dict)
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    agents: Mapping[str, Section] = field(default_factory=dict)
     file: Path | None = None
     folder: Path = field(default_factory=Path.cwd)
 

@@ -1,0 +1,156 @@
+"""Agents without Python: tables `[agents.NAME]` of opspawn.toml, and files of YAML or JSON."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from opspawn.agentkit.agent import Agent
+from opspawn.agentkit.output import OutputMode
+from opspawn.config.checks import Origin, build
+from opspawn.errors import ConfigError, OpspawnError
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class DeclaredAgent(BaseModel):
+    """An agent as configuration declares it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Name | list[Name] | None = Field(
+        None, description='"PROVIDER:MODEL", or several that are asked in turn; unset, the configured model.'
+    )
+    planner: Name = Field("react", description="The name of a planner plugin.")
+    tools: list[Name] = Field(
+        [], description='Names of tool plugins, or "module:function", looked for in the folder of the file first.'
+    )
+    agents: list[Name] = Field([], description="Names of agents that it may ask, as tools.")
+    handoffs: list[Name] = Field([], description="Names of agents that it may hand the conversation over to.")
+    instructions: str = Field("", description="The model's system message.")
+    instructions_file: Name | None = Field(
+        None, description="A text file with the instructions, instead; relative to the folder of this file."
+    )
+    description: str = Field("", description="What it is for, in words for people and other agents.")
+    output: dict[str, Any] | None = Field(
+        None, description="What it answers with, as JSON Schema (the part that workflow inputs use); unset, text."
+    )
+    output_mode: OutputMode = Field("auto", description="How the model is told of the schema.")
+    output_retries: int = Field(2, ge=0, description="How often in a run an answer that does not fit may be mended.")
+    max_steps: int = Field(32, ge=1, description="How many model calls one run may make.")
+    settings: dict[str, Any] = Field({}, description="Passed to the model with every call, e.g. temperature.")
+    concurrency: int | None = Field(None, ge=1, description="How many of its tasks run at once, over all workers.")
+    sandbox: Name | None = Field(None, description="Where its tools made from functions run.")
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One agent as it was found: its keys unchecked, and where they came from.
+
+    `prefix` is the dotted key of its table, with its dot; `folder` is where its relative paths start; `where` names the
+    file in messages.
+    """
+
+    values: Mapping[str, Any]
+    where: str
+    folder: Path
+    prefix: str = ""
+    origin: Origin | None = None
+
+
+def declared_agents(found: Mapping[str, Declaration], known: Mapping[str, Agent]) -> dict[str, Agent]:
+    """Make the agents, those that others stand on first; `known` are agents that they may name besides.
+
+    Raises: ConfigError: one line that names the file and the key.
+    """
+    made: dict[str, Agent] = dict(known)
+    checked = {name: _checked(one) for name, one in found.items()}
+
+    def make(name: str, above: tuple[str, ...]) -> Agent:
+        if name in made:
+            return made[name]
+        if name in above:
+            circle = " -> ".join((*above[above.index(name) :], name))
+            raise _fault(found[name], "agents", f"stands on itself: {circle}")
+        one, place = checked[name], found[name]
+
+        def others(key: str) -> list[Agent]:
+            agents = []
+            for other in getattr(one, key):
+                if other not in found and other not in known:
+                    raise _fault(place, key, f"names the agent {other!r}, which there is not")
+                agents.append(make(other, (*above, name)))
+            return agents
+
+        try:
+            made[name] = Agent(
+                name,
+                tools=[*(_tool(tool, place) for tool in one.tools), *others("agents")],
+                handoffs=others("handoffs"),
+                instructions=_instructions(one, place),
+                output=str if one.output is None else one.output,  # type: ignore[arg-type]  # schemas are read, too
+                **one.model_dump(exclude=_BY_HAND),
+            )
+        except ConfigError as error:
+            if error.message.startswith(f"{place.where}: "):
+                raise
+            raise ConfigError(f"{place.where}: {error.message}", remedy=error.remedy) from error
+        return made[name]
+
+    return {name: make(name, ()) for name in found}
+
+
+_BY_HAND = {"tools", "agents", "handoffs", "instructions", "instructions_file", "output"}
+
+
+def _checked(one: Declaration) -> DeclaredAgent:
+    origin = one.origin or (lambda key: one.where)
+    checked = build(DeclaredAgent, one.values, prefix=one.prefix, origin=origin)
+    if checked.instructions and checked.instructions_file:
+        raise _fault(one, "instructions_file", "stands beside instructions", "Keep one of them.")
+    return checked
+
+
+def _instructions(one: DeclaredAgent, place: Declaration) -> str:
+    if one.instructions_file is None:
+        return one.instructions
+    try:
+        return (place.folder / one.instructions_file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise _fault(
+            place, "instructions_file", f"names {one.instructions_file!r}, which cannot be read: {reason}"
+        ) from error
+
+
+def _tool(name: str, place: Declaration) -> str | Callable[..., Any]:
+    """The name of a plugin as it is; of "module:function" the function."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        return name
+    if str(place.folder) not in sys.path:
+        sys.path.insert(0, str(place.folder))
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise _fault(place, "tools", f"names {name!r}, and there is no module {error.name!r}") from error
+    except AttributeError as error:
+        raise _fault(place, "tools", f"names {name!r}, and {module!r} has no {attribute!r}") from error
+    except OpspawnError:
+        raise
+    except (Exception, SystemExit) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise _fault(place, "tools", f"names {name!r}, which cannot be imported: {words}") from error
+    if not callable(found) and not hasattr(found, "call"):
+        raise _fault(place, "tools", f"names {name!r}, which is neither a function nor a tool")
+    return found  # type: ignore[no-any-return]
+
+
+def _fault(place: Declaration, key: str, words: str, remedy: str | None = None) -> ConfigError:
+    return ConfigError(f"{place.where}: {place.prefix}{key} {words}.", remedy=remedy)
