@@ -1,0 +1,280 @@
+"""The guards of durability: the words in the source that keep each promise, what is left without them, and the fast
+test that must notice.
+
+`old` is exact and stands once in its file. Whoever rewrites such a line changes it here, too; a test of the house says
+so at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_STORE = "opspawn-core/tests/stores/test_guards.py::"
+_OPS = "opspawn-core/tests/ops/"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A guard: `file` within the package, what stands there, what stands there without it, and who notices."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+GUARDS: tuple[Guard, ...] = (
+    # -- the store -----------------------------------------------------------------------------------------------------
+    Guard(
+        "the fence of an append",
+        "stores/operations.py",
+        "_APPEND_FENCED = _APPEND + \"token = ? AND state = 'running'\"",
+        "_APPEND_FENCED = _APPEND + \"? IS NOT NULL AND state = 'running'\"",
+        f"{_STORE}test_the_fence_of_an_append",
+    ),
+    Guard(
+        "the fence of appends in a group",
+        "stores/operations.py",
+        "ON id = column5 AND token = column6 AND state = 'running'\"",
+        "ON id = column5 AND state = 'running'\"",
+        f"{_STORE}test_the_fence_of_an_append",
+    ),
+    Guard(
+        "the fence of a put",
+        "stores/tasks.py",
+        "elif put.token != token or state is not TaskState.RUNNING:",
+        "elif False:",
+        f"{_STORE}test_the_fence_of_a_put",
+    ),
+    Guard(
+        "the version of a task",
+        "stores/tasks.py",
+        "if version != put.expect:",
+        "if False:",
+        f"{_STORE}test_the_version_of_a_task",
+    ),
+    Guard(
+        "the version of a record",
+        "stores/records.py",
+        "    if row is None:  # guard: nobody overwrites what they have not read\n",
+        "    if row is None:\n"
+        "        row = tx.execute('SELECT seq, fields FROM records WHERE kind = ? AND id = ?', (kind, id)).fetchone()\n"
+        "    if row is None:\n",
+        f"{_STORE}test_the_version_of_a_record",
+    ),
+    Guard(
+        "the end of a task, for a put",
+        "stores/tasks.py",
+        '    if state.terminal:\n        raise Conflict(f"Task {id!r} has ended: it is {state}.")\n',
+        "",
+        f"{_STORE}test_the_end_of_a_task",
+    ),
+    Guard(
+        "the end of a task, for an inbox event",
+        "stores/operations.py",
+        '_APPEND_INBOX = _APPEND + "ended IS NULL"',
+        '_APPEND_INBOX = _APPEND + "1"',
+        f"{_STORE}test_the_end_of_a_task",
+    ),
+    Guard(
+        "the savepoint of a job in a group",
+        "stores/writer.py",
+        '            transaction.execute("ROLLBACK TO job")\n',
+        "",
+        f"{_STORE}test_the_savepoint_of_a_group",
+    ),
+    Guard(
+        "the savepoint of the batches of a group",
+        "stores/writer.py",
+        '            transaction.execute("ROLLBACK TO batches")\n',
+        "",
+        f"{_STORE}test_the_savepoint_of_a_group",
+    ),
+    Guard(
+        "the lease of a claim",
+        "stores/claims.py",
+        '"ready = 0, due = ?, wake_at = NULL, updated = ? WHERE seq = ? "',
+        '"ready = 1, due = ?, wake_at = NULL, updated = ? WHERE seq = ? "',
+        f"{_STORE}test_the_lease_of_a_claim",
+    ),
+    Guard(
+        "the end of a lease",
+        "stores/claims.py",
+        "row = tx.execute(_LEASE, (worker, lease_end, tx.now, seq)).fetchall()[0]",
+        "row = tx.execute(_LEASE, (worker, None, tx.now, seq)).fetchall()[0]",
+        f"{_STORE}test_the_end_of_a_lease",
+    ),
+    Guard(
+        "the memory of a batch's id",
+        "stores/answers.py",
+        "if kept is not None:",
+        "if kept is not None and sort == 'claim':",
+        f"{_STORE}test_the_id_of_a_batch",
+    ),
+    Guard(
+        "the memory of a claim's id",
+        "stores/answers.py",
+        "if kept is not None:",
+        "if kept is not None and sort != 'claim':",
+        f"{_STORE}test_the_id_of_a_claim",
+    ),
+    Guard(
+        "the count of holds",
+        "stores/places.py",
+        "return row is None or row[0] < hold.limit",
+        "return True",
+        f"{_STORE}test_the_limit_of_a_key",
+    ),
+    Guard(
+        "the places of a lease that ran out",
+        "stores/places.py",
+        "        leave(tx, seq, all=False)\n\n\ndef step_forward",
+        "        pass\n\n\ndef step_forward",
+        f"{_STORE}test_the_places_of_a_lease_that_ran_out",
+    ),
+    Guard(
+        "a clock that never goes back",
+        "stores/storetime.py",
+        "self._ahead = max(self._ahead, self._highest - wall)",
+        "self._highest = wall",
+        "opspawn-core/tests/stores/test_sqlite_failures.py::test_a_clock_that_is_set_back_stops_nothing",
+    ),
+    Guard(
+        "the lock between commits and checkpoints",
+        "stores/checkpoints.py",
+        "fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "opspawn-core/tests/stores/test_sqlite_checkpoints.py::"
+        "test_no_checkpoint_is_made_while_another_process_commits",
+    ),
+    # -- tasks ---------------------------------------------------------------------------------------------------------
+    Guard(
+        "the recall of a recorded step",
+        "ops/journal.py",
+        "        if end is not None:\n            self._same(asked, end.name, end.digest)\n            return end\n"
+        "        intent = ",
+        "        intent = ",
+        f"{_OPS}test_replay.py::test_a_recorded_step_is_never_repeated",
+    ),
+    Guard(
+        "the digest of what was asked",
+        "ops/journal.py",
+        "if asked.digest != digest:",
+        "if False:",
+        f"{_OPS}test_replay.py::test_a_changed_question_pauses_the_task_and_returns_nothing_wrong",
+    ),
+    Guard(
+        "the intent of a `once` effect",
+        "agentkit/context.py",
+        "await log.begin(asked, _shown(arguments))",
+        "pass",
+        f"{_OPS}test_in_doubt.py::test_the_task_goes_in_doubt_and_tells_what_began",
+    ),
+    Guard(
+        "the doubt about an intent",
+        "ops/journal.py",
+        "raise InDoubt(asked.key, asked.name, intent.arguments, kind=asked.kind)",
+        "return None",
+        f"{_OPS}test_in_doubt.py::test_the_task_goes_in_doubt_and_tells_what_began",
+    ),
+    Guard(
+        "the idempotency key of a submit",
+        "ops/accepting.py",
+        "await self._commit([mark, *operations], task.queue)",
+        "await self._commit(operations, task.queue)",
+        f"{_OPS}test_dead.py::test_one_key_makes_one_task_however_many_ask_at_once",
+    ),
+    Guard(
+        "the refund of a graceful stop",
+        "ops/life.py",
+        "        return transitions.release(task)\n\n    async def _ended",
+        "        return []\n\n    async def _ended",
+        f"{_OPS}test_stopping.py::test_the_step_in_flight_ends_and_the_next_is_somebody_elses",
+    ),
+    Guard(
+        "the self-fence of a heart",
+        "ops/heart.py",
+        "return self._clock.monotonic() - self._renewed > FENCE_AT * self._lease_s",
+        "return False",
+        f"{_OPS}test_leases.py::test_a_heart_that_was_not_renewed_in_time_lets_no_effect_begin",
+    ),
+    Guard(
+        "the thread of a heart",
+        "ops/heart.py",
+        "            self._thread.start()\n",
+        "            pass\n",
+        f"{_OPS}test_leases.py::test_a_blocked_event_loop_does_not_cost_the_lease",
+    ),
+    Guard(
+        "the word that a lease is lost",
+        "ops/heart.py",
+        "if lost := [lease for lease, status in zip(leases, statuses, strict=True) if not status.kept]:",
+        "if lost := []:",
+        f"{_OPS}test_leases.py::test_a_run_whose_lease_somebody_else_has_is_told_and_ends",
+    ),
+    Guard(
+        "the bound of poison",
+        "ops/poison.py",
+        "return len(history.losses.lost) >= POISON_AT and",
+        "return len(history.losses.lost) >= 1000 and",
+        f"{_OPS}test_poison.py::test_a_task_that_killed_three_workers_without_progress_is_dead_after_a_try_alone",
+    ),
+    Guard(
+        "the bound of tries alone",
+        "ops/poison.py",
+        "if alone >= MAX_TRIES_ALONE:",
+        "if False:",
+        f"{_OPS}test_poison.py::test_a_try_alone_that_was_cut_off_by_the_end_of_the_worker_is_repeated_a_few_times",
+    ),
+    Guard(
+        "a signal is taken once, in one life",
+        "ops/inbox.py",
+        "self._mail.take(signal.id)",
+        "pass",
+        f"{_OPS}test_signals.py::test_signals_that_came_before_count_and_are_taken_in_order_once",
+    ),
+    Guard(
+        "a signal is taken once, over lives",
+        "ops/history.py",
+        'self.mail.take(data["signal"])',
+        "pass",
+        f"{_OPS}test_signals.py::test_a_taken_signal_is_not_taken_again_after_a_crash",
+    ),
+    Guard(
+        "the first answer counts",
+        "ops/questions.py",
+        "            _check_open(asked, self._clock.time())\n",
+        "",
+        f"{_OPS}test_questions.py::test_the_first_answer_counts_and_later_ones_are_refused_in_words",
+    ),
+    Guard(
+        "an answer or an expiry, not both",
+        "ops/question_records.py",
+        "return Put(to_record(replace(asked, **changes)), expect=asked.version)",
+        "return Put(to_record(replace(asked, id='q-' + derived_id(asked.id, repr(changes)), **changes)), expect=0)",
+        f"{_OPS}test_questions.py::test_an_answer_that_comes_with_the_expiry_is_not_lost",
+    ),
+    Guard(
+        "a question is put once",
+        "ops/inbox.py",
+        "        posed = self._mail.questions.get(asked.key)\n        if posed is None:",
+        "        posed = None\n        if posed is None:",
+        f"{_OPS}test_questions.py::test_a_question_is_asked_once_over_crashes",
+    ),
+    Guard(
+        "news that came while a run is being parked",
+        "stores/tasks.py",
+        "if urgent_at > put.wakes_seen or (wake_at is not None and wakes >= wake_at):",
+        "if False:",
+        f"{_OPS}test_children.py::test_a_child_that_ends_while_its_parent_is_being_parked_is_not_slept_over",
+    ),
+    Guard(
+        "a cancelled parent ends after its children",
+        "ops/life.py",
+        "        if self.journal.history.cancel_requested:\n            return await self._unwind()\n        left = ",
+        "        if self.journal.history.cancel_requested:\n            return transitions.cancelled(self.task)\n"
+        "        left = ",
+        f"{_OPS}test_children.py::test_cancel_unwinds_children_first",
+    ),
+)
