@@ -18,7 +18,7 @@ from opspawn.errors import StoreError
 from opspawn.logs import configure, event_line, log_event, write_event
 from opspawn.logs.setup import Intercept
 
-KEYS = ["time", "level", "message", "agent", "session", "task", "error_type"]
+KEYS = ["time", "level", "message", "agent", "session", "task", "attempt", "error_type"]
 
 
 class Terminal(io.StringIO):
@@ -50,7 +50,7 @@ def test_a_json_line_has_the_promised_keys_and_then_what_was_bound() -> None:
     logger.bind(agent="helper", task="t1", error_type="timeout", attempt=2).warning("Too slow: {}", 3)
 
     (line,) = lines(stream)
-    assert list(line) == [*KEYS, "attempt"]
+    assert list(line) == KEYS
     assert (line["level"], line["message"], line["agent"], line["session"]) == (
         "warning",
         "Too slow: 3",
@@ -213,7 +213,7 @@ def event(type: str, data: dict[str, Any] | None = None, **rest: Any) -> Event:
 def test_every_type_of_event_has_a_message_even_without_data(type: str) -> None:
     line = event_line(event(type))
 
-    assert list(line)[:7] == KEYS
+    assert list(line)[:8] == KEYS
     assert line["message"].endswith((".", "?"))
     assert line["message"] != type
     assert (line["time"], line["type"], line["position"]) == ("2026-01-31T09:30:00.000Z", type, 7)

@@ -24,7 +24,6 @@ _FACTS = (
     "handler",
     "worker",
     "deliveries",
-    "attempt",
     "try",
     "delay_s",
     "duration_s",
@@ -48,6 +47,7 @@ def event_line(event: Event) -> dict[str, Any]:
         "agent": event.agent,
         "session": event.session,
         "task": event.task,
+        "attempt": event.data.get("attempt"),
         "error_type": event.error_type,
     }
     extra |= {"type": event.type, "position": event.position}
@@ -195,6 +195,17 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "step.done": lambda data: f"{_step(data)} done{_took(data)}.",
     "step.failed": lambda data: f"{_step(data)} failed{_took(data)}: {_error(data)}",
     "step.retry": _step_retry,
+    "agent.registered": lambda data: f"The agent {data.get('name', '?')!r} was registered.",
+    "agent.deregistered": lambda data: "The agent was forgotten.",
+    "agent.state": lambda data: (
+        f"The agent is {data.get('state', '?')}, after {data.get('before') or 'nothing known'}."
+    ),
+    "session.started": lambda data: "A session began.",
+    "session.updated": lambda data: (
+        f"The session is {data.get('state', '?')}, after {data.get('before') or 'nothing'}."
+    ),
+    "workflow.created": lambda data: f"The workflow {data.get('workflow', '?')!r} was stored.",
+    "listener.disabled": lambda data: f"The listener {data.get('listener', '?')!r} is switched off: {_error(data)}",
     "timer.set": _timer,
     "task.fallback": lambda data: f"No attempt is left; {data.get('handler', 'a fallback')} is asked: {_error(data)}",
     "task.isolated": lambda data: "It ended its workers several times; it is run alone, in a process of its own.",

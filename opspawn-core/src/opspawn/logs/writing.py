@@ -10,8 +10,8 @@ from typing import Any
 
 from opspawn.config.secrets import masked, redact
 
-#: The keys that every line has, in this order; the last four are null where they do not apply.
-KEYS = ("time", "level", "message", "agent", "session", "task", "error_type")
+#: The keys that every line has, in this order; the last five are null where they do not apply.
+KEYS = ("time", "level", "message", "agent", "session", "task", "attempt", "error_type")
 
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 
