@@ -7,7 +7,7 @@ from typing import Any
 
 from _reference.text import docstring, fields, python, signature
 from opspawn import hookspecs
-from opspawn.contracts import events, model, planner, plugins, run, sandbox, store, tool, transport, waker
+from opspawn.contracts import events, listener, model, planner, plugins, run, sandbox, store, tool, transport, waker
 from opspawn.plugins.kinds import HOOKS
 
 #: What the author of each kind implements, and the records that cross it.
@@ -49,6 +49,7 @@ MADE: dict[str, tuple[type[Any], tuple[type[Any], ...]]] = {
         ),
     ),
     "opspawn_wakers": (waker.Waker, ()),
+    "opspawn_listeners": (listener.Listener, ()),
     "opspawn_transports": (transport.Transport, (transport.AgentInfo,)),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from opspawn.agentkit.deps import Deps, Factory
 from opspawn.agentkit.subagents import family
 from opspawn.agentkit.tool import as_tool
 from opspawn.contracts.limit import Limit, checked_limits
+from opspawn.contracts.listener import Listener
 from opspawn.contracts.run import RunContext
 from opspawn.contracts.tool import Tool
 from opspawn.declarations import agent_files
@@ -38,6 +40,7 @@ class App:
         limits: how many tasks may run at once, by handler: `{"function/sync": [Limit("crm", 5)]}`.
         deps: makes what runs find as `deps`, async or not; called once in each process, when a run first needs it. What
             it makes is closed by its own `aclose`, if it has one. An agent's own `deps_factory` goes first.
+        listeners: hear of everything that happens; each goes by its attribute `name`, or the name of its class.
 
     Raises:
         AppError: an argument is not what it should be, or two things of one kind share a name.
@@ -52,6 +55,7 @@ class App:
         functions: Mapping[str, Function] | None = None,
         limits: Mapping[str, Sequence[Limit]] | None = None,
         deps: Factory | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         _refuse_misfits(agents, tools, workflows, functions or {})
         if deps is not None and not callable(deps):
@@ -76,6 +80,7 @@ class App:
         self.tools: dict[str, Tool] = {item.name: item for item in made}
         _refuse_doubles("tools", [item.name for item in made])
         self.limits = _checked_limits(limits or {}, self)
+        self.listeners: dict[str, Listener] = named_listeners(listeners)
 
     def with_agents(self, found: Mapping[str, Declaration]) -> App:
         """The same app with the declared agents besides. Raises: AppError, ConfigError: a declaration is wrong."""
@@ -240,6 +245,21 @@ def _checked_limits(limits: Any, app: App) -> dict[str, tuple[Limit, ...]]:
             )
         checked[handler] = checked_limits(f"limits[{handler!r}] of App", given)
     return checked
+
+
+def named_listeners(listeners: Any) -> dict[str, Listener]:
+    """Listeners by name, checked. Raises: AppError."""
+    if isinstance(listeners, str) or not isinstance(listeners, Sequence):
+        raise AppError(f"App has listeners={_short(listeners)}; a list is meant.", remedy="Write listeners=[...].")
+    for listener in listeners:
+        if isinstance(listener, type) or not inspect.iscoroutinefunction(getattr(listener, "on_event", None)):
+            raise AppError(
+                f"App has {_short(listener)} among its listeners.",
+                remedy="Give objects with a method `async def on_event(self, event)`.",
+            )
+    names = [str(getattr(listener, "name", type(listener).__name__)) for listener in listeners]
+    _refuse_doubles("listeners", names)
+    return dict(zip(names, listeners, strict=True))
 
 
 def _short(value: Any) -> str:

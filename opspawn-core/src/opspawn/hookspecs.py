@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import pluggy
 
 from opspawn.contracts.plugins import (
+    ListenerPlugin,
     ModelPlugin,
     PlannerPlugin,
     SandboxPlugin,
@@ -97,5 +98,16 @@ def opspawn_transports() -> Iterable[TransportPlugin]:
     A record's `name` is what users write in `transports = ["NAME"]`. `open(host, section)` is called by `opspawn serve`
     for each configured transport, before the store is opened; `Transport.bind` then takes the address, and
     `Transport.start` serves it.
+    """
+    return ()
+
+
+@hookspec
+def opspawn_listeners() -> Iterable[ListenerPlugin]:
+    """Offer listeners, which hear of everything that happens: metrics, traces, webhooks.
+
+    A record's `name` is what users write in `listeners = ["NAME"]`. `open(section)` is called once per process that
+    works or serves, and returns a `Listener`; it lives in a thread of its own, and may be slow or fail without harm to
+    any run.
     """
     return ()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack, cast
+from uuid import uuid4
 
 from opspawn.agentkit.kit import Kit, rates_of
 from opspawn.app import App
@@ -18,18 +21,21 @@ from opspawn.config import Loaded, load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.lifecycle import RegisteredAgent
+from opspawn.contracts.listener import Listener
 from opspawn.contracts.options import TaskOptions
-from opspawn.contracts.plugins import StorePlugin, TransportPlugin, WakerPlugin
+from opspawn.contracts.plugins import ListenerPlugin, StorePlugin, TransportPlugin, WakerPlugin
 from opspawn.contracts.store import EventQuery, Operation, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, DeadQuery, Transport
 from opspawn.contracts.waker import Waker
-from opspawn.errors import PluginError, StoreError
+from opspawn.errors import ConfigError, PluginError, StoreError
 from opspawn.hosted import Hosted
 from opspawn.isolation import isolation
 from opspawn.ops.agent_records import handler_of
 from opspawn.ops.definitions import Definitions
 from opspawn.ops.engine import Engine
 from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.ops.housekeeping import keep_house, keep_of
+from opspawn.ops.listening import Listeners
 from opspawn.ops.plans import plan_of
 from opspawn.ops.reach import REMOTE_RETRY
 from opspawn.ops.roster import Roster, RosterOptions
@@ -57,6 +63,9 @@ class Host(Hosted):
         self._engine: Engine
         self._working: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self._house: asyncio.Task[None] | None = None
+        #: Tells this process from others, where one does something for all.
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
 
     @classmethod
     @asynccontextmanager
@@ -115,6 +124,7 @@ class Host(Hosted):
                 check(catalog)
             waker = waker or await open_waker(plugins, loaded)
             stack.push_async_callback(waker.aclose)
+            listeners = Listeners(_listeners(app, plugins, loaded) if worker or transports else {})
             host = cls(app, loaded, plugins, waker, catalog, clock)
             stack.push_async_callback(host._unbind)
             if transports:
@@ -122,8 +132,10 @@ class Host(Hosted):
             options = options or _worker_options(loaded, queues)
             host._use(store or await _open_store(plugins, loaded), options.poll_s)
             stack.push_async_callback(host.store.aclose)
+            stack.push_async_callback(listeners.aclose)
             stack.push_async_callback(host._stop)
             await host._enrol()
+            listeners.start(host.store, host.id, clock)
             for transport in host.transports:
                 await transport.start()
             if worker:
@@ -315,6 +327,8 @@ class Host(Hosted):
     def _work(self, options: WorkerOptions) -> None:
         self.worker = self._new_worker(options, None)
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
+        keep = keep_of(self.loaded.settings.retention)
+        self._house = asyncio.create_task(keep_house(self.store, keep, self.id, self._clock), name="opspawn-house")
 
     async def work_alone(self, task: Task, worker: str, options: WorkerOptions, ahead_s: float) -> None:
         """Live one life of a task that `worker`, another process, has claimed; nothing is claimed here.
@@ -343,6 +357,9 @@ class Host(Hosted):
 
     async def _stop(self) -> None:
         self._closing.set()
+        if self._house is not None:
+            self._house.cancel()
+            await asyncio.gather(self._house, return_exceptions=True)
         if self.worker is not None and self._working is not None:
             if not self.worker.stopping:  # a second call would give tasks back in the middle of a step
                 self.worker.stop()
@@ -357,6 +374,19 @@ def load_plugins(loaded: Loaded) -> Plugins:
     plugins = Plugins.load(allow=loaded.settings.plugins_allow, block=loaded.settings.plugins_block)
     plugins.check(loaded.sections)
     return plugins
+
+
+def _listeners(app: App, plugins: Plugins, loaded: Loaded) -> dict[str, Listener]:
+    """The listeners of the app, and of the plugins that the configuration names. Raises: ConfigError."""
+    found = dict(app.listeners)
+    for name in loaded.settings.listeners:
+        record = cast(ListenerPlugin, plugins.get("listener", name))
+        if name in found:
+            raise ConfigError(
+                f"The app and a plugin both have a listener {name!r}.", remedy="Give that of the app another name."
+            )
+        found[name] = record.open(plugins.section(record, loaded.sections))
+    return found
 
 
 async def open_store(loaded: Loaded, plugins: Plugins | None = None) -> Store:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from opspawn.config.durations import PATTERN
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 Name = Annotated[str, Field(min_length=1)]
@@ -99,6 +101,25 @@ class AgentSettings(_Table):
     )
 
 
+Span = Annotated[str, Field(pattern=PATTERN)]
+
+
+class RetentionSettings(_Table):
+    """The table `[retention]`: what is deleted, by workers and by `opspawn store prune`. Unset, everything is kept."""
+
+    ended_after: Span | None = Field(
+        default=None,
+        description='How long a tree of tasks is kept after it has ended, e.g. "30d" or "12h". It goes whole, with its '
+        "journals, questions and idempotency keys.",
+    )
+    failed_after: Span | None = Field(
+        default=None, description="The same for trees whose root has failed; by default as `ended_after`."
+    )
+    keep_at_most: int | None = Field(
+        default=None, ge=0, description="How many trees that have ended are kept at most, the newest."
+    )
+
+
 class PluginSettings(_Table):
     """The keys of the table `[plugins]` that are not the section of a plugin, `[plugins.NAME]`."""
 
@@ -145,6 +166,12 @@ class Settings(_Table):
     )
     worker: WorkerSettings = Field(default=WorkerSettings(), description="How a process runs tasks.")
     logs: LogSettings = Field(default=LogSettings(), description="What the process tells on stderr.")
+    listeners: list[Name] = Field(
+        default=[], description="The listeners of plugins that hear of everything that happens."
+    )
+    retention: RetentionSettings = Field(
+        default=RetentionSettings(), description="What is deleted, and when; unset, nothing."
+    )
     agents: AgentSettings = Field(default=AgentSettings(), description="How remote agents are heard and reached.")
     limits: dict[Name, LimitSettings] = Field(
         default={}, description="Rates by name, each a table [limits.NAME]; quote a NAME with colons or dots."

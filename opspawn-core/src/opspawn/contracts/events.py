@@ -51,6 +51,8 @@ EVENT_TYPES: dict[str, str] = {
     "workflow.created": "A workflow was stored under its name. data: workflow, digest.",
     "agent.handoff": "An agent handed the conversation over, and another goes on in the same task. data: key, digest, "
     "from, to, reason.",
+    "listener.disabled": "A listener failed too often and is switched off until the next start of its process. data: "
+    "listener, position, error.",
     "timer.set": "A sleep began. data: key, until (epoch seconds).",
     "signal.received": "Inbox: somebody sent a signal. data: id, name, data, by.",
     "signal.awaited": "A wait for a signal with a time-out began. data: key, name, digest, until (epoch seconds).",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from opspawn.contracts.listener import Listener
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.sandbox import SandboxRunner
@@ -117,6 +118,18 @@ class TransportPlugin:
     help: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ListenerPlugin:
+    """Somebody who hears every event; users write `listeners = ["NAME"]`. `open` makes it, once per process, before the
+    store is opened.
+    """
+
+    name: str
+    open: Callable[[Any], Listener]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
 PluginRecord = (
     ModelPlugin
     | PlannerPlugin
@@ -126,4 +139,5 @@ PluginRecord = (
     | StorePlugin
     | WakerPlugin
     | TransportPlugin
+    | ListenerPlugin
 )

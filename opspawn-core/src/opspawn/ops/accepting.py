@@ -135,7 +135,7 @@ class Accepting(Desk):
         return tuple(held.values())
 
     async def _accept_once(self, task: Task, operations: Sequence[Operation], key: str, asked: str) -> Task:
-        mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}), expect=0)
+        mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}, fields={"task": task.id}), expect=0)
         try:
             return _accepted(task, await self._commit([mark, *operations], task.queue), operations)
         except Conflict:

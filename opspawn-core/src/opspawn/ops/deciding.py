@@ -95,7 +95,7 @@ class Deciding(Pausing):
             fresh = transitions.next_generation(task, _next_plan(task, retry_count, from_scratch))
             accepted = transitions.accept(fresh, deadline_s=lifetime(task))
             if key:
-                record = Record("idempotency", key[0], {"task": fresh.id, "digest": key[1]})
+                record = Record("idempotency", key[0], {"task": fresh.id, "digest": key[1]}, fields={"task": fresh.id})
                 accepted = [*accepted, Put(record, expect=0)]
             try:
                 await self._commit(accepted, fresh.queue)

@@ -1,0 +1,127 @@
+"""`opspawn store`: what the store is and how it does, a backup, and deleting what is old."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opspawn.cli.assemble import existing_store, run
+from opspawn.cli.output import configuration, json_option, print_json, print_text, say
+from opspawn.cli.tellings import print_findings
+from opspawn.config import Loaded
+from opspawn.config.durations import span_s
+from opspawn.contracts.clock import SYSTEM_CLOCK
+from opspawn.contracts.store import Store
+from opspawn.errors import InvalidInput
+
+
+@click.group()
+def store() -> None:
+    """Look at the store, back it up, delete what is old."""
+
+
+def _with_store(context: click.Context, act: Callable[[Store, Loaded], Awaitable[int | None]]) -> None:
+    loaded = configuration()
+
+    async def main() -> int | None:
+        async with existing_store(loaded) as opened:
+            return await act(opened, loaded)
+
+    context.exit(run(main()))
+
+
+@store.command()
+@json_option
+@click.pass_context
+def info(context: click.Context, as_json: bool) -> None:
+    """Say which store is configured, where it lies, and how it does. Exit code 1 if something is wrong."""
+
+    async def act(opened: Store, loaded: Loaded) -> int:
+        findings = await opened.check()
+        if as_json:
+            told = {"store": opened.name, "data": loaded.settings.data}
+            print_json({**told, "findings": [asdict(finding) for finding in findings]})
+        else:
+            print_text(f"Store {opened.name}; the folder for local data is {loaded.settings.data}.")
+            print_findings((None, finding) for finding in findings)
+        return int(any(finding.level == "error" for finding in findings))
+
+    _with_store(context, act)
+
+
+@store.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_context
+def backup(context: click.Context, file: Path) -> None:
+    """Copy everything that is committed now to a new FILE, while work goes on."""
+
+    async def act(opened: Store, loaded: Loaded) -> None:
+        make: Any = getattr(opened, "backup", None)
+        if make is None:
+            raise InvalidInput(
+                f"The store {opened.name!r} makes no backups itself.", remedy="Use the tools of its server."
+            )
+        await make(str(file))
+        say(f"Backed up to {file}. To use it, stop everything and put it in the place of the database.")
+
+    _with_store(context, act)
+
+
+@store.command()
+@click.pass_context
+def migrate(context: click.Context) -> None:
+    """Bring the store to the layout of this version, which every start does by itself, and say so."""
+
+    async def act(opened: Store, loaded: Loaded) -> None:
+        layouts = [finding.what for finding in await opened.check() if "layout" in finding.what.lower()]
+        print_text(layouts[0] if layouts else f"The store {opened.name} has no layout of its own: nothing to do.")
+
+    _with_store(context, act)
+
+
+@store.command()
+@click.option("--older-than", metavar="SPAN", help="What ended longer ago than this, e.g. 30d; by default [retention].")
+@click.option("--keep-at-most", type=click.IntRange(0), help="Keep only so many trees that have ended, the newest.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@json_option
+@click.pass_context
+def prune(
+    context: click.Context, older_than: str | None, keep_at_most: int | None, dry_run: bool, as_json: bool
+) -> None:
+    """Delete trees of tasks that ended long ago, with their journals, questions and idempotency keys.
+
+    A tree of which anything still goes on is never touched.
+    """
+    from opspawn.ops.housekeeping import TURN, keep_of, sweep
+    from opspawn.ops.retention import Keep
+    from opspawn.ops.turns import Turn
+
+    seconds = None if older_than is None else span_s(older_than)
+    if older_than is not None and seconds is None:
+        raise InvalidInput(f"--older-than {older_than!r} is no span of time.", remedy="Write 90s, 10m, 2h or 30d.")
+
+    async def act(opened: Store, loaded: Loaded) -> None:
+        keep = keep_of(loaded.settings.retention)
+        if seconds is not None or keep_at_most is not None:
+            keep = Keep(seconds, seconds, keep_at_most)
+        if keep.everything:
+            raise InvalidInput("Nothing says what is old.", remedy="Give --older-than 30d, or set [retention].")
+        turn = Turn(opened, TURN, f"prune on {socket.gethostname()}:{os.getpid()}")
+        done = await sweep(opened, keep, turn, SYSTEM_CLOCK, dry_run=dry_run)
+        if done is None:
+            raise InvalidInput(f"{await turn.holder()} is deleting just now.", remedy="Try again in a minute.")
+        if as_json:
+            print_json({**asdict(done), "dryRun": dry_run})
+            return
+        would = "Would delete" if dry_run else "Deleted"
+        say(f"{would}: trees {done.trees:,}, tasks {done.tasks:,}, questions and keys {done.records:,}.")
+        if done.held:
+            say(f"Old trees that stay, since a later retry builds on them: {done.held:,}.")
+
+    _with_store(context, act)
