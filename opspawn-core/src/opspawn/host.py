@@ -135,7 +135,7 @@ class Host(Hosted):
             stack.push_async_callback(listeners.aclose)
             stack.push_async_callback(host._stop)
             await host._enrol()
-            listeners.start(host.store, host.id, clock)
+            await listeners.start(host.store, host.id, clock)
             for transport in host.transports:
                 await transport.start()
             if worker:

@@ -65,7 +65,7 @@ async def ready(house: Any, name: str) -> None:
 async def test_a_listener_hears_every_event_in_order_in_a_thread_of_its_own(work: Any) -> None:
     listener, listeners = Hears(), None
     listeners = Listeners({"ear": listener})
-    listeners.start(work.store, "w-1")
+    await listeners.start(work.store, "w-1")
     await ready(work, "ear")
     task = await work.run("work")
     await listeners.aclose()
@@ -79,13 +79,13 @@ async def test_a_listener_hears_every_event_in_order_in_a_thread_of_its_own(work
 async def test_a_durable_listener_goes_on_where_it_was(work: Any) -> None:
     first, second = Hears(), Hears()
     listeners = Listeners({"ear": first})
-    listeners.start(work.store, "w-1")
+    await listeners.start(work.store, "w-1")
     await ready(work, "ear")
     before = await work.run("work")
     await listeners.aclose()
     between = await work.run("work")  # nobody listens
     listeners = Listeners({"ear": second})
-    listeners.start(work.store, "w-1")
+    await listeners.start(work.store, "w-1")
     await work.until(lambda: "task.succeeded" in second.types(between))
     await listeners.aclose()
 
@@ -113,7 +113,7 @@ async def test_an_event_at_which_it_failed_comes_again(work: Any) -> None:
     listener = Hears()
     listener.fails = lambda call: call in (1, 2, 4)
     listeners = Listeners({"ear": listener})
-    listeners.start(work.store, "w-1")
+    await listeners.start(work.store, "w-1")
     await ready(work, "ear")
     task = await work.run("work")
     await work.until(lambda: listener.types(task)[-1:] == ["task.succeeded"])
@@ -126,7 +126,7 @@ async def test_one_that_always_fails_is_switched_off_and_no_run_notices(work: An
     listener = Hears()
     listener.fails = lambda call: True
     listeners = Listeners({"ear": listener})
-    listeners.start(work.store, "w-1")
+    await listeners.start(work.store, "w-1")
     await ready(work, "ear")
     task = await work.run("work")
 
@@ -155,7 +155,7 @@ async def test_one_that_blocks_its_thread_holds_up_nobody(work: Any) -> None:
 
     other = Hears()
     listeners = Listeners({"blocks": Blocks(), "ear": other})
-    listeners.start(work.store, "w-1")
+    await listeners.start(work.store, "w-1")
     await ready(work, "blocks")
     await ready(work, "ear")
     task = await work.run("work")
@@ -195,7 +195,7 @@ async def test_deltas_are_heard_too_and_may_fail(work: Any) -> None:
 
     listener = Pieces()
     listeners = Listeners({"ear": listener})
-    listeners.start(work.store, "w-1")
+    await listeners.start(work.store, "w-1")
     await ready(work, "ear")
     from opspawn.contracts.events import TaskDelta
 

@@ -34,6 +34,8 @@ def _grow(tree: Tree, span: Span, now: datetime) -> None:
         if child.kind == "run" and len(runs) == 1:
             for inner in child.children:
                 tree.add(_line(inner, now))
+        elif child.kind == "run" and not child.children and child.ok is not False and child.end is not None:
+            continue  # it woke up, and nothing came of it
         elif child.kind == "run":
             word = "run" if child.end is None or child.ok is not False else "run, not to its end"
             below = tree.add(_told(Text(f"{word} on {child.name}", style="dim"), child, now))
@@ -77,11 +79,11 @@ def _told(text: Text, span: Span, now: datetime, *, id: bool = False) -> Text:
     text.append(f"  {seconds_in_words(_seconds(span, now))}", style="cyan" if going else "green")
     if going:
         text.append(" so far", style="cyan")
+    if id:  # before the message, which may be cut
+        text.append(f"  {span.task}", style="dim")
     if span.ok is False and span.error is not None:
         message = " ".join(str(span.error.get("message") or span.error.get("type") or "").split())
         text.append(f"  {message}", style="red")
-    if id:
-        text.append(f"  {span.task}", style="dim")
     return text
 
 

@@ -80,6 +80,12 @@ class Feed:
                 with suppress(Exception):
                     await close()
 
+    async def introduce(self) -> None:
+        """Settle from where on it hears: a new one from now. Raises: StoreError."""
+        position = await self._begin()
+        if not self.durable:
+            self.position = position
+
     async def _feed(self) -> None:
         """Feed as long as it is our turn. Raises: StoreError. Broken."""
         while self.durable and not await self._turn.take():  # noqa: ASYNC110 nothing tells of another's turn
@@ -101,7 +107,7 @@ class Feed:
         record = await self._store.get(KIND, self.name) if self.durable else None
         if record is not None:
             return int(record.data["position"])
-        if self.position is not None:  # the store failed for a while
+        if self.position is not None:  # it was introduced, or the store failed for a while
             return self.position
         newest = await self._store.events(EventQuery(newest=True, limit=1))
         position = newest[0].position if newest else 0
@@ -179,11 +185,12 @@ class Listeners:
         self._store: Store | None = None
         self._feeds: list[tuple[Feed, Any]] = []
 
-    def start(self, store: Store, owner: str, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Begin to feed."""
+    async def start(self, store: Store, owner: str, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Begin to feed; return once it is settled that they hear of what happens from now on. Raises: StoreError."""
         self._store = store
         for name, listener in self._named.items():
             feed = Feed(store, name, listener, owner, clock=clock)
+            await feed.introduce()
             self._feeds.append((feed, asyncio.create_task(feed.run()) if clock.virtual else _Thread(feed)))
 
     async def aclose(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -25,7 +26,7 @@ async def what_for(
     if last is not None and (last.type == "task.retry" or named == RESTING):
         return [_rests(task, events)]
     found = [wait async for wait in _questions(store, history)]
-    found += _signals(named, history, now)
+    found += _signals(task, named, history)
     if (children := await _children(store, task, history)) is not None:
         found.append(children)
     found += _timers(history, now)
@@ -61,7 +62,7 @@ async def _questions(store: Store, history: History) -> AsyncIterator[Wait]:
         yield Wait("question", what, asked.expires, f"Answer it with: opspawn questions answer {id} ...", details)
 
 
-def _signals(named: str, history: History, now: datetime) -> Iterator[Wait]:
+def _signals(task: Task, named: str, history: History) -> Iterator[Wait]:
     until = {
         wait.name.removeprefix("wait "): datetime.fromtimestamp(wait.until, UTC)
         for key, wait in history.mail.waits.items()
@@ -70,7 +71,8 @@ def _signals(named: str, history: History, now: datetime) -> Iterator[Wait]:
     for topic in named.split(", "):
         if topic.startswith("signal "):
             name = topic.removeprefix("signal ")
-            yield Wait("signal", f"It waits for the signal {name!r}.", until.get(name), details={"name": name})
+            remedy = f"Send it with: opspawn tasks signal {task.id} {shlex.quote(name)}"
+            yield Wait("signal", f"It waits for the signal {name!r}.", until.get(name), remedy, {"name": name})
 
 
 async def _children(store: Store, task: Task, history: History) -> Wait | None:
