@@ -195,16 +195,6 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "step.done": lambda data: f"{_step(data)} done{_took(data)}.",
     "step.failed": lambda data: f"{_step(data)} failed{_took(data)}: {_error(data)}",
     "step.retry": _step_retry,
-    "agent.registered": lambda data: f"The agent {data.get('name', '?')!r} was registered.",
-    "agent.deregistered": lambda data: "The agent was forgotten.",
-    "agent.state": lambda data: (
-        f"The agent is {data.get('state', '?')}, after {data.get('before') or 'nothing known'}."
-    ),
-    "session.started": lambda data: "A session began.",
-    "session.updated": lambda data: (
-        f"The session is {data.get('state', '?')}, after {data.get('before') or 'nothing'}."
-    ),
-    "workflow.created": lambda data: f"The workflow {data.get('workflow', '?')!r} was stored.",
     "listener.disabled": lambda data: f"The listener {data.get('listener', '?')!r} is switched off: {_error(data)}",
     "timer.set": _timer,
     "task.fallback": lambda data: f"No attempt is left; {data.get('handler', 'a fallback')} is asked: {_error(data)}",
