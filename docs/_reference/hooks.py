@@ -7,7 +7,20 @@ from typing import Any
 
 from _reference.text import docstring, fields, python, signature
 from opspawn import hookspecs
-from opspawn.contracts import events, listener, model, planner, plugins, run, sandbox, store, tool, transport, waker
+from opspawn.contracts import (
+    events,
+    listener,
+    model,
+    planner,
+    plugins,
+    policy,
+    run,
+    sandbox,
+    store,
+    tool,
+    transport,
+    waker,
+)
 from opspawn.plugins.kinds import HOOKS
 
 #: What the author of each kind implements, and the records that cross it.
@@ -27,6 +40,7 @@ MADE: dict[str, tuple[type[Any], tuple[type[Any], ...]]] = {
     "opspawn_planners": (planner.Planner, (planner.PlannerResult,)),
     "opspawn_tools": (tool.Tool, (tool.ToolOptions, tool.ToolContext, tool.ToolResult)),
     "opspawn_sandboxes": (sandbox.SandboxRunner, (sandbox.SandboxCall, sandbox.Sandbox)),
+    "opspawn_policies": (policy.Decider, (policy.Considered, policy.Verdict, policy.Approve, policy.Deny)),
     "opspawn_stores": (
         store.Store,
         (

@@ -5,6 +5,7 @@ The nouns that users hold; everything else lives in the named subpackages.
 
 from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.conversation import Conversation
+from opspawn.agentkit.policy import Policy, Rule
 from opspawn.agentkit.tool import tool
 from opspawn.agentkit.toolsets import Toolset
 from opspawn.app import App
@@ -23,7 +24,9 @@ __all__ = [
     "Limit",
     "ModelRetry",
     "OpspawnError",
+    "Policy",
     "RetryPolicy",
+    "Rule",
     "RunContext",
     "RunResult",
     "Sandbox",

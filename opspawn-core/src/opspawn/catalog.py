@@ -42,6 +42,7 @@ class Catalog:
         self.stored: Callable[[str], Awaitable[Workflow | None]] | None = None
         self._runs = runs
         self.rates = kit.rates
+        self.policies = kit.policies
         self._found: dict[str, Workflow] = {}
         self._app = app
         self._tools = _all_tools(app, kit)

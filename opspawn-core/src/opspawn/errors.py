@@ -17,6 +17,7 @@
     │   ├── ModelError         a model provider failed (transient, rate_limited, timeout, denied, ...)
     │   ├── ToolError          a tool failed for good
     │   │   └── ModelRetry     raised by a tool: the model should call it differently
+    │   ├── Denied             a policy, or whoever was asked, said no
     │   ├── StepTimeout        a step or task ran out of its time
     │   ├── StepLimit          a planner reached its limit of steps
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
@@ -222,6 +223,17 @@ class ModelRetry(ToolError):
     """
 
     error_type = "retry"
+
+
+class Denied(StepError):
+    """A policy, or a human whom it had asked, does not allow what a run was about to do. The message is told to the
+    model.
+    """
+
+    code = "denied"
+    error_type = "denied"
+    #: What the journal tells of it.
+    detail: dict[str, Any] | None = None
 
 
 class StepTimeout(StepError):

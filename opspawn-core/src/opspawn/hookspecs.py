@@ -17,6 +17,7 @@ from opspawn.contracts.plugins import (
     ListenerPlugin,
     ModelPlugin,
     PlannerPlugin,
+    PolicyPlugin,
     SandboxPlugin,
     StorePlugin,
     ToolPlugin,
@@ -68,6 +69,17 @@ def opspawn_sandboxes() -> Iterable[SandboxPlugin]:
 
     A record's `name` is what users write as `sandbox="NAME"`, for a tool or an agent. `open(section)` is called once
     per process, when a tool first needs it, and returns a `SandboxRunner`.
+    """
+    return ()
+
+
+@hookspec
+def opspawn_policies() -> Iterable[PolicyPlugin]:
+    """Offer policies, which decide before tool calls, model calls and dispatches whether they may happen.
+
+    A record's `name` is what users write as `use = ["NAME"]` in `[policy]`, or as `policies=["NAME"]` for an agent; one
+    that nobody names decides nothing. `open(section)` is called once per process and returns a `Decider`. The strictest
+    of all that are in force counts.
     """
     return ()
 

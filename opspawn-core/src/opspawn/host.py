@@ -117,6 +117,7 @@ class Host(Hosted):
                 root=loaded.folder,
                 network_models=settings.network_models,
                 rates=rates_of(settings),
+                policy=settings.policy,
             )
             stack.push_async_callback(kit.aclose)
             catalog = Catalog(app, kit, runs=worker if runs is None else runs)
@@ -352,6 +353,7 @@ class Host(Hosted):
             isolate=isolation(self.app, self.loaded, self.store, options),
             clock=self._clock,
             rates=self._catalog.rates,
+            policies=self._catalog.policies,
             holds=self._catalog.holds,
         )
 

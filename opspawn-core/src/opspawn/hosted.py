@@ -80,5 +80,16 @@ class Hosted:
     async def question(self, id: str) -> AskedQuestion:
         return await self._engine.question(id)
 
+    async def approvals(self, query: Query) -> Page[AskedQuestion]:
+        return await self._engine.approvals(query)
+
+    async def approve(
+        self, id: str, *, arguments: Mapping[str, Any] | None = None, always: bool = False, by: str | None = None
+    ) -> AskedQuestion:
+        return await self._engine.approve(id, arguments=arguments, always=always, by=by)
+
+    async def deny(self, id: str, reason: str = "", *, by: str | None = None) -> AskedQuestion:
+        return await self._engine.deny(id, reason, by=by)
+
     async def answer(self, id: str, value: Any, *, by: str | None = None) -> AskedQuestion:
         return await self._engine.answer(id, value, by=by)

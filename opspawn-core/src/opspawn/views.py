@@ -97,6 +97,7 @@ class QuestionView(Wire):
     to: str | None
     kind: str
     digest: str | None
+    call: dict[str, Any] | None
     task: str
     root: str
     key: str
@@ -121,6 +122,7 @@ class QuestionView(Wire):
             to=question.to,
             kind=question.kind,
             digest=question.digest,
+            call=None if question.call is None else dict(question.call),
             task=asked.task,
             root=asked.root,
             key=asked.key,

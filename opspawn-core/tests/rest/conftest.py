@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from opspawn import Agent, App
+from opspawn import Agent, App, tool
 from opspawn.config import load_settings
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext, RunContext
@@ -49,19 +49,31 @@ async def asks(context: RunContext) -> Any:
     return await context.ask("Ship it?", choices=["yes", "no"], to="ada")
 
 
+@tool(effect="once")
+async def pay(amount: int) -> str:
+    """Pay."""
+    return f"paid {amount}"
+
+
+async def pays(context: RunContext) -> Any:
+    """Pays, for which the configuration wants an approval."""
+    return await context.call(pay, {"amount": 5})
+
+
 def make_app() -> App:
     """An app that needs neither a model nor a file."""
     agents = [
         Agent("echo", model=ScriptedModel([]), planner=Echo(), description="Says it again."),
         Agent("talk", model=ScriptedModel(lambda request: "one two three"), planner=Talk()),
     ]
-    return App(agents=agents, functions={"nap": nap, "listen": listen, "asks": asks})
+    return App(agents=agents, functions={"nap": nap, "listen": listen, "asks": asks, "pays": pays})
 
 
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[Host]:
     """A host that serves REST on a free port, with its database in a folder of the test."""
-    loaded = load_settings(cwd=tmp_path, overrides={"plugins.rest.port": 0, "worker.poll_s": 0.05})
+    overrides = {"plugins.rest.port": 0, "worker.poll_s": 0.05, "policy.once": "ask"}
+    loaded = load_settings(cwd=tmp_path, overrides=overrides)
     async with Host.open(make_app(), loaded=loaded, transports=True) as running:
         yield running
 

@@ -118,3 +118,22 @@ async def test_a_label_that_is_none_is_refused(client: httpx2.AsyncClient) -> No
 
     assert answer.status_code == 422
     assert "'red' is not NAME=VALUE" in answer.text
+
+
+async def test_a_call_that_needs_an_approval_is_shown_approved_and_denied(client: httpx2.AsyncClient) -> None:
+    approvals = "/v1/opscore/approvals"
+    results = []
+    bodies = {"approve": {"by": "ada", "arguments": {"amount": 3}}, "deny": {"by": "ada", "reason": "No."}}
+    for verb, body in bodies.items():
+        task = await begun(client, "function/pays")
+        [asked] = (await client.get(approvals, params={"root": task})).json()["approvals"]
+        shown = (await client.get(f"{approvals}/{asked['id']}")).json()
+        answer = await client.post(f"{approvals}/{asked['id']}/{verb}", json=body)
+        again = await client.post(f"{approvals}/{asked['id']}/{verb}", json=body)
+        results.append((await ended(client, task))["result"])
+
+        assert shown["call"]["arguments"] == {"amount": 5}
+        assert (answer.status_code, answer.json()["answeredBy"], again.status_code) == (200, "ada", 409)
+    assert results == ["paid 3", None]
+    question = (await client.get(f"{approvals}/q-0")).status_code
+    assert question == 404

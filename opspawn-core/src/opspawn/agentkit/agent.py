@@ -31,6 +31,7 @@ from opspawn.agentkit.subagents import AgentTool, SubAgent
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.planner import Planner
+from opspawn.contracts.policy import Considered, Decider, OnApproval
 from opspawn.contracts.question import OnQuestion, OnWait
 from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.sandbox import Sandbox
@@ -87,6 +88,7 @@ class Agent(Generic[DepsT, OutputT]):
         concurrency: int | None = None,
         limits: Sequence[Limit] = (),
         deps_factory: Callable[[], DepsT | Awaitable[DepsT]] | None = None,
+        policies: Sequence[str | Decider | Callable[[Considered], Any]] = (),
     ) -> None:
         """Describe an agent.
 
@@ -114,6 +116,8 @@ class Agent(Generic[DepsT, OutputT]):
             settings: passed to the model provider with every call, e.g. `{"temperature": 0}`.
             concurrency: how many of its tasks run at once, over all workers; None for as many as there are slots.
             limits: what else its tasks share places under.
+            policies: what decides on its calls, beside the policies of the configuration: `Policy(...)`, functions of a
+                `Considered`, or names of policy plugins. The strictest counts.
             deps_factory: makes what runs find in `deps` where nobody gives it; in durable runs once in each process.
 
         Raises:
@@ -137,6 +141,7 @@ class Agent(Generic[DepsT, OutputT]):
             concurrency=concurrency,
             limits=limits,
             deps_factory=deps_factory,
+            policies=policies,
         )
         self._kits = PerLoop(Kit.load)
         self._deps = Deps(deps_factory) if deps_factory is not None else None
@@ -254,6 +259,7 @@ class Agent(Generic[DepsT, OutputT]):
         on_event: OnEvent | None = None,
         on_question: OnQuestion | None = None,
         on_wait: OnWait | None = None,
+        on_approval: OnApproval | None = None,
         **changes: Any,
     ) -> RunResult[OutputT]:
         """Run in memory, with no server and no journal, and return how it ended.
@@ -268,6 +274,7 @@ class Agent(Generic[DepsT, OutputT]):
             on_event: called with each event and each piece of a streamed answer, in order, from the event loop.
             on_question: answers a `Question` that the run asks; async or not. on_wait: gives the data of the next
                 signal of a name.
+            on_approval: decides where a policy asks, as an `OnApproval`; without it such calls are denied.
             changes: anything that `Agent` takes but the name, for this run: `model`, `planner`, `max_steps`, `tools`,
                 ...; `settings` are merged with the agent's.
 
@@ -286,7 +293,8 @@ class Agent(Generic[DepsT, OutputT]):
             kit = await self._kits.get()
         if deps is None and self._deps is not None:
             deps = await self._deps.get()
-        nesting = Nesting(on_event, on_question, on_wait, kit.rates if kit is not None else None, deps)
+        rates, policies = (kit.rates, kit.policies) if kit is not None else (None, None)
+        nesting = Nesting(on_event, on_question, on_wait, rates, deps, policies, on_approval)
         parts, before = resolve(about, kit), session.messages if session is not None else tuple(history)
         ended = await nesting.run(parts, input, before, session.id if session is not None else None)
         if session is not None:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from opspawn.agentkit.answering import form_of, unfit, validated, without_answers
+from opspawn.agentkit.approvals import Gate
 from opspawn.agentkit.bound import BoundModel
-from opspawn.agentkit.calling import options_of, refused, told, use
+from opspawn.agentkit.calling import options_of, refused, told, use, with_changes
 from opspawn.agentkit.children import ChildAsked, SpawnOptions
 from opspawn.agentkit.codec import response_from_json, response_to_json, result_from_json, result_to_json
 from opspawn.agentkit.context import Context
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.failures import normalised
 from opspawn.agentkit.listening import Listener
@@ -29,7 +31,7 @@ from opspawn.contracts.retry import RetryPolicy
 from opspawn.contracts.run import AGENTS_OWN
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Tool, ToolResult, ToolSource
-from opspawn.errors import Halt, InvalidInput, NotFound, StepError
+from opspawn.errors import Denied, Halt, InvalidInput, NotFound, StepError
 
 #: An agent is told at once of a tool that failed; only a service that says when to come back is waited for.
 TOOL_RETRY = RetryPolicy(when=("rate_limited", "transient"))
@@ -52,6 +54,7 @@ class AgentRun(Context):
         validators: Sequence[Callable[..., Any]] = (),
         history: Sequence[Message] = (),
         handoffs: Sequence[SubAgent] = (),
+        policies: Policies | None = None,
     ) -> None:
         super().__init__(
             base._log,
@@ -64,6 +67,7 @@ class AgentRun(Context):
         )
         self._root = base._root
         self.attempt = base.attempt
+        self._policies = base._policies + (policies or Policies())
         self._model = model
         self._transfers = {tool.name: tool for tool in map(HandoffTool, handoffs)}
         self._belt = Toolbelt((*tools, *self._transfers.values()) if handoffs else tools, sources)
@@ -190,19 +194,26 @@ class AgentRun(Context):
                 self._log.owe(settlement(takes, estimated, used))
             return answer
 
+        conversation = self._conversation(messages)
         try:
             response = await self._once(
-                Asked(key, "think", "think", self._conversation(messages)),
+                Asked(key, "think", "think", conversation),
                 perform,
                 encode=self._with_names if belt.dynamic else response_to_json,
                 decode=self._from_names if belt.dynamic else response_from_json,
                 retry=MODEL_RETRY,
                 takes=takes,
+                gate=self._model_gate(messages, conversation, tools) if self._policies else None,
             )
         finally:
             scope.leave("think")
         self.usage += response.usage
         return response
+
+    def _model_gate(self, messages: Sequence[Message], what: str, tools: Sequence[Tool] | None) -> Gate | None:
+        names = [spec.name for spec in (self._belt.specs() if tools is None else specs_of(tools))]
+        model = self._model.spec or self._model.name or type(self._model.provider).__name__
+        return self._gate("model", model, {"tools": names}, what, messages=tuple(messages))
 
     def _price(self, messages: Sequence[Message]) -> tuple[float, list[Take]]:
         """How many tokens a call may use, and what to spend for it; nothing where its model has no rate."""
@@ -237,11 +248,25 @@ class AgentRun(Context):
 
     def _hand_over(self, calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> None:
         """Raises: HandedOver: the model asked for another agent; what it called besides has been carried out."""
-        for call in calls:
+        for call, result in zip(calls, results, strict=True):
             tool = self._transfers.get(call.name)
-            if tool is not None and call.malformed is None:
+            if tool is not None and not result.is_error:
                 messages = [*self.conversation, *(result.message() for result in results)]
                 raise HandedOver(tool.agent, messages, str(call.arguments.get("reason") or ""))
+
+    async def _handoff_denied(self, tool: HandoffTool, call: ToolCall, key: str) -> Denied | None:
+        """Why a conversation may not be handed over; to policies that is a dispatch."""
+        if not self._policies:
+            return None
+        handler = f"agent/{tool.agent.name}"
+        asked = Asked(key, "handoff", handler, digest([handler, call.arguments]) if self._log.durable else "")
+        try:
+            await self._permitted(ChildAsked(asked, handler, call.arguments, SpawnOptions()))
+        except Denied as denied:
+            return denied
+        except Halt as halt:
+            await self._halt(halt)
+        return None
 
     async def _ask_agent(self, tool: AgentTool, call: ToolCall, key: str) -> ToolResult:
         """The answer of a sub-agent: a child task, or a nested run."""
@@ -284,14 +309,18 @@ class AgentRun(Context):
         if isinstance(tool, AgentTool):
             return await self._ask_agent(tool, call, key)
         if isinstance(tool, HandoffTool):
+            if (no := await self._handoff_denied(tool, call, key)) is not None:
+                return refused(call, no)
             return told(call, f"{tool.agent.name!r} goes on with this conversation.", options_of(tool), key)
         what = digest([call.name, call.arguments]) if self._log.durable else ""
         options = options_of(tool)
         own = options.retry
+        gate = self._gate("tool", call.name, call.arguments, effect=tool.effect)
 
         async def perform() -> ToolResult:
+            arguments = gate.arguments if gate is not None else call.arguments
             try:
-                value = await use(tool, call.arguments, self._tool_context(key))
+                value = await use(tool, arguments, self._tool_context(key))
                 if parts := parts_of(value):
                     return ToolResult(call.id, call.name, words_of(parts), parts=parts)
                 value = plain_json(value)
@@ -301,7 +330,8 @@ class AgentRun(Context):
                 if asks_to_wait(error) or (own is not None and policy_for(own, normalised(error).error_type)):
                     raise
                 return refused(call, error)
-            return told(call, value, options, key)
+            result = told(call, value, options, key)
+            return with_changes(result, arguments) if gate is not None and gate.changed else result
 
         try:
             result = await self._once(
@@ -313,6 +343,7 @@ class AgentRun(Context):
                 arguments=call.arguments,
                 retry=own or TOOL_RETRY,
                 ask=self._check_of(tool, key),
+                gate=gate,
             )
         except (StepError, InvalidInput, NotFound) as error:  # after its retries, by an operator's word, or too large
             return refused(call, error)

@@ -6,6 +6,8 @@ belongs around it. `told` and `refused` say its outcome to a model.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 from opspawn.agentkit.plain import as_text
@@ -52,6 +54,12 @@ def told(call: ToolCall, value: Any, options: ToolOptions, handle: str) -> ToolR
     shown = options.max_result
     more = f"[Characters 0 to {shown} of {len(text)}. Read on: read_result(handle={handle!r}, offset={shown}).]"
     return ToolResult(call.id, call.name, f"{text[:shown]}\n{more}", value, handle=handle)
+
+
+def with_changes(result: ToolResult, arguments: Any) -> ToolResult:
+    """The outcome of a call whose approver changed its arguments, which the model must know."""
+    words = f"[An approver changed the arguments to {json.dumps(arguments, ensure_ascii=False)}.]"
+    return replace(result, content=f"{words}\n{result.content}")
 
 
 def refused(call: ToolCall, error: BaseException | str, error_type: str = "error") -> ToolResult:

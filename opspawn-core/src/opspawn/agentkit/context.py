@@ -17,6 +17,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic_core import to_jsonable_python
 
+from opspawn.agentkit.approvals import Gate, call_digest
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.calling import options_of, use
 from opspawn.agentkit.children import ChildAsked, Spawn, SpawnOptions
@@ -29,11 +30,12 @@ from opspawn.agentkit.questions import check_wait, make_question
 from opspawn.agentkit.recorded import Asked, Recorded
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
+from opspawn.contracts.policy import Act, Considered
 from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.retry import Retry
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
-from opspawn.errors import Halt, InDoubt, InvalidInput, Limited, ModelRetry, StepError, StepFailed, ToolError
+from opspawn.errors import Denied, Halt, InDoubt, InvalidInput, Limited, ModelRetry, StepError, StepFailed, ToolError
 
 T = TypeVar("T")
 
@@ -66,6 +68,7 @@ class Context:
         self.session = session
         self.deps = deps
         self.attempt = 0
+        self._policies = log.policies
 
     # -- what everything stands on -------------------------------------------------------------------------------------
 
@@ -85,8 +88,9 @@ class Context:
         retry: Retry = ONE_TRY,
         ask: Ask | None = None,
         takes: Sequence[Take] = (),
+        gate: Gate | None = None,
     ) -> T:
-        """Perform a step unless the log has its end; each try spends `takes` first.
+        """Perform a step unless the log has its end; `gate` must let it pass, and each try spends `takes` first.
 
         Raises: what `normalised` makes of the step's final error.
         """
@@ -96,6 +100,10 @@ class Context:
                 known = await self._recall(asked, ask)
                 if known is not None:
                     return decode(_outcome(asked, known))
+            if gate is not None:
+                await self._pass(gate, asked, with_intent=effect == "once")
+                if gate.changed:
+                    arguments = gate.arguments
             tries = log.tries(asked.key)
             while True:
                 if tries.until and tries.until > clock.time():
@@ -132,6 +140,30 @@ class Context:
                         tries = replace(again, until=until)
         except Halt as halt:
             return await self._halt(halt)
+
+    async def _pass(self, gate: Gate, asked: Asked, *, with_intent: bool) -> None:
+        """Return if a step may begin. Raises: Denied, recorded; Halt."""
+        try:
+            await gate.enter(asked, with_intent=with_intent)
+        except Denied as denied:
+            await self._branches.gate()
+            self._log.check()
+            with self._branches.step():
+                await self._log.denied(asked, error_to_json(denied), denied.detail or {})
+            denied.key = asked.key
+            raise
+
+    def _gate(self, act: Act, name: str, arguments: Any, what: str = "", **seen: Any) -> Gate | None:
+        """What stands before an act; None where there are no policies."""
+        if not self._policies:
+            return None
+        considered = Considered(
+            act, name, arguments, self.agent, task=self.task, session=self.session, deps=self.deps, **seen
+        )
+        return Gate(self._policies, considered, what or call_digest(name, arguments), self._log, self._put_approval)
+
+    async def _put_approval(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Any:
+        return await self._from_outside(asked, lambda: self._log.ask(asked, question, timeout_s, default))
 
     async def _recall(self, asked: Asked, ask: Ask | None) -> Recorded | None:
         """The recorded end of a step; of one in doubt, what its check says. Raises: InDoubt, JournalMismatch."""
@@ -214,16 +246,18 @@ class Context:
         retry: Retry | None = None,
     ) -> Any:
         check_retry(retry)
+        gate = self._gate("tool", tool.name, arguments, effect=tool.effect)
         with self._asking("tool", tool.name, key, arguments) as asked:
             return await self._once(
                 asked,
-                lambda: self._use_alone(tool, arguments, asked.key, timeout_s),
+                lambda: self._use_alone(tool, gate.arguments if gate else arguments, asked.key, timeout_s),
                 encode=plain_json,
                 decode=_same,
                 effect=tool.effect,
                 arguments=arguments,
                 retry=retry or options_of(tool).retry or ONE_TRY,
                 ask=self._check_of(tool, asked.key),
+                gate=gate,
             )
 
     def spawn(
@@ -260,6 +294,8 @@ class Context:
     async def _spawn(self, wanted: Sequence[ChildAsked]) -> list[Any]:
         """The results of children, in order. Raises: what the first that failed ended with."""
         try:
+            if self._policies:
+                wanted = [await self._permitted(one) for one in wanted]
             if self._branches.draining:
                 await self._branches.gate()
             with self._branches.step():
@@ -272,6 +308,18 @@ class Context:
         if children.failed is not None:
             _outcome(wanted[children.failed].asked, children.ends[children.failed])
         return [_outcome(one.asked, end) for one, end in zip(wanted, children.ends, strict=True)]
+
+    async def _permitted(self, one: ChildAsked) -> ChildAsked:
+        """The child as it may be made. Raises: Denied, recorded; Halt."""
+        if self._log.spawned(one.asked.key):
+            return one
+        asked = Asked(f"{one.asked.key}/policy", "policy", one.handler, one.asked.digest)
+        if self._log.durable and (known := self._log.recall(asked)) is not None:
+            _outcome(asked, known)
+        gate = self._gate("dispatch", one.handler, one.input)
+        assert gate is not None
+        await self._pass(gate, asked, with_intent=False)
+        return one._replace(input=gate.arguments)
 
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> list[Any]:
         scope = self._here()

@@ -10,6 +10,7 @@ from typing import Any
 
 from opspawn.agentkit import instructions as written
 from opspawn.agentkit.choosing import ModelChoice
+from opspawn.agentkit.deciding import as_decider
 from opspawn.agentkit.instructions import Fragment, Instructions
 from opspawn.agentkit.output import MODES, Output
 from opspawn.agentkit.reading import NAME
@@ -19,6 +20,7 @@ from opspawn.agentkit.tool import as_tool
 from opspawn.agentkit.toolsets import Toolset, is_source
 from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.planner import Planner
+from opspawn.contracts.policy import Considered, Decider
 from opspawn.contracts.sandbox import Sandbox
 from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.errors import ConfigError
@@ -30,7 +32,7 @@ DepsFactory = Callable[[], Any | Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """See `Agent.__init__` for the fields; those after `deps_factory` follow from them."""
+    """See `Agent.__init__` for the fields; those after `policies` follow from them."""
 
     name: str
     model: ModelChoice = None
@@ -49,6 +51,7 @@ class Description:
     concurrency: int | None = None
     limits: Sequence[Limit] = ()
     deps_factory: DepsFactory | None = None
+    policies: Sequence[str | Decider | Callable[[Considered], Any]] = ()
 
     fixed: tuple[Tool | str, ...] = field(init=False)
     sources: tuple[ToolSource, ...] = field(init=False)
@@ -56,13 +59,14 @@ class Description:
     fragments: tuple[Fragment, ...] = field(init=False)
     form: Output = field(init=False)
     depth: int = field(init=False)
+    deciders: tuple[str | Decider, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         name = self.name
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is not an agent's name: 1 to 64 of letters, digits, '_' and '-'.")
         self._check_numbers()
-        for what in ("tools", "handoffs", "output_validators"):
+        for what in ("tools", "handoffs", "output_validators", "policies"):
             given = getattr(self, what)
             if isinstance(given, str) or not isinstance(given, Sequence):
                 raise ConfigError(f"The agent {name!r} has {what}={given!r}; a list is meant.")
@@ -82,6 +86,7 @@ class Description:
             form=self._form(),
             settings=MappingProxyType(dict(self.settings)),
             limits=checked_limits(f"The agent {name!r}", self.limits),
+            deciders=tuple(one if isinstance(one, str) else as_decider(one) for one in self.policies),
         )
         self._check_names()
         self._set(depth=self._depth())

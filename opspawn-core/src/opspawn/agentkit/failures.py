@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from opspawn.errors import (
+    Denied,
     InvalidInput,
     ModelError,
     ModelRetry,
@@ -105,5 +106,7 @@ def _own_class(error: OpspawnError) -> str:
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == OpspawnError.__module__)
 
 
-_KEPT = frozenset({ModelError, ToolError, ModelRetry, StepTimeout, StepLimit, StepFailed, InvalidInput, NotFound})
-_PLAIN: dict[str, type[StepError]] = {kind.__name__: kind for kind in (ToolError, ModelRetry, StepTimeout, StepLimit)}
+_PLAIN: dict[str, type[StepError]] = {
+    kind.__name__: kind for kind in (ToolError, ModelRetry, Denied, StepTimeout, StepLimit)
+}
+_KEPT = frozenset({ModelError, StepFailed, InvalidInput, NotFound, *_PLAIN.values()})

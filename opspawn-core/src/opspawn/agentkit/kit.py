@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from opspawn.agentkit.bound import BoundModel, WrapsModels
+from opspawn.agentkit.deciding import Policies, as_decider
 from opspawn.agentkit.offline import refuse_if_forbidden
+from opspawn.agentkit.policy import Policy, Rule
 from opspawn.agentkit.rates import Rate, Rates
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, ToolPlugin
+from opspawn.contracts.policy import Decider
 from opspawn.contracts.sandbox import SandboxRunner
 from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
     from opspawn.config import Settings
+    from opspawn.config.settings import PolicySettings
     from opspawn.plugins import Plugins
 
 T = TypeVar("T")
@@ -49,6 +53,7 @@ class Kit:
         root: Path | None = None,
         network_models: bool = True,
         rates: Rates | None = None,
+        policy: PolicySettings | None = None,
     ) -> None:
         """Take what `load` would find.
 
@@ -59,6 +64,9 @@ class Kit:
                 it.
             network_models: whether model providers that reach a network may be opened.
             rates: how often models may be asked.
+            policy: what decides on the calls of all runs.
+
+        Raises: ConfigError: a rule of the policy is wrong, or a policy plugin that it names is not to be had.
         """
         self._plugins = plugins
         self.rates = rates or Rates()
@@ -70,6 +78,9 @@ class Kit:
         self._planners: dict[str, Planner] = {}
         self._tools: dict[str, Tool | ToolSource] = {}
         self._sandboxes: dict[str, SandboxRunner] = {}
+        self._deciders: dict[str, Decider] = {}
+        #: What decides on the calls of every run.
+        self.policies = Policies() if policy is None else self._configured(policy)
 
     @classmethod
     def load(cls) -> Kit:
@@ -91,6 +102,7 @@ class Kit:
             root=loaded.folder,
             network_models=settings.network_models,
             rates=rates_of(settings),
+            policy=settings.policy,
         )
 
     def model(self, spec: str | None, *, agent: str = "", settings: Mapping[str, Any] | None = None) -> BoundModel:
@@ -152,6 +164,19 @@ class Kit:
             self._sandboxes[name] = self._open(self._plugins.get("sandbox", name))
         return self._sandboxes[name]
 
+    def policy(self, name: str) -> Decider:
+        """The policy of that name. Raises: ConfigError when it is not installed or cannot be opened."""
+        if name not in self._deciders:
+            self._deciders[name] = as_decider(self._open(self._plugins.get("policy", name)))
+        return self._deciders[name]
+
+    def _configured(self, policy: PolicySettings) -> Policies:
+        rules = [_rule(number, rule.model_dump(exclude_unset=True)) for number, rule in enumerate(policy.rules, 1)]
+        told = {"read": policy.read, "idempotent": policy.idempotent, "once": policy.once}
+        defaults: Any = {effect: decision for effect, decision in told.items() if decision != "allow"}
+        own = [Policy(rules, defaults=defaults, name="opspawn.toml")] if rules or defaults else []
+        return Policies([*own, *(self.policy(name) for name in policy.use)])
+
     async def aclose(self) -> None:
         """Close providers, sources and sandboxes. Idempotent; the kit opens them anew when it is asked again."""
         for opened in (self._providers, self._sandboxes, self._tools):
@@ -172,6 +197,13 @@ class Kit:
             raise PluginError(
                 f"The plugin {record.name!r} cannot be opened: {type(error).__name__}: {error}"
             ) from error
+
+
+def _rule(number: int, fields: dict[str, Any]) -> Rule:
+    try:
+        return Rule(**fields)
+    except ConfigError as error:
+        raise ConfigError(f"Rule {number} of [[policy.rules]]: {error.message}", remedy=error.remedy) from error
 
 
 def rates_of(settings: Settings) -> Rates:

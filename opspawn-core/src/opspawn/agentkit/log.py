@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opspawn.agentkit.children import ChildAsked, Children
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import Asked, Recorded, Tries
 from opspawn.contracts.clock import Clock
@@ -33,6 +34,24 @@ class Pending:
     news: asyncio.Future[None]
     until: float | None
     what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A human's leave for one step.
+
+    Attributes:
+        question: the id of the question that was answered; None in memory.
+        digest: of the arguments that were asked about. by: who decided.
+        arguments: those to be used instead, if the approver changed them.
+        standing: whether it holds for all such calls of the run.
+    """
+
+    question: str | None
+    digest: str
+    by: str | None = None
+    arguments: Any = None
+    standing: bool = False
 
 
 class StepLog(Protocol):
@@ -109,6 +128,30 @@ class StepLog(Protocol):
         """Put a question, once; its answer as `{"value", "by", ...}`; at the end of the time the default, or the
         failure if that is `NO_DEFAULT`.
         """
+        ...
+
+    @property
+    def policies(self) -> Policies:
+        """What decides on the acts of every run, whoever acts."""
+        ...
+
+    def standing(self, scope: str, key: str) -> Grant | None:
+        """The leave that an approver gave for all such calls of this run; None where one was asked at `key` itself."""
+        ...
+
+    async def redeem(self, asked: Asked, grant: Grant, *, with_intent: bool) -> None:
+        """Use an approval for a step, durably and by that step alone; `with_intent` in the commit of its `begin`.
+
+        Raises: Denied: it was used by another step, is void by now, or is for other arguments.
+        """
+        ...
+
+    async def denied(self, asked: Asked, error: dict[str, Any], detail: dict[str, Any]) -> None:
+        """Record that a step was not allowed, durably."""
+        ...
+
+    def spawned(self, key: str) -> bool:
+        """Whether the child at a key has been made."""
         ...
 
     async def progress(self, data: dict[str, Any]) -> None:

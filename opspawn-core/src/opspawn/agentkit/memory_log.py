@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
+from opspawn.agentkit.approvals import answer_of
 from opspawn.agentkit.children import ChildAsked, Children
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.failures import error_to_json, normalised
-from opspawn.agentkit.log import OnEvent, Pending
+from opspawn.agentkit.log import Grant, OnEvent, Pending
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_answer
 from opspawn.agentkit.rates import Rates
@@ -18,6 +20,7 @@ from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.policy import OnApproval
 from opspawn.contracts.question import NO_DEFAULT, OnQuestion, OnWait, Question
 from opspawn.contracts.store import Take
 from opspawn.errors import ConfigError, Halt, Limited, StepTimeout
@@ -27,7 +30,7 @@ class MemoryLog:
     """Records nothing; tells `on_event` what happens. A run on it cannot be resumed.
 
     `on_question` answers what the run asks, `on_wait` gives the data of the signals that it waits for. `rates` are
-    counted in this process.
+    counted in this process. `on_approval` decides where a policy asks; without it, the answer is no.
     """
 
     durable = False
@@ -40,8 +43,13 @@ class MemoryLog:
         on_question: OnQuestion | None = None,
         on_wait: OnWait | None = None,
         rates: Rates | None = None,
+        policies: Policies | None = None,
+        on_approval: OnApproval | None = None,
     ) -> None:
         self.rates = rates or Rates()
+        self.policies = policies or Policies()
+        self._on_approval = on_approval
+        self._standing: dict[str, Grant] = {}
         self._on_question = on_question
         self._on_wait = on_wait
         self._on_event = on_event
@@ -136,6 +144,8 @@ class MemoryLog:
 
     async def ask(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded | Pending:
         self._tell("question.asked", asked, text=question.text, choices=list(question.choices), to=question.to)
+        if question.kind == "approval":
+            return await self._approve(asked, question, timeout_s, default)
         if self._on_question is None:
             raise ConfigError(
                 f"The run asks {question.text!r}, and nobody answers its questions.",
@@ -152,6 +162,37 @@ class MemoryLog:
                 return Recorded("", asked.name, False, error=error)
             return Recorded("", asked.name, True, {"value": default, "expired": True})
         return Recorded("", asked.name, True, {"value": value})
+
+    async def _approve(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded:
+        if self._on_approval is None:
+            words = {"decision": "deny", "reason": "A human would have to approve it, and there is nobody to ask."}
+            return Recorded("", asked.name, True, {"value": words, "expired": True})
+        try:
+            async with asyncio.timeout(timeout_s) as timer:
+                said = await _given(self._on_approval(question))
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            return Recorded("", asked.name, True, {"value": default, "expired": True})
+        value, by = answer_of(said), getattr(said, "by", None)
+        self._tell("question.answered", asked, value=value, by=by)
+        if value.get("always") and question.call is not None:
+            self._standing[question.call["scope"]] = Grant(None, question.digest or "", by, standing=True)
+        return Recorded("", asked.name, True, {"value": value, "by": by})
+
+    def standing(self, scope: str, key: str) -> Grant | None:
+        return self._standing.get(scope)
+
+    async def redeem(self, asked: Asked, grant: Grant, *, with_intent: bool) -> None:
+        changed = {} if grant.arguments is None else {"arguments": grant.arguments}
+        self._tell("approval.used", asked, by=grant.by, standing=grant.standing, **changed)
+
+    async def denied(self, asked: Asked, error: dict[str, Any], detail: dict[str, Any]) -> None:
+        self._tell("policy.denied", asked, **detail)
+        self._tell("step.failed", asked, error=error, duration_s=0.0)
+
+    def spawned(self, key: str) -> bool:
+        return False
 
     async def progress(self, data: dict[str, Any]) -> None:
         if self._on_event is not None:
@@ -180,6 +221,8 @@ class MemoryLog:
         level = "warning" if "error" in data else "info"
         error_type = data["error"]["type"] if "error" in data else None
         body = {"key": asked.key, "kind": asked.kind, "name": asked.name, **data}
+        if type == "policy.denied":
+            level, error_type = "warning", "denied"
         self._on_event(NewEvent(type, body, level=level, error_type=error_type))  # type: ignore[arg-type]
 
 

@@ -6,17 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from opspawn.agentkit.context import Context
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.log import OnEvent, RunEvent
 from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.running import Ended, Parts, agent_of, known_to, run_agent
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, Usage
+from opspawn.contracts.policy import OnApproval
 from opspawn.contracts.question import OnQuestion, OnWait
 
 
 class Nesting:
-    """What a run in memory shares with those that it makes: listeners, people, rates and dependencies."""
+    """What a run in memory shares with those that it makes: listeners, people, rates, policies and dependencies."""
 
     def __init__(
         self,
@@ -25,12 +27,16 @@ class Nesting:
         on_wait: OnWait | None,
         rates: Rates | None,
         deps: Any,
+        policies: Policies | None = None,
+        on_approval: OnApproval | None = None,
     ) -> None:
         self._on_event = on_event
         self._on_question = on_question
         self._on_wait = on_wait
         self._rates = rates
         self._deps = deps
+        self._policies = policies
+        self._on_approval = on_approval
 
     async def run(
         self,
@@ -42,7 +48,14 @@ class Nesting:
     ) -> Ended:
         """Run an agent; its usage includes that of the runs within. Raises: as `run_agent`."""
         listener = on_event or self._on_event
-        log = MemoryLog(listener, on_question=self._on_question, on_wait=self._on_wait, rates=self._rates)
+        log = MemoryLog(
+            listener,
+            on_question=self._on_question,
+            on_wait=self._on_wait,
+            rates=self._rates,
+            policies=self._policies,
+            on_approval=self._on_approval,
+        )
         within = Usage()
         if parts.others:
             known = known_to(parts)

@@ -6,6 +6,7 @@ from typing import cast
 
 from opspawn.agentkit import instructions
 from opspawn.agentkit.choosing import chosen_model, is_named
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.description import Description
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.placing import Placing, place
@@ -35,13 +36,14 @@ def resolve(about: Description, kit: Kit | None) -> Parts:
         sources,
         None if plain else about.form.bound(bound.capabilities()),
         instructions.fixed(about.fragments),
+        Policies([cast(Kit, kit).policy(one) if isinstance(one, str) else one for one in about.deciders]),
         {agent.name: resolve(described(agent), kit) for agent in about.subagents},
     )
 
 
 def needs_kit(about: Description) -> bool:
     """Whether anything that the agent, or one that it stands on, is made of is found in plugins."""
-    named = (about.planner, *about.fixed)
+    named = (about.planner, *about.fixed, *about.deciders)
     return (
         is_named(about.model)
         or about.place is not None

@@ -10,6 +10,7 @@ from opspawn.agentkit import instructions
 from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.context import Context
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.description import Description
 from opspawn.agentkit.output import Output
 from opspawn.agentkit.subagents import MAX_DEPTH, HandedOver
@@ -30,6 +31,7 @@ class Parts:
     sources: tuple[ToolSource, ...]
     form: Output | None
     fixed_instructions: str | None
+    policies: Policies
     others: Mapping[str, Parts] = field(default_factory=dict)
 
 
@@ -70,6 +72,7 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
             validators=about.output_validators,
             history=before,
             handoffs=about.handoffs,
+            policies=parts.policies,
         )
         context.usage = usage
         try:

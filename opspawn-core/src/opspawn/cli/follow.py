@@ -107,7 +107,11 @@ def _line(event: Event) -> str | None:
     if event.type == "step.retry":
         return f"↻ {data['name']}: {data['error']['message']} Trying again."
     if event.type == "question.asked":
+        if data.get("about") == "approval":
+            return f"? {data['text']}\n  opspawn approvals approve|deny {data['question']}"
         return f"? {data['text']}\n  opspawn questions answer {data['question']} {_choices(data)}"
+    if event.type == "policy.denied":
+        return f"✗ {data['name']} is not allowed. {data.get('reason', '')}".rstrip()
     if event.type == "child.spawned":
         return f"⤷ {data['name']} as {data['child']}"
     return None

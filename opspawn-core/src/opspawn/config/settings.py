@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from opspawn.config.durations import PATTERN
 
+Decision = Literal["allow", "ask", "deny"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 Name = Annotated[str, Field(min_length=1)]
@@ -76,6 +77,39 @@ class LimitSettings(_Table):
         description="How many requests may come at once after a rest, and tokens in proportion; "
         "unset, what ten seconds bring.",
     )
+
+
+class PolicyRule(_Table):
+    """A table `[[policy.rules]]`: what is decided about certain calls. All that is given must fit; texts are globs."""
+
+    decision: Decision = Field(description='"allow", "ask" a human, or "deny".')
+    tool: Name | None = Field(default=None, description="Which tools; none of tool, model and dispatch is all tools.")
+    model: Name | None = Field(default=None, description='Which models, as "PROVIDER:MODEL".')
+    dispatch: Name | None = Field(default=None, description='Work for others, by handler, e.g. "agent/*".')
+    agent: Name = Field(default="*", description="Which agents, workflows or functions.")
+    effect: Literal["read", "idempotent", "once"] | None = Field(
+        default=None, description="Only tools with this effect."
+    )
+    arguments: dict[Name, Any] = Field(
+        default={},
+        description="Patterns by dotted path: a glob, a value, a list of these, or a table of glob, regex, min, max, "
+        "above, below, not.",
+    )
+    reason: str = Field(default="", description="Why, in words, for the model or whoever is asked.")
+    approvers: list[Name] = Field(default=[], description="Who should decide, as roles or people.")
+    expires_s: float | None = Field(
+        default=None, gt=0, description="Seconds until a question to them counts as denied; unset is never."
+    )
+
+
+class PolicySettings(_Table):
+    """The table `[policy]`: what runs may do. The first rule that fits decides, else the effect of the tool."""
+
+    rules: list[PolicyRule] = Field(default=[], description="The rules, tables [[policy.rules]], from the top.")
+    read: Decision = Field(default="allow", description='Tools with the effect "read" that no rule fits.')
+    idempotent: Decision = Field(default="allow", description='Tools with the effect "idempotent" that no rule fits.')
+    once: Decision = Field(default="allow", description='Tools with the effect "once" that no rule fits.')
+    use: list[Name] = Field(default=[], description="Policy plugins that decide, too; the strictest counts.")
 
 
 class AgentSettings(_Table):
@@ -176,6 +210,7 @@ class Settings(_Table):
     limits: dict[Name, LimitSettings] = Field(
         default={}, description="Rates by name, each a table [limits.NAME]; quote a NAME with colons or dots."
     )
+    policy: PolicySettings = Field(default=PolicySettings(), description="What runs may do.")
     plugins: PluginSettings = Field(
         default=PluginSettings(),
         description="Which plugins may be imported; [plugins.NAME] is the section of a plugin.",

@@ -58,6 +58,10 @@ EVENT_TYPES: dict[str, str] = {
     "signal.awaited": "A wait for a signal with a time-out began. data: key, name, digest, until (epoch seconds).",
     "question.asked": "A question to a human. data: key, name, digest, question (its id), kind, text, until, default.",
     "question.answered": "Inbox: somebody answered a question. data: question, key, value, by.",
+    "policy.denied": "A policy, or whoever it asked, did not allow an act. data: key, act, name, reason, policy, by.",
+    "approval.used": "A step that was approved begins; in one commit with its intent, if it has one. data: key, "
+    "question, digest (of what was asked), by, standing (allowed for the whole run); if the approver changed them: "
+    "arguments, usedDigest.",
     "question.expired": "Nobody answered in time. data: question, key, default or error.",
 }
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from opspawn.contracts.listener import Listener
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
+from opspawn.contracts.policy import Decider
 from opspawn.contracts.sandbox import SandboxRunner
 from opspawn.contracts.store import Store
 from opspawn.contracts.tool import Tool, ToolSource
@@ -86,6 +87,18 @@ class SandboxPlugin:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyPlugin:
+    """A policy; users write `use = ["NAME"]` in `[policy]`, or `policies=["NAME"]` for one agent. `open` makes it, once
+    per process.
+    """
+
+    name: str
+    open: Callable[[Any], Decider]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StorePlugin:
     """A store; users write `store = "NAME"`. `open` gets the section and the folder for data, and gives an open store.
 
@@ -136,6 +149,7 @@ PluginRecord = (
     | ToolPlugin
     | ToolSourcePlugin
     | SandboxPlugin
+    | PolicyPlugin
     | StorePlugin
     | WakerPlugin
     | TransportPlugin

@@ -30,6 +30,7 @@ class Question:
         schema: what the answer must be, in the part of JSON Schema that workflow inputs use; None for any JSON.
         to: a role or a person, in free text: for people, nobody else is refused.
         kind: "question", or "approval" of a call with exactly the arguments whose digest is `digest`.
+        call: of an approval, what is asked about: act, name, arguments, reason, policy, scope (of "always").
     """
 
     text: str
@@ -38,6 +39,7 @@ class Question:
     to: str | None = None
     kind: QuestionKind = "question"
     digest: str | None = None
+    call: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

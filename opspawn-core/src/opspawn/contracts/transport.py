@@ -227,6 +227,24 @@ class Host(Protocol):
         """A question. Raises: NotFound."""
         ...
 
+    async def approvals(self, query: Query) -> Page[AskedQuestion]:
+        """Calls that wait for a human's leave, or did, newest first; those of a whole tree by its `root`."""
+        ...
+
+    async def approve(
+        self, id: str, *, arguments: Mapping[str, Any] | None = None, always: bool = False, by: str | None = None
+    ) -> AskedQuestion:
+        """Allow a call, with other `arguments` if given; `always` lets the same policy not ask about the same tool
+        again in this run. The first decision counts.
+
+        Raises: NotFound, InvalidTransition (decided, expired, or the task has ended), InvalidInput.
+        """
+        ...
+
+    async def deny(self, id: str, reason: str = "", *, by: str | None = None) -> AskedQuestion:
+        """Refuse a call; the model is told the reason. Raises: as `approve`."""
+        ...
+
     async def answer(self, id: str, value: Any, *, by: str | None = None) -> AskedQuestion:
         """Answer a question; the first answer counts.
 

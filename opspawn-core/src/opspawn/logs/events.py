@@ -207,6 +207,8 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "signal.awaited": lambda data: f"Waiting for a signal at {data.get('key', '?')!r}, but not for ever.",
     "question.asked": lambda data: f"Question {data.get('question', '?')}: {data.get('text', '?')}",
     "question.answered": lambda data: f"Question {data.get('question', '?')} was answered{_by(data)}.",
+    "policy.denied": lambda data: f"{data.get('name', '?')} is not allowed{_by(data)}: {data.get('reason', '?')}",
+    "approval.used": lambda data: f"Step {data.get('key', '?')} begins, approved{_by(data)}.",
     "question.expired": lambda data: f"Nobody answered question {data.get('question', '?')} in time.",
     "agent.registered": lambda data: f"The agent was registered{' again' if data.get('again') else ''}.",
     "agent.deregistered": lambda data: f"The agent was deregistered; it was {data.get('state', 'unknown')}.",

@@ -9,14 +9,14 @@ from typing import Any, Unpack
 
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.store import Task
+from opspawn.ops.approvals import Approving
 from opspawn.ops.dead import Dead
 from opspawn.ops.doubts import Doubts
-from opspawn.ops.questions import Answering
 from opspawn.ops.reading import Reading
 from opspawn.ops.signals import Signalling
 
 
-class Engine(Dead, Doubts, Signalling, Answering, Reading):
+class Engine(Dead, Doubts, Signalling, Approving, Reading):
     """Durable work on a store. `accepts` checks handler and input before anything is recorded."""
 
     async def enqueue(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from loguru import logger
 
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.rates import Rates
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event
@@ -68,6 +69,7 @@ class Worker:
         isolate: Isolate | str = NO_PROCESS,
         clock: Clock = SYSTEM_CLOCK,
         rates: Rates | None = None,
+        policies: Policies | None = None,
         holds: Holds = lambda handler: (),
     ) -> None:
         self.id = id or f"w-{uuid4().hex[:12]}"
@@ -78,6 +80,7 @@ class Worker:
         self._options = options or WorkerOptions()
         self._clock = clock
         self._rates = rates or Rates()
+        self._policies = policies or Policies()
         self._holds = holds
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
@@ -351,6 +354,7 @@ class Worker:
             may_act=self._heart.check,
             clock=clock,
             rates=self._rates,
+            policies=self._policies,
             holds=self._holds,
         )
 

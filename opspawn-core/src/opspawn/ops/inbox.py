@@ -127,6 +127,8 @@ class Inbox:
         )
         data: dict[str, Any] = {"question": id, "text": question.text, "about": question.kind, "until": until}
         told = {"choices": list(question.choices) or None, "schema": question.schema, "to": question.to}
+        if question.kind == "approval":
+            told = {"to": question.to, "call": question.call}
         data |= {name: value for name, value in told.items() if value is not None}
         data |= {} if default is NO_DEFAULT else {"default": default}
         await self._ledger.append("question.asked", asked, beside=[Put(to_record(kept), expect=0)], **data)

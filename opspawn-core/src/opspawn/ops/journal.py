@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from opspawn.agentkit.children import ChildAsked, Children
-from opspawn.agentkit.log import Pending
+from opspawn.agentkit.deciding import Policies
+from opspawn.agentkit.log import Grant, Pending
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
@@ -27,6 +28,7 @@ from opspawn.ops.ids import agent_of, child_id
 from opspawn.ops.inbox import Inbox
 from opspawn.ops.plans import NO_PLAN, ONCE, Plan, sample_input
 from opspawn.ops.pulse import Pulse
+from opspawn.ops.redeeming import Redeemer
 from opspawn.ops.sizes import refuse_oversize
 from opspawn.ops.spawning import NewChild, batches
 
@@ -46,7 +48,8 @@ class Journal:
         ring: called with a queue after a child was made.
         may_act: raises Interrupted when the worker may no longer act under this lease.
         clock: tells the store's time.
-        rates: the rates that runs share. holds: what the children of a handler hold while they run.
+        rates: the rates that runs share. policies: what decides on the acts of runs.
+        holds: what the children of a handler hold while they run.
 
     Attributes:
         halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
@@ -70,9 +73,11 @@ class Journal:
         may_act: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM_CLOCK,
         rates: Rates | None = None,
+        policies: Policies | None = None,
         holds: Holds = lambda handler: (),
     ) -> None:
         self.rates = rates or Rates()
+        self.policies = policies or Policies()
         self.task: Task = lease.task
         self.history = history
         self.identity = identity or lease.task.id
@@ -93,6 +98,7 @@ class Journal:
         self._making: set[asyncio.Future[None]] = set()
         self._waiters: dict[str, tuple[Children, int]] = {}  # by child: who waits for it, and as which of them
         self._inbox = Inbox(self, history.mail)
+        self._redeemer = Redeemer(self, history.mail)
         self.pulse = Pulse(clock, self._show, self._record_progress)
         self._owed: list[Take] = []
 
@@ -179,7 +185,8 @@ class Journal:
         self._may_act()
 
     def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, None]:
-        return self.append("step.started", asked, arguments=arguments)
+        beside = self._redeemer.pending(asked.key)
+        return self.append("step.started", asked, arguments=arguments, beside=beside)
 
     def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, None]:
         return self.append("step.done", asked, result=result, duration_s=round(duration_s, 6))
@@ -252,6 +259,22 @@ class Journal:
         if (known := history.mail.questions.get(asked.key)) is not None:
             self._same(asked, known.name, known.digest)
         return await self._inbox.ask(asked, question, timeout_s, default)
+
+    def standing(self, scope: str, key: str) -> Grant | None:
+        mail = self.history.mail
+        return None if key in mail.questions else mail.standing.get(scope)
+
+    async def redeem(self, asked: Asked, grant: Grant, *, with_intent: bool) -> None:
+        self._open()
+        await self._redeemer.redeem(asked, grant, with_intent=with_intent)
+
+    async def denied(self, asked: Asked, error: dict[str, Any], detail: dict[str, Any]) -> None:
+        told = NewEvent("policy.denied", {"key": asked.key, **detail}, level="warning", error_type="denied")
+        beside = [Append(self.task.id, told, self._token)]
+        await self.append("step.failed", asked, error=error, duration_s=0.0, beside=beside)
+
+    def spawned(self, key: str) -> bool:
+        return key in self.history.children
 
     async def progress(self, data: dict[str, Any]) -> None:
         self._open()
@@ -326,6 +349,12 @@ class Journal:
         if self._owed:
             operations += self._owed
             self._owed = []
+        await self._commit_here(operations)
+
+    def line(self, event: NewEvent) -> Append:
+        return Append(self.task.id, event, self._token)
+
+    async def write(self, operations: Sequence[Operation]) -> None:
         await self._commit_here(operations)
 
     async def offer(self, event: NewEvent, beside: Sequence[Operation]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from opspawn.agentkit.log import Grant
 from opspawn.agentkit.recorded import Recorded
 
 
@@ -37,6 +38,7 @@ class Posed:
     until: float | None
     default: Any
     has_default: bool
+    scope: str | None = None
 
 
 class Mail:
@@ -45,6 +47,7 @@ class Mail:
     Attributes:
         waits, questions: by the keys of their steps. answers: how questions ended, by their ids.
         posed: how many questions a key has put: one more after an attempt that failed for want of an answer.
+        standing: by scope, what an approver allowed for the rest of the run. used: the steps that used an approval.
         news: topics (see `signal_topic`, `answer_topic`) that came since the journal last told those who wait.
     """
 
@@ -53,6 +56,8 @@ class Mail:
         self.questions: dict[str, Posed] = {}
         self.answers: dict[str, Recorded] = {}
         self.posed: dict[str, int] = {}
+        self.standing: dict[str, Grant] = {}
+        self.used: set[str] = set()
         self.news: set[str] = set()
         self._signals: dict[str, Signal] = {}
         self._taken: set[str] = set()
@@ -91,15 +96,34 @@ class Mail:
         if known is None or known.id != data["question"]:
             self.posed[key] = self.posed.get(key, 0) + 1
             self.questions[key] = Posed(
-                data["question"], data["name"], data["digest"], data["until"], data.get("default"), "default" in data
+                data["question"],
+                data["name"],
+                data["digest"],
+                data["until"],
+                data.get("default"),
+                "default" in data,
+                (data.get("call") or {}).get("scope"),
             )
         return self.questions[key]
 
     def answered(self, data: dict[str, Any]) -> None:
         """A question was answered; the first answer counts."""
         told = {"question": data["question"], "value": data["value"], "by": data.get("by")}
-        self.answers.setdefault(data["question"], Recorded("", "", True, told))
+        if data["question"] not in self.answers:
+            self.answers[data["question"]] = Recorded("", "", True, told)
+            self._allow_for_the_run(data)
         self.news.add(answer_topic(data["question"]))
+
+    def _allow_for_the_run(self, data: dict[str, Any]) -> None:
+        posed, value = self.questions.get(data.get("key", "")), data["value"]
+        if data.get("about") != "approval" or posed is None or posed.scope is None:
+            return
+        if value["decision"] == "approve" and value.get("always"):
+            self.standing[posed.scope] = Grant(data["question"], posed.digest, data.get("by"), standing=True)
+
+    def redeemed(self, data: dict[str, Any]) -> None:
+        """A step used an approval."""
+        self.used.add(data["key"])
 
     def expired(self, data: dict[str, Any]) -> Recorded:
         """A question was given up: its time is over."""
@@ -119,6 +143,7 @@ class Mail:
     def begin_anew(self) -> None:
         """A new generation keeps the answers that it got and the signals that it did not take yet."""
         self.waits = {}
+        self.standing = {}
         self.questions = {
             key: put for key, put in self.questions.items() if (end := self.answers.get(put.id)) and end.ok
         }
@@ -141,4 +166,5 @@ MAIL: dict[str, Callable[[Mail, dict[str, Any]], object]] = {
     "question.asked": Mail.put,
     "question.answered": Mail.answered,
     "question.expired": Mail.expired,
+    "approval.used": Mail.redeemed,
 }

@@ -38,6 +38,7 @@ def to_record(asked: AskedQuestion) -> Record:
         "to": question.to,
         "kind": question.kind,
         "digest": question.digest,
+        "call": None if question.call is None else dict(question.call),
         "consumed_by": asked.consumed_by,
     }
     if answer is not None:
@@ -54,7 +55,15 @@ def from_record(record: Record) -> AskedQuestion:
     answer = None
     if (told := data.get("answer")) is not None:
         answer = Answer(told["value"], told["by"], record.id, _time(told["at"]))
-    question = Question(data["text"], tuple(data["choices"]), data["schema"], data["to"], data["kind"], data["digest"])
+    question = Question(
+        data["text"],
+        tuple(data["choices"]),
+        data["schema"],
+        data["to"],
+        data["kind"],
+        data["digest"],
+        data.get("call"),
+    )
     return AskedQuestion(
         id=record.id,
         question=question,

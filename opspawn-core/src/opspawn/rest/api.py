@@ -8,7 +8,19 @@ from typing import Any
 from fastapi import FastAPI
 
 from opspawn.contracts.transport import Host
-from opspawn.rest import agents, health, opscore, problems, questions, registry, seeing, sessions, signals, stream
+from opspawn.rest import (
+    agents,
+    approvals,
+    health,
+    opscore,
+    problems,
+    questions,
+    registry,
+    seeing,
+    sessions,
+    signals,
+    stream,
+)
 from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.limits import Limits
 from opspawn.rest.plugin import RestConfig
@@ -42,7 +54,7 @@ def build_api(host: Host, config: RestConfig) -> FastAPI:
         responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
     )
     api.state.host = host
-    for module in (health, agents, opscore, registry, sessions, seeing, signals, questions, stream):
+    for module in (health, agents, opscore, registry, sessions, seeing, signals, questions, approvals, stream):
         api.include_router(module.router)
     api.add_middleware(
         Limits,

@@ -27,6 +27,7 @@ STATUS = {
     "invalid-transition": 409,
     "conflict": 409,
     "refused": 403,
+    "denied": 403,
     "limited": 429,
     "store": 503,
     "store-unusable": 503,

@@ -1,0 +1,101 @@
+"""The policies of a run, asked as one: the strictest answer counts, and a policy that fails forbids."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast, get_args
+
+from opspawn.contracts.policy import Considered, Decider, Decision, Verdict
+from opspawn.errors import ConfigError, Halt
+
+#: How long a policy may think, in seconds.
+PATIENCE_S = 30.0
+_STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the policies say together: the verdict, and which of them said so."""
+
+    verdict: Verdict
+    policy: str = ""
+
+
+ALLOWED = Ruling(Verdict("allow"))
+
+
+class _Function:
+    """A plain function as a policy."""
+
+    def __init__(self, function: Callable[[Considered], Any]) -> None:
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self._function = function
+
+    def decide(self, considered: Considered) -> Any:
+        return self._function(considered)
+
+
+class Policies:
+    """Several policies. False where there are none: then nothing is asked."""
+
+    def __init__(self, deciders: Sequence[Decider] = ()) -> None:
+        self._deciders = tuple(deciders)
+
+    def __bool__(self) -> bool:
+        return bool(self._deciders)
+
+    def __add__(self, other: Policies) -> Policies:
+        return Policies((*self._deciders, *other._deciders)) if other else self
+
+    async def decide(self, considered: Considered) -> Ruling:
+        """The strictest ruling. Several that ask are asked as one: all reasons, all approvers, the earliest expiry."""
+        seen = replace(considered, arguments=copy.deepcopy(considered.arguments))
+        rulings = [Ruling(await _asked(decider, seen), decider.name) for decider in self._deciders]
+        strictest = max((_STRICTNESS[one.verdict.decision] for one in rulings), default=0)
+        if strictest == 0:
+            return ALLOWED
+        return _together([one for one in rulings if _STRICTNESS[one.verdict.decision] == strictest])
+
+
+def as_decider(given: Any) -> Decider:
+    """A policy, or a function as one. Raises: ConfigError: it is neither."""
+    if callable(getattr(given, "decide", None)) and isinstance(getattr(given, "name", None), str):
+        return cast(Decider, given)
+    if callable(given) and not isinstance(given, type):
+        return _Function(given)
+    raise ConfigError(f"{given!r:.80} is no policy.", remedy="Give Policy([...]), or a function of what is considered.")
+
+
+async def _asked(decider: Decider, considered: Considered) -> Verdict:
+    """What one policy says. Whatever goes wrong with it forbids."""
+    try:
+        said: Any = decider.decide(considered)
+        if inspect.isawaitable(said):
+            async with asyncio.timeout(PATIENCE_S):
+                said = await said
+    except Halt:
+        raise
+    except (Exception, SystemExit) as error:
+        fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return Verdict("deny", f"The policy {decider.name!r} failed, which forbids: {fault}")
+    if said is None:
+        return ALLOWED.verdict
+    if not isinstance(said, Verdict) or said.decision not in get_args(Decision):
+        return Verdict("deny", f"The policy {decider.name!r} gave no verdict, which forbids.")
+    return said
+
+
+def _together(rulings: Sequence[Ruling]) -> Ruling:
+    verdicts = [one.verdict for one in rulings]
+    expiries = [one.expires_s for one in verdicts if one.expires_s is not None]
+    verdict = Verdict(
+        verdicts[0].decision,
+        " ".join(dict.fromkeys(one.reason for one in verdicts if one.reason)),
+        tuple(dict.fromkeys(name for one in verdicts for name in one.approvers)),
+        min(expiries, default=None),
+    )
+    return Ruling(verdict, ", ".join(dict.fromkeys(one.policy for one in rulings)))
