@@ -51,6 +51,7 @@ def pages() -> dict[str, str]:
                 value.get("description", ""),
                 _rows(f"{key}.", inner["properties"], definitions, ()),
             ]
+            parts += _tables(key, inner["properties"], definitions)
     for key, value in named.items():
         inner = definitions[value["additionalProperties"]["$ref"].rpartition("/")[2]]
         parts += [f"## [{key}.NAME]", value["description"], " ".join(inner["description"].split())]
@@ -61,6 +62,19 @@ def pages() -> dict[str, str]:
             for name in names:
                 parts += _section(plugins.get(kind, name), kind, item.distribution)
     return {"settings.md": "\n\n".join(parts)}
+
+
+def _tables(key: str, properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+    """The tables of which a setting holds a list."""
+    for name, field in properties.items():
+        reference = field.get("items", {}).get("$ref")
+        if reference is not None:
+            title = reference.rpartition("/")[2]
+            inner = definitions[title]
+            yield f"### {title}"
+            yield " ".join(inner["description"].split())
+            required = inner.get("required", ())
+            yield _rows(f"{key}.{name}.", inner["properties"], definitions, required, variables=False)
 
 
 def _section(record: Any, kind: str, distribution: str) -> Iterator[str]:
