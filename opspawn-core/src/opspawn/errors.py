@@ -151,13 +151,15 @@ class Refused(OpspawnError):
 
 class StepError(OpspawnError):
     """A failure inside a run. `error_type` selects the retry policy; `key` is the journal key of the failed step.
-    `retry_after_s` is when the service that failed wants to be asked again, in seconds, if it said so.
+    `retry_after_s` is when the service that failed wants to be asked again, in seconds, if it said so. `reason` is a
+    planner's word for why it stopped: one of `opspawn.contracts.planner.REASONS`.
     """
 
     code = "step"
     error_type = "error"
     key: str | None = None
     retry_after_s: float | None = None
+    reason: str | None = None
 
 
 class ModelError(StepError):
@@ -244,10 +246,11 @@ class StepTimeout(StepError):
 
 
 class StepLimit(StepError):
-    """A planner reached its limit of steps without a final answer."""
+    """A planner reached its limit of steps without a final answer, or stopped a model that turned in circles."""
 
     code = "step-limit"
     error_type = "budget"
+    reason = "step_limit"
 
 
 class StepFailed(StepError):

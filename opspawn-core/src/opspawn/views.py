@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,13 @@ class DoubtView(Wire):
     note: str | None = None
 
 
+class AnsweredView(Wire):
+    """How the run of an agent ended: a word of `opspawn.contracts.planner.REASONS`, and the use of its models."""
+
+    reason: str
+    usage: dict[str, Any]
+
+
 class TaskView(Wire):
     """A task."""
 
@@ -49,6 +57,7 @@ class TaskView(Wire):
     attempt: int
     input: Any
     result: Any
+    answered: AnsweredView | None = None
     error: dict[str, Any] | None
     labels: dict[str, str]
     retry_of: str | None
@@ -60,7 +69,8 @@ class TaskView(Wire):
     ended: datetime | None
 
     @classmethod
-    def of(cls, task: Task) -> TaskView:
+    def of(cls, task: Task, answered: Mapping[str, Any] | None = None) -> TaskView:
+        """A task; `answered` is what its journal says of its agent's end, shown where one task is asked for."""
         return cls(
             id=task.id,
             handler=task.handler,
@@ -75,6 +85,7 @@ class TaskView(Wire):
             attempt=task.attempt,
             input=task.input,
             result=task.result,
+            answered=None if answered is None else AnsweredView.model_validate(answered),
             error=task.error,
             labels=dict(task.labels),
             retry_of=task.retry_of,

@@ -30,7 +30,7 @@ class OneLook:
             return PlannerResult(first.text)
         results = await context.act(first.tool_calls)
         messages += [first.message(), *(Message("tool", r.content, (), r.call_id, r.is_error) for r in results)]
-        return PlannerResult((await context.think(messages)).text, "looked")
+        return PlannerResult((await context.think(messages)).text, "step_limit")
 
 
 @tool(effect="read")
@@ -49,7 +49,7 @@ async def test_a_run_gives_output_reason_and_the_tokens_of_all_calls():
 
     result = await helper(model).run("How?", deps="Ada")
 
-    assert result == RunResult("In the settings.", "looked", Usage(requests=2))
+    assert result == RunResult("In the settings.", "step_limit", Usage(requests=2))
     assert model.requests[1].messages[-1].content == '["token for Ada"]'
 
 
@@ -80,6 +80,8 @@ async def test_events_and_deltas_come_in_order():
 
     await helper(model).run("How?", on_event=told.append)
 
+    assert isinstance(end := told.pop(), NewEvent)
+    assert (end.type, end.data["reason"]) == ("agent.answered", "step_limit")
     assert [event.text if isinstance(event, ModelDelta) else event.data["name"] for event in told] == [
         '{"query": "token"}', "think", "search", "In ", "it.", "think"
     ]  # fmt: skip
@@ -91,8 +93,8 @@ async def test_a_stream_yields_the_same_events_and_the_result_last():
     seen = [event async for event in helper(model).stream("How?")]
 
     assert seen[0] == ModelDelta("text", "Done.")
-    assert isinstance(seen[1], NewEvent)
-    assert seen[2] == RunResult("Done.", "answered", Usage(requests=1))
+    assert [event.type for event in seen[1:-1] if isinstance(event, NewEvent)] == ["step.done", "agent.answered"]
+    assert seen[-1] == RunResult("Done.", "answered", Usage(requests=1))
 
 
 async def test_a_stream_raises_what_the_run_raises_after_what_came_before():
@@ -106,7 +108,9 @@ async def test_a_stream_raises_what_the_run_raises_after_what_came_before():
     with pytest.raises(ModelError, match="refused"):
         await listen()
 
-    assert [event.type for event in seen if isinstance(event, NewEvent)] == ["step.done", "step.done", "step.failed"]
+    assert [event.type for event in seen if isinstance(event, NewEvent)] == [
+        "step.done", "step.done", "step.failed", "agent.answered"
+    ]  # fmt: skip
 
 
 async def test_closing_a_stream_cancels_the_run():

@@ -69,7 +69,7 @@ async def test_an_agent_that_runs_in_memory_asks_whoever_started_it() -> None:
     class Asks:
         async def run(self, ctx: Any) -> PlannerResult:
             await ctx.progress("asking", done=0, total=1)
-            return PlannerResult([await ctx.ask("Well?"), await ctx.wait("go")], "final")
+            return PlannerResult([await ctx.ask("Well?"), await ctx.wait("go")], "answered")
 
     events: list[Any] = []
     agent = Agent("helper", model=ScriptedModel([]), planner=Asks())

@@ -33,6 +33,14 @@ async def test_a_run_that_is_not_waited_for_is_accepted_with_its_place(client: h
     assert (await client.get(answer.headers["location"])).json()["handler"] == "agent/echo"
 
 
+async def test_the_answer_of_an_agent_says_why_it_ended_and_what_it_used(client: httpx2.AsyncClient) -> None:
+    run = (await client.post("/v1/agents/talk/run", json={"input": "hi", "waitS": 30})).json()
+
+    assert run["answered"]["reason"] == "answered"
+    assert run["answered"]["usage"]["requests"] >= 1
+    assert (await client.get(f"{TASKS}/{run['id']}")).json()["answered"] == run["answered"]
+
+
 async def test_a_run_that_ends_while_it_is_waited_for_is_answered_with_its_result(
     client: httpx2.AsyncClient, plain_task: dict[str, Any]
 ) -> None:

@@ -38,9 +38,9 @@ def make(log: list[str]):  # type: ignore[no-untyped-def]
         """Look up a ticket."""
         raise LookupError(f"no ticket {number}")
 
-    def make(script: Any, *, max_repeats: int = 3, **changes: Any) -> tuple[Agent, ScriptedModel]:
+    def make(script: Any, *, max_repeats: int = 3, finish: bool = False, **changes: Any) -> tuple[Agent, ScriptedModel]:
         model = ScriptedModel(script)
-        planner = ReactPlanner(max_repeats=max_repeats)
+        planner = ReactPlanner(max_repeats=max_repeats, finish=finish)
         given = {"instructions": "Be brief.", "tools": [search, lookup], **changes}
         return Agent("helper", model=model, planner=planner, **given), model
 
@@ -82,7 +82,7 @@ async def test_a_failing_tool_is_told_to_the_model_which_goes_on(make):
     result = await agent.run("What is ticket 7?")
 
     assert result.output == "There is no such ticket."
-    assert model.requests[1].messages[-1] == Message("tool", "no ticket 7", (), "1", True)
+    assert model.requests[1].messages[-1] == Message("tool", "LookupError: no ticket 7", (), "1", True)
 
 
 @pytest.mark.parametrize(
@@ -156,34 +156,97 @@ async def test_a_call_between_two_empty_answers_gives_a_new_chance(make):
     assert (await agent.run("How?")).output == "Done."
 
 
-@pytest.mark.parametrize("reason", ["length", "content_filter"])
-async def test_an_answer_that_was_cut_off_says_so_in_reason_and_event(make, reason):
-    agent, _ = make([ModelResponse("In the sett", finish_reason=reason)])
+@pytest.mark.parametrize(("finish_reason", "reason"), [("length", "length"), ("content_filter", "refused")])
+async def test_an_answer_that_was_cut_off_says_so_in_reason_and_event(make, finish_reason, reason):
+    cut = ModelResponse("In the sett", finish_reason=finish_reason)
+    agent, _ = make([cut, cut])
     told: list[Any] = []
 
     result = await agent.run("How?", on_event=told.append)
 
     assert (result.output, result.reason) == ("In the sett", reason)
     (event,) = [event for event in told if isinstance(event, NewEvent) and event.type == "custom.answer_cut_off"]
-    assert event.data["finish_reason"] == reason
+    assert event.data["finish_reason"] == finish_reason
+
+
+async def test_nothing_at_all_for_a_limit_of_tokens_fails_at_once(make):
+    agent, model = make([ModelResponse("", finish_reason="length")])
+
+    with pytest.raises(ModelError, match=r"limit of tokens before it said anything\. Raise it") as caught:
+        await agent.run("How?")
+
+    assert (caught.value.error_type, caught.value.reason) == ("invalid_output", "length")
+    assert len(model.requests) == 1
+
+
+async def test_a_refusal_is_asked_about_once_and_then_the_end(make):
+    agent, model = make([ModelResponse("", finish_reason="content_filter")] * 2)
+
+    with pytest.raises(ModelError, match="content filter withheld the answer") as caught:
+        await agent.run("How?")
+
+    assert (caught.value.error_type, caught.value.reason) == ("content_filter", "refused")
+    assert model.requests[1].messages[-1].content.startswith("Your answer was withheld.")
+
+
+async def test_who_answers_when_asked_again_has_answered(make):
+    agent, _ = make([ModelResponse("", finish_reason="content_filter"), "In the settings."])
+
+    result = await agent.run("How?")
+
+    assert (result.output, result.reason) == ("In the settings.", "answered")
+
+
+async def test_the_same_few_calls_in_turn_are_a_circle_too(make, log):
+    agent, model = make([call(n, "ab"[n % 2]) for n in range(7)])
+
+    with pytest.raises(StepLimit, match="turns in circles") as caught:
+        await agent.run("How?")
+
+    assert caught.value.reason == "loop"
+    assert log == ["a", "b", "a", "b", "a"]
+    assert "asked for this 3 times in a row" in model.requests[6].messages[-1].content
 
 
 @pytest.mark.parametrize(
-    ("reason", "error_type", "words"),
-    [
-        ("length", "invalid_output", "limit of tokens before it said anything. Raise it"),
-        ("content_filter", "permanent", "content filter withheld the answer"),
-    ],
+    ("script", "reason"), [([call(n) for n in range(4)], "loop"), ([call(1), call(2)], "step_limit")]
 )
-async def test_nothing_at_all_for_a_limit_or_filter_fails_at_once(make, reason, error_type, words):
-    agent, model = make([ModelResponse("", finish_reason=reason)])
+async def test_with_finish_a_limit_ends_with_what_the_model_knows(make, script, reason):
+    agent, model = make([*script, "As far as I know."], finish=True, max_steps=4 if reason == "loop" else 2)
 
-    with pytest.raises(ModelError) as caught:
-        await agent.run("How?")
+    result = await agent.run("How?")
 
-    assert caught.value.error_type == error_type
-    assert words in str(caught.value)
-    assert len(model.requests) == 1
+    assert (result.output, result.reason) == ("As far as I know.", reason)
+    assert model.requests[-1].tools == ()
+    assert "final answer now" in model.requests[-1].messages[-1].content
+    assert not model.requests[-1].messages[-2].tool_calls
+
+
+async def test_a_conversation_that_is_too_long_goes_on_with_less_of_older_results(make):
+    @tool(effect="read")
+    async def read_all() -> str:
+        """Read everything."""
+        return "x" * 2000
+
+    long = ModelError("Too long.", error_type="context_overflow")
+    agent, model = make([ToolCall("1", "read_all"), ToolCall("2", "read_all"), long, "Done."], tools=[read_all])
+
+    result = await agent.run("How?")
+
+    told = [len(message.content) for message in model.requests[-1].messages if message.role == "tool"]
+    assert result.output == "Done."
+    assert told[0] < 500 < told[1]
+
+
+async def test_a_conversation_that_cannot_be_shortened_says_why_it_ended(make):
+    agent, _ = make([ModelError("Too long.", error_type="context_overflow")])
+    told: list[Any] = []
+
+    with pytest.raises(ModelError, match="Too long"):
+        await agent.run("How?", on_event=told.append)
+
+    (event,) = [event for event in told if isinstance(event, NewEvent) and event.type == "agent.answered"]
+    assert (event.data["reason"], event.data["error"]) == ("context_overflow", True)
 
 
 async def test_the_third_same_call_in_a_row_is_not_carried_out_and_the_model_is_told(make, log):

@@ -74,6 +74,7 @@ class Agent(Generic[DepsT, OutputT]):
         *,
         model: ModelChoice = None,
         planner: str | Planner = "react",
+        planner_settings: Mapping[str, Any] = MappingProxyType({}),
         tools: Sequence[Tool | ToolSource | SubAgent | Callable[..., Any] | str] = (),
         handoffs: Sequence[SubAgent] = (),
         sandbox: str | Sandbox | None = None,
@@ -97,6 +98,8 @@ class Agent(Generic[DepsT, OutputT]):
             model: "PROVIDER:MODEL", or an open provider, or a list of these of which the next is asked when one fails,
                 or None for the configured model.
             planner: the name of a planner plugin, or a planner.
+            planner_settings: what counts for this agent before the planner's section `[plugins.NAME]`, checked by its
+                model; only with a planner that is named.
             tools: functions, tools, toolsets and other sources of tools, other agents, or names of tool plugins. A
                 plain function counts as a tool with the effect "once".
             handoffs: agents that may be handed the conversation.
@@ -127,6 +130,7 @@ class Agent(Generic[DepsT, OutputT]):
             name=name,
             model=model,
             planner=planner,
+            planner_settings=planner_settings,
             tools=tools,
             handoffs=handoffs,
             sandbox=sandbox,

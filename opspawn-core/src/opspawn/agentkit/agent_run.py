@@ -11,7 +11,13 @@ from opspawn.agentkit.approvals import Gate
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.calling import options_of, refused, told, use, with_changes
 from opspawn.agentkit.children import ChildAsked, SpawnOptions
-from opspawn.agentkit.codec import response_from_json, response_to_json, result_from_json, result_to_json
+from opspawn.agentkit.codec import (
+    response_from_json,
+    response_to_json,
+    result_from_json,
+    result_to_json,
+    usage_to_json,
+)
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.digests import combine, digest, message_digest
@@ -25,8 +31,8 @@ from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
 from opspawn.agentkit.subagents import AgentTool, HandedOver, HandoffTool, SubAgent
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
-from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, Usage
-from opspawn.contracts.planner import PlannerResult
+from opspawn.contracts.model import Message, ModelCapabilities, ModelRequest, ModelResponse, ToolCall, Usage
+from opspawn.contracts.planner import PlannerResult, Reason
 from opspawn.contracts.retry import RetryPolicy
 from opspawn.contracts.run import AGENTS_OWN
 from opspawn.contracts.store import Take
@@ -94,7 +100,7 @@ class AgentRun(Context):
             response = await self._think(messages, tools, None)
         else:
             messages, response = await self._think_until_fit(form, messages, tools, own)
-        if own:
+        if own or output is None:
             self._asked, self._said = tuple(messages), response
         return response
 
@@ -111,7 +117,7 @@ class AgentRun(Context):
         said = () if self._said is None else (self._said.message(),)
         return tuple(message for message in (*self._asked, *said) if message.role != "system")
 
-    async def conclude(self, result: PlannerResult) -> tuple[Fit, str]:
+    async def conclude(self, result: PlannerResult) -> tuple[Fit, Reason]:
         """The planner's answer as the typed value, and its reason. One that does not fit goes back to the model.
 
         Raises: ModelError (invalid_output): no answer fitted.
@@ -214,6 +220,14 @@ class AgentRun(Context):
         names = [spec.name for spec in (self._belt.specs() if tools is None else specs_of(tools))]
         model = self._model.spec or self._model.name or type(self._model.provider).__name__
         return self._gate("model", model, {"tools": names}, what, messages=tuple(messages))
+
+    @property
+    def capabilities(self) -> ModelCapabilities:
+        return self._model.capabilities()
+
+    def ended(self, reason: Reason, *, error: bool = False) -> None:
+        """Tell why the planner stopped; it is recorded with the end of the task."""
+        self._log.answered({"agent": self.agent, "reason": reason, "usage": usage_to_json(self.usage), "error": error})
 
     def _price(self, messages: Sequence[Message]) -> tuple[float, list[Take]]:
         """How many tokens a call may use, and what to spend for it; nothing where its model has no rate."""

@@ -28,6 +28,9 @@ class DeclaredAgent(BaseModel):
         None, description='"PROVIDER:MODEL", or several that are asked in turn; unset, the configured model.'
     )
     planner: Name = Field("react", description="The name of a planner plugin.")
+    planner_settings: dict[str, Any] = Field(
+        default_factory=dict, description="What counts for this agent before the planner's own section."
+    )
     tools: list[Name] = Field(
         [], description='Names of tool plugins, or "module:function", looked for in the folder of the file first.'
     )

@@ -37,6 +37,7 @@ class Description:
     name: str
     model: ModelChoice = None
     planner: str | Planner = "react"
+    planner_settings: Mapping[str, Any] = field(default_factory=dict)
     tools: Sequence[Any] = ()
     handoffs: Sequence[SubAgent] = ()
     sandbox: str | Sandbox | None = None
@@ -77,6 +78,13 @@ class Description:
             raise ConfigError(f"The agent {name!r} has deps_factory={self.deps_factory!r}; a function is meant.")
         if not isinstance(self.settings, Mapping):
             raise ConfigError(f"The agent {name!r} has settings={self.settings!r}; a mapping is meant.")
+        if not isinstance(self.planner_settings, Mapping):
+            raise ConfigError(f"The agent {name!r} has planner_settings={self.planner_settings!r}; a mapping is meant.")
+        if self.planner_settings and not isinstance(self.planner, str):
+            raise ConfigError(
+                f"The agent {name!r} has planner_settings, and a planner that is an object already.",
+                remedy="Give the settings to the object, or name the planner.",
+            )
         tools, sources = _sorted(self.tools)
         self._set(
             fixed=tools,
@@ -85,6 +93,7 @@ class Description:
             fragments=written.fragments(name, self.instructions),
             form=self._form(),
             settings=MappingProxyType(dict(self.settings)),
+            planner_settings=MappingProxyType(dict(self.planner_settings)),
             limits=checked_limits(f"The agent {name!r}", self.limits),
             deciders=tuple(one if isinstance(one, str) else as_decider(one) for one in self.policies),
         )
@@ -92,7 +101,9 @@ class Description:
         self._set(depth=self._depth())
 
     def changed(self, changes: Mapping[str, Any]) -> Description:
-        """The same with some fields changed; `settings` are merged. Raises: ConfigError."""
+        """The same with some fields changed; `settings` are merged, and so are those of the planner that stays. Raises:
+        ConfigError.
+        """
         if unknown := changes.keys() - FIELDS - {"name"}:
             raise ConfigError(
                 f"The agent {self.name!r} has no {sorted(unknown)[0]!r} to change.",
@@ -100,6 +111,10 @@ class Description:
             )
         if "settings" in changes:
             changes = {**changes, "settings": {**self.settings, **changes["settings"]}}
+        if "planner" in changes:
+            changes = {"planner_settings": {}, **changes}
+        elif "planner_settings" in changes and isinstance(changes["planner_settings"], Mapping):
+            changes = {**changes, "planner_settings": {**self.planner_settings, **changes["planner_settings"]}}
         return replace(self, **changes)
 
     @property

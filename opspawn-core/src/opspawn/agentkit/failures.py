@@ -50,6 +50,8 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
         data["key"] = error.key
     if isinstance(error, StepError) and error.retry_after_s is not None:
         data["retry_after_s"] = error.retry_after_s
+    if isinstance(error, StepError) and error.reason is not None:
+        data["reason"] = error.reason
     return data
 
 
@@ -72,6 +74,7 @@ def error_from_json(data: dict[str, Any]) -> OpspawnError:
     if isinstance(error, StepError):
         error.key = data.get("key")
         error.retry_after_s = data.get("retry_after_s")
+        error.reason = data.get("reason", error.reason)
     return error
 
 

@@ -135,10 +135,16 @@ class Kit:
             provider.check(name)
         return BoundModel(provider, name, dict(settings or {}), chosen)
 
-    def planner(self, name: str) -> Planner:
-        """The planner of that name. Raises: ConfigError when it is not installed or cannot be opened."""
+    def planner(self, name: str, settings: Mapping[str, Any] | None = None) -> Planner:
+        """The planner of that name; `settings` count before those of its section `[plugins.NAME]`.
+
+        Raises: ConfigError: it is not installed, cannot be opened, or has no such settings.
+        """
+        record = cast(PlannerPlugin, self._plugins.get("planner", name))
+        if settings:
+            return cast(Planner, self._open(record, settings))
         if name not in self._planners:
-            self._planners[name] = self._open(cast(PlannerPlugin, self._plugins.get("planner", name)))
+            self._planners[name] = self._open(record)
         return self._planners[name]
 
     def tool(self, name: str) -> Tool:
@@ -185,8 +191,13 @@ class Kit:
                 if hasattr(one, "aclose"):
                     await one.aclose()
 
-    def _open(self, record: Any) -> Any:
+    def _open(self, record: Any, settings: Mapping[str, Any] | None = None) -> Any:
         section = self._plugins.section(record, self._sections)
+        if settings:
+            from opspawn.config.checks import build
+
+            given = {key: getattr(section, key) for key in section.model_fields_set} | dict(settings)
+            section = build(record.config, given, prefix="planner_settings.", origin=lambda _: record.name)
         if "root" in type(section).model_fields and "root" not in section.model_fields_set:
             section = section.model_copy(update={"root": self._root})
         try:

@@ -175,6 +175,10 @@ class StepLog(Protocol):
         """Spend more, or give back, with the record that comes next."""
         ...
 
+    def answered(self, data: dict[str, Any]) -> None:
+        """Note how the run of an agent ended, to be recorded with the end of the task; the last word counts."""
+        ...
+
     def delta(self, delta: ModelDelta) -> None:
         """Pass on a piece of a stream."""
         ...

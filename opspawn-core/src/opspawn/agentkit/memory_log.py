@@ -211,6 +211,10 @@ class MemoryLog:
     def owe(self, takes: Sequence[Take]) -> None:
         self.rates.local.take(takes)
 
+    def answered(self, data: dict[str, Any]) -> None:
+        if self._on_event is not None:
+            self._on_event(NewEvent("agent.answered", data, level="warning" if data["error"] else "info"))
+
     def delta(self, delta: ModelDelta) -> None:
         if self._on_event is not None:
             self._on_event(delta)

@@ -21,7 +21,9 @@ def resolve(about: Description, kit: Kit | None) -> Parts:
     Raises: ConfigError: something that the agent, or one that it stands on, names is not set or not installed.
     """
     bound = chosen_model(about.model, kit, agent=about.name, settings=about.settings)
-    planner = cast(Kit, kit).planner(about.planner) if isinstance(about.planner, str) else about.planner
+    planner = about.planner
+    if isinstance(planner, str):
+        planner = cast(Kit, kit).planner(planner, about.planner_settings)
     found = [cast(Kit, kit).tool_or_source(tool) if isinstance(tool, str) else tool for tool in about.fixed]
     tools = tuple(place(tool, about.place, kit) for tool in found if not is_source(tool))
     sources = (*(one for one in found if is_source(one)), *about.sources)

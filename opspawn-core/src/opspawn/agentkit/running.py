@@ -15,9 +15,9 @@ from opspawn.agentkit.description import Description
 from opspawn.agentkit.output import Output
 from opspawn.agentkit.subagents import MAX_DEPTH, HandedOver
 from opspawn.contracts.model import Message, Usage
-from opspawn.contracts.planner import Planner
+from opspawn.contracts.planner import Planner, Reason, reason_of
 from opspawn.contracts.tool import Tool, ToolSource
-from opspawn.errors import ConfigError, StepLimit
+from opspawn.errors import ConfigError, Halt, StepLimit
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Ended:
 
     value: Any
     plain: Any
-    reason: str
+    reason: Reason
     usage: Usage
     messages: tuple[Message, ...]
     new_messages: tuple[Message, ...]
@@ -82,6 +82,12 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
             await context.tell("agent.handoff", told)
             before, usage, parts = tuple(over.messages), context.usage, parts.others[over.agent.name]
             continue
+        except Halt:
+            raise
+        except Exception as error:
+            context.ended(reason_of(error), error=True)
+            raise
+        context.ended(reason)
         said = context.conversation
         new = said[len(history) :] if said[: len(history)] == tuple(history) else said
         messages = (*history, *new)

@@ -75,10 +75,11 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
 
     async def act(engine: Engine) -> None:
         task = await engine.task(id)
+        shown = task_json(task, await engine.answered(task))
         if as_json:
-            print_json(task_json(task))
+            print_json(shown)
             return
-        for name, value in task_json(task).items():
+        for name, value in shown.items():
             if value not in (None, {}, ""):
                 print_text(f"{name:<10} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
         if task.state in (TaskState.IN_DOUBT, TaskState.PAUSED):

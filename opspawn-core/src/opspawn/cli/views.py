@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from opspawn.contracts.store import Task, TaskState
 from opspawn.views import DoubtView, TaskView
 
 
-def task_json(task: Task) -> dict[str, Any]:
+def task_json(task: Task, answered: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A task as the API shows it."""
-    return TaskView.of(task).model_dump(mode="json", by_alias=True)
+    return TaskView.of(task, answered).model_dump(mode="json", by_alias=True)
 
 
 def tell_halt(task: Task) -> str:

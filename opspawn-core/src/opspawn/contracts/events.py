@@ -53,6 +53,8 @@ EVENT_TYPES: dict[str, str] = {
     "from, to, reason.",
     "listener.disabled": "A listener failed too often and is switched off until the next start of its process. data: "
     "listener, position, error.",
+    "agent.answered": "How the run of an agent ended, in the commit of the task's end. data: agent, reason (a word of "
+    "`REASONS`), usage (of all its model calls), error (whether it ended with one).",
     "timer.set": "A sleep began. data: key, until (epoch seconds).",
     "signal.received": "Inbox: somebody sent a signal. data: id, name, data, by.",
     "signal.awaited": "A wait for a signal with a time-out began. data: key, name, digest, until (epoch seconds).",

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
-from opspawn.contracts.model import Message, ModelResponse, ToolCall
+from opspawn.contracts.model import Message, ModelCapabilities, ModelResponse, ToolCall
 from opspawn.contracts.question import NO_DEFAULT
 from opspawn.contracts.retry import MAX_POSTPONEMENTS as MAX_POSTPONEMENTS
 from opspawn.contracts.retry import Retry as Retry
@@ -220,6 +220,11 @@ class AgentContext(RunContext, Protocol):
 
         `opspawn.agentkit.content.opening` puts the three together.
         """
+        ...
+
+    @property
+    def capabilities(self) -> ModelCapabilities:
+        """What the agent's model can do, as far as its provider knows; of several models, of the first."""
         ...
 
     @property

@@ -212,6 +212,7 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "question.expired": lambda data: f"Nobody answered question {data.get('question', '?')} in time.",
     "agent.registered": lambda data: f"The agent was registered{' again' if data.get('again') else ''}.",
     "agent.deregistered": lambda data: f"The agent was deregistered; it was {data.get('state', 'unknown')}.",
+    "agent.answered": lambda data: f"The agent ended: {data.get('reason', '?')}.",
     "agent.state": _agent_state,
     "session.started": lambda data: "The session began.",
     "session.updated": lambda data: f"The session was updated; it is {data.get('state', 'as it was')}.",

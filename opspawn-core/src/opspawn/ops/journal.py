@@ -17,7 +17,7 @@ from opspawn.agentkit.log import Grant, Pending
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
-from opspawn.contracts.events import Event, NewEvent, TaskDelta
+from opspawn.contracts.events import Event, Level, NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
 from opspawn.contracts.store import Append, Batch, Hold, Lease, Operation, Receipt, Record, Store, Take, Task
@@ -101,6 +101,19 @@ class Journal:
         self._redeemer = Redeemer(self, history.mail)
         self.pulse = Pulse(clock, self._show, self._record_progress)
         self._owed: list[Take] = []
+        self._answered: dict[str, Any] | None = None
+
+    def answered(self, data: dict[str, Any]) -> None:
+        if not self.closed:
+            self._answered = data
+
+    @property
+    def last_words(self) -> list[Operation]:
+        """What is recorded together with the end of the task: how its agent ended, if it ran one."""
+        if self._answered is None:
+            return []
+        level: Level = "warning" if self._answered["error"] else "info"
+        return [Append(self.task.id, NewEvent("agent.answered", self._answered, level=level), self.task.token)]
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -147,7 +147,8 @@ class Life:
         """Commit what `run` returned. Raises: Interrupted. StoreError: the task has ended, but not all of its children
         were told."""
         try:
-            await self.journal.commit(operations)
+            last_words = self.journal.last_words if _ends(operations, TaskState.SUCCEEDED, TaskState.FAILED) else ()
+            await self.journal.commit([*last_words, *operations])
         except InvalidInput as error:
             told = error_to_json(InvalidInput(f"The result of {self.task.handler} is too large: {error}"))
             await self.journal.commit(await self.condemn(told))
@@ -353,10 +354,11 @@ class Life:
         return end or transitions.cancelled(self.task)
 
 
-def _ends(operations: Sequence[Operation]) -> bool:
-    """Whether these operations end a task."""
+def _ends(operations: Sequence[Operation], *states: TaskState) -> bool:
+    """Whether these operations end a task: in one of `states`, or in any."""
     records = (operation.record for operation in operations if isinstance(operation, Put))
-    return any(isinstance(record, Task) and record.state.terminal for record in records)
+    tasks = (record for record in records if isinstance(record, Task))
+    return any(task.state in states if states else task.state.terminal for task in tasks)
 
 
 async def _close(body: asyncio.Task[Any], task: Task, clock: Clock) -> None:

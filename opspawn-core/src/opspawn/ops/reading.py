@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 from loguru import logger
 
@@ -13,6 +14,7 @@ from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Page, Query, Store, Task, TaskState
 from opspawn.contracts.waker import Waker
 from opspawn.errors import StoreError
+from opspawn.ops.answers import answered
 from opspawn.ops.desk import Desk
 
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
@@ -43,6 +45,10 @@ class Reading(Desk):
         """A task's journal after a position. Raises: NotFound."""
         await self.task(id)
         return await self._store.journal(id, after)
+
+    async def answered(self, task: Task) -> Mapping[str, Any] | None:
+        """The reason and usage of an agent's run that has ended; None for other tasks."""
+        return await answered(self._store.events, task)
 
     async def wait(self, id: str, timeout_s: float) -> Task:
         """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds. Raises:

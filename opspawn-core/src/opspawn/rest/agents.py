@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Response
 
 from opspawn.errors import NotFound
+from opspawn.ops.answers import answered
 from opspawn.rest.deps import HostDep, IdempotencyKey, known_query
 from opspawn.rest.schemas import Agents, AgentView, RunRequest
 from opspawn.views import TaskView
@@ -41,4 +42,4 @@ async def run_agent(
     task = await host.dispatch(f"agent/{id}", request.input, wait_s=request.wait_s, **options)
     response.status_code = 200 if task.state.terminal else 202
     response.headers["Location"] = f"/v1/opscore/tasks/{task.id}"
-    return TaskView.of(task)
+    return TaskView.of(task, await answered(host.events, task))

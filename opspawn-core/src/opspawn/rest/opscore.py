@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from opspawn.contracts import store
 from opspawn.contracts.store import TaskState
 from opspawn.contracts.transport import DeadQuery
+from opspawn.ops.answers import answered
 from opspawn.rest.deps import MAX_POSITION, HostDep, IdempotencyKey, known_query
 from opspawn.rest.problems import invalid_request
 from opspawn.rest.schemas import (
@@ -113,7 +114,8 @@ async def list_tasks(
 @router.get("/tasks/{id}", operation_id="getTask")
 async def get_task(id: str, host: HostDep) -> TaskView:
     """One task."""
-    return TaskView.of(await host.task(id))
+    task = await host.task(id)
+    return TaskView.of(task, await answered(host.events, task))
 
 
 @router.get("/tasks/{id}/journal", operation_id="getJournal")

@@ -1,114 +1,199 @@
-"""The loop: think, act, look at what came of it, think again, until the model answers.
+"""The ReAct planner: think, act, look, think again, until the model answers.
 
-ReAct interleaves reasoning with actions: Shunyu Yao et al., "ReAct: Synergizing Reasoning and Acting in Language
-Models", 2022, arXiv:2210.03629. There thought and action are lines of text that the caller parses; here the model's own
-tool calling carries the actions, which models since then are trained on. All else is the paper's loop.
+After Yao et al., "ReAct: Synergizing Reasoning and Acting in Language Models", 2022, arXiv:2210.03629. There thought
+and action are lines of text that the caller parses; here that is one of two voices (`text`), and the other is the
+model's own tool calling, which models since then are trained on. All else is the paper's loop.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
-from opspawn.agentkit.content import opening
-from opspawn.contracts.model import Message, ModelResponse, ToolCall
-from opspawn.contracts.planner import PlannerResult
+from opspawn.contracts.model import Message, ToolCall
+from opspawn.contracts.planner import PlannerResult, Reason
 from opspawn.contracts.run import AgentContext
-from opspawn.errors import ModelError, StepLimit
+from opspawn.errors import ModelError, StepError, StepLimit
+from opspawn_planner_react.circles import Circles
+from opspawn_planner_react.voices import NativeVoice, TextVoice, Turn, Voice
+
+Mode = Literal["auto", "native", "text"]
 
 _GO_ON = "Use what you know already, or do something else."
 _ASK_AGAIN = "Your answer was empty. Answer now, or call a tool."
+_ASK_REFUSED = "Your answer was withheld. Answer what you can answer, or say in a sentence why you cannot."
+_FINISH = "You cannot call tools any more. Give your final answer now from what you know; say what is missing in it."
+#: What is left of a tool's older result when the conversation is longer than the model can read, in characters.
+_KEPT = 400
 
 
 class ReactPlanner:
     """Thinks and acts until the model answers without calling a tool; keeps nothing between runs.
 
-    Reasons of the result: "answered"; "length" or "content_filter" when the provider cut the answer off there, which
-    the run also tells as an event `custom.answer_cut_off`.
+    Reasons with an output: "answered"; "length" and "refused" when the provider cut the answer off there, which the run
+    also tells as an event `custom.answer_cut_off`; "step_limit" and "loop" with `finish`.
     """
 
-    def __init__(self, *, max_repeats: int = 3) -> None:
-        """Take `max_repeats`, 2 or more: how often in a row a model may ask for the same calls with the same arguments.
+    def __init__(self, *, max_repeats: int = 3, mode: Mode = "auto", finish: bool = False) -> None:
+        """Make a planner.
 
-        The last of these is not carried out; the model is told instead. If it asks again, the run ends: `StepLimit`.
+        Args:
+            max_repeats: 2 or more: how often in a row a model may ask for the same calls with the same arguments, or go
+                through the same circle of up to four. The last of these is not carried out; the model is told instead.
+                If it goes on, the run ends.
+            mode: "native" for the model's own tool calling, "text" for lines of text, "auto" for text where the model
+                is known to call no tools.
+            finish: whether the model is asked for an answer without tools when a limit is reached, beyond `max_steps`;
+                by default the run fails.
         """
         self._max_repeats = max_repeats
+        self._mode = mode
+        self._finish = finish
 
     async def run(self, context: AgentContext) -> PlannerResult:
         """Work on the input until there is an answer.
 
         Raises:
             StepLimit: `context.max_steps` model calls did not suffice, or the model turns in circles.
-            ModelError: the model failed, or answered with nothing twice in a row (invalid_output).
+            ModelError: the model failed, or answered with nothing twice in a row (invalid_output), or refused to.
         """
-        messages = opening(context)
-        previous: tuple[ToolCall, ...] = ()
-        repeats = 0
-        was_empty = False
+        return await _Run(context, self._voice(context), self._max_repeats, self._finish).run()
+
+    def _voice(self, context: AgentContext) -> Voice:
+        in_text = self._mode == "text" or (self._mode == "auto" and context.capabilities.tools is False)
+        return TextVoice() if in_text and context.tools else NativeVoice()
+
+
+class _Run:
+    """One run, and where it stands."""
+
+    def __init__(self, context: AgentContext, voice: Voice, max_repeats: int, finish: bool) -> None:
+        self._context = context
+        self._voice = voice
+        self._circles = Circles(max_repeats)
+        self._finish = finish
+        self._messages = voice.opening(context)
+        self._asked_again: Reason | None = None
+
+    async def run(self) -> PlannerResult:
+        context = self._context
         for _ in range(context.max_steps):
-            response = await context.think(messages)
-            calls = response.tool_calls
-            if not calls:
-                if response.text.strip():
-                    return await _answer(context, response)
-                _check_empty(response, was_empty)
-                was_empty = True
-                messages.append(Message("user", _ASK_AGAIN))
-                continue
-            was_empty = False
-            repeats = repeats + 1 if _same(calls, previous) else 1
-            previous = calls
-            messages.append(response.message())
-            if repeats < self._max_repeats:
-                results = await context.act(calls)
-                messages += [result.message() for result in results]
-            elif repeats == self._max_repeats:
-                words = f"Not carried out: you asked for this {repeats} times in a row. {_GO_ON}"
-                messages += [Message("tool", words, (), call.id, True) for call in calls]
-            else:
-                raise StepLimit(
-                    f"The model turns in circles: it asked {repeats} times in a row for {_in_words(calls)}.",
-                    remedy="Make the tool's result clearer, or raise max_repeats in [plugins.react].",
-                )
-        raise StepLimit(
+            turn = await self._turn()
+            if turn.calls:
+                self._asked_again = None
+                if (circle := await self._act(turn)) is not None:
+                    return await self._stopped("loop", circle)
+            elif turn.fault is not None:
+                self._messages += [turn.message, Message("user", turn.fault)]
+            elif (result := await self._answered(turn)) is not None:
+                return result
+        error = StepLimit(
             f"The agent {context.agent!r} made {context.max_steps} model calls and has no answer.",
             remedy="Raise its max_steps, or give it a smaller task.",
         )
+        return await self._stopped("step_limit", error)
+
+    async def _turn(self) -> Turn:
+        """The model's next turn; if the conversation is too long, once more with less of the older results."""
+        try:
+            return await self._voice.turn(self._context, self._messages)
+        except ModelError as error:
+            if error.error_type != "context_overflow":
+                raise
+            shorter = _shortened(self._messages)
+            if shorter == self._messages:
+                raise
+            self._messages = shorter
+        return await self._voice.turn(self._context, self._messages)
+
+    async def _act(self, turn: Turn) -> StepLimit | None:
+        """Carry calls out, or tell the model that it turns in circles; the error if it was told before."""
+        self._messages.append(turn.message)
+        times, warned = self._circles.turn(turn.calls)
+        if not times:
+            self._messages += self._voice.told(await self._context.act(turn.calls))
+            return None
+        if warned:
+            return StepLimit(
+                f"The model turns in circles: it asked {times} times in a row for {_in_words(turn.calls)}.",
+                remedy="Make the tool's result clearer, or raise max_repeats in [plugins.react].",
+            )
+        words = f"Not carried out: you asked for this {times} times in a row. {_GO_ON}"
+        self._messages += self._voice.refused(turn.calls, words)
+        return None
+
+    async def _answered(self, turn: Turn) -> PlannerResult | None:
+        """The result, or None after the model was asked once more."""
+        cut: Reason | None = {"length": "length", "content_filter": "refused"}.get(turn.response.finish_reason)  # type: ignore[assignment]
+        text = turn.answer
+        if text.strip() and cut is None:
+            return PlannerResult(text)
+        again = self._asked_again
+        if cut != "length" and again is None:
+            self._asked_again = cut or "empty"
+            self._messages.append(Message("user", _ASK_REFUSED if cut else _ASK_AGAIN))
+            return None
+        if text.strip() and cut is not None:
+            await self._context.emit("answer_cut_off", {"finish_reason": turn.response.finish_reason})
+            return PlannerResult(text, cut)
+        raise _nothing(cut or "empty")
+
+    async def _stopped(self, reason: Reason, error: StepLimit) -> PlannerResult:
+        """At a limit: a last answer without tools where that is wanted. Raises: StepLimit."""
+        error.reason = reason
+        if not self._finish:
+            raise error
+        messages = list(self._messages)
+        if messages[-1].tool_calls:
+            messages.pop()
+        messages.append(Message("user", _FINISH))
+        last = await self._voice.last(self._context, messages)
+        if not last.answer.strip():
+            raise error
+        return PlannerResult(last.answer, reason)
 
 
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-async def _answer(context: AgentContext, response: ModelResponse) -> PlannerResult:
-    if response.finish_reason in ("length", "content_filter"):
-        await context.emit("answer_cut_off", {"finish_reason": response.finish_reason})
-        return PlannerResult(response.text, response.finish_reason)
-    return PlannerResult(response.text)
-
-
-def _check_empty(response: ModelResponse, again: bool) -> None:
-    """Raise where asking once more has no prospect: the same limit or filter would cut the next answer off as well."""
-    if response.finish_reason == "length":
-        raise ModelError(
+def _nothing(reason: Reason) -> StepError:
+    """The error of an answer that is none."""
+    if reason == "length":
+        error = ModelError(
             "The model reached its limit of tokens before it said anything.",
             error_type="invalid_output",
             remedy='Raise it, e.g. Agent(settings={"max_tokens": 4000}).',
         )
-    if response.finish_reason == "content_filter":
-        raise ModelError("The provider's content filter withheld the answer.", error_type="permanent")
-    if again:
-        raise ModelError("The model answered with nothing, twice in a row.", error_type="invalid_output")
+    elif reason == "refused":
+        error = ModelError(
+            "The model refused to answer, or the provider's content filter withheld the answer, twice in a row.",
+            error_type="content_filter",
+        )
+    else:
+        error = ModelError("The model answered with nothing, twice in a row.", error_type="invalid_output")
+    error.reason = reason
+    return error
 
 
-def _same(calls: Sequence[ToolCall], others: Sequence[ToolCall]) -> bool:
-    """Whether two answers ask for the same; ids do not count, since they are always new."""
-    return len(calls) == len(others) and all(
-        a.name == b.name and a.arguments == b.arguments and a.malformed == b.malformed
-        for a, b in zip(calls, others, strict=True)
+def _shortened(messages: Sequence[Message]) -> list[Message]:
+    """The conversation with only the begin of what tools returned, but for the last turn's; the rest is as it was."""
+    last = max((n for n, message in enumerate(messages) if message.role == "assistant"), default=len(messages))
+    return [
+        replace(message, content=f"{message.content[:_KEPT]} … (left out)", parts=())
+        if n < last and _is_result(message, n) and (len(message.content) > _KEPT + 20 or message.parts)
+        else message
+        for n, message in enumerate(messages)
+    ]
+
+
+def _is_result(message: Message, place: int) -> bool:
+    return message.role == "tool" or (
+        place > 1 and message.role == "user" and message.content.startswith("Observation")
     )
 
 
 def _in_words(calls: Sequence[ToolCall]) -> str:
     return ", ".join(f"{call.name}({_compact(call.arguments)[:100]})" for call in calls)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
