@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from opspawn.testing.environment import TestEnvironment
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
     from opspawn.testing.model_contract import AnswerContract, ModelContract
+    from opspawn.testing.planner_contract import PlannerContract
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
     from opspawn.testing.store_contract import Capability, StoreContract
     from opspawn.testing.store_machine import StoreMachine
@@ -27,6 +28,7 @@ __all__ = [
     "InvariantsBroken",
     "ModelContract",
     "ModelStore",
+    "PlannerContract",
     "ScriptEnded",
     "ScriptedModel",
     "StoreContract",
@@ -44,6 +46,7 @@ __all__ = [
 _HOMES = {
     "AnswerContract": "model_contract",
     "ModelContract": "model_contract",
+    "PlannerContract": "planner_contract",
     "CrashRun": "crashes",
     "crash_everywhere": "crashes",
     "InvariantsBroken": "invariants",
