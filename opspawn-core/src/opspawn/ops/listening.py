@@ -33,6 +33,7 @@ PAUSE_S = 0.5
 LONGEST_S = 30.0
 #: How long an end waits for listeners to hear what has happened until then, in seconds.
 GRACE_S = 2.0
+_RACES = 5
 
 
 class Broken(Exception):
@@ -40,7 +41,11 @@ class Broken(Exception):
 
 
 class Feed:
-    """Feeds one listener. Attributes: position: the last event that it has heard; None before the first look."""
+    """Feeds one listener.
+
+    Attributes: position: the last event that it has heard; None before the first look. waits: whether another process
+    has the turn. ended: whether it hears no more.
+    """
 
     def __init__(
         self, store: Store, name: str, listener: Listener, owner: str, *, clock: Clock = SYSTEM_CLOCK,
@@ -56,6 +61,7 @@ class Feed:
         self._pause_s = pause_s
         self._kept: int | None = None
         self.ended = False
+        self.waits = False
 
     async def run(self) -> None:
         """Feed until cancelled, or until the listener has failed too often."""
@@ -88,8 +94,10 @@ class Feed:
 
     async def _feed(self) -> None:
         """Feed as long as it is our turn. Raises: StoreError. Broken."""
-        while self.durable and not await self._turn.take():  # noqa: ASYNC110 nothing tells of another's turn
+        while self.durable and not await self._turn.take():
+            self.waits = True
             await asyncio.sleep(TURN_S / 3)
+        self.waits = False
         self.position = self._kept = await self._begin()
         hearing = asyncio.create_task(self._hear(self._store.tail(self.position)))
         keeping = asyncio.create_task(self._keep_on())
@@ -158,14 +166,16 @@ class Feed:
     async def _keep(self) -> None:
         if not self.durable or self.position is None or self.position == self._kept:
             return
-        known = await self._store.get(KIND, self.name)
-        if known is not None and known.data["position"] >= self.position:  # somebody else was fed meanwhile
-            self._kept = self.position
-            return
-        record = Record(KIND, self.name, {"position": self.position})
-        with suppress(Conflict):
-            await self._store.commit(Batch([Put(record, expect=0 if known is None else known.version)]))
-            self._kept = self.position
+        for _ in range(_RACES):  # a commit of ours that was cancelled may still be on its way
+            known = await self._store.get(KIND, self.name)
+            if known is not None and known.data["position"] >= self.position:
+                self._kept = self.position
+                return
+            record = Record(KIND, self.name, {"position": self.position})
+            with suppress(Conflict):
+                await self._store.commit(Batch([Put(record, expect=0 if known is None else known.version)]))
+                self._kept = self.position
+                return
 
     async def _switch_off(self, why: str) -> None:
         logger.bind(listener=self.name, error_type="listener").error(
@@ -211,7 +221,7 @@ class Listeners:
 
 def _is_at(feed: Feed, newest: list[Event]) -> bool:
     """Whether a feed has nothing left to hear; one that waits for its turn has nothing at all."""
-    return feed.ended or feed.position is None or not newest or feed.position >= newest[0].position
+    return feed.ended or feed.waits or not newest or (feed.position or 0) >= newest[0].position
 
 
 class _Thread:
