@@ -76,6 +76,29 @@ async def test_children_inherit_the_deadline_and_end_before_their_parent(house: 
     assert {child.state for child in children} <= {TaskState.CANCELLED, TaskState.FAILED}
 
 
+async def test_a_parent_past_its_deadline_waits_for_children_that_are_slow_to_end(house: Any) -> None:
+    """It parks once; due at a deadline that has passed, it would be claimed again and again until they end."""
+
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        return await ctx.spawn("function/child", None)
+
+    @house.function
+    async def child(ctx: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(1)
+
+    house.worker()
+    task = await house.submit("parent", deadline_s=0.3)
+    ended = await house.settled(task)
+    claims = [event for event in await house.events(task) if event.type == "task.claimed"]
+
+    assert (ended.state, ended.error["type"]) == (TaskState.FAILED, "timeout")
+    assert len(claims) <= 4  # begin, deadline, news of its request, end
+
+
 async def test_a_queued_task_that_is_past_its_deadline_does_not_begin(house: Any, count: Any) -> None:
     @house.function
     async def work(ctx: Any) -> None:

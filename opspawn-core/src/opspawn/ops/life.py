@@ -73,6 +73,7 @@ class Life:
         self._releases = self._settled = 0
         self._stopping = False
         self._pausing = False
+        self._unwinds = False
         self._news = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._orphans: list[str] = []
@@ -106,7 +107,8 @@ class Life:
 
         Raises: Interrupted: the store refuses or fails, or the lease is lost. StoreError: it could not be read.
         """
-        return within(await self._live(), time_left(self.task, self._clock))
+        operations = await self._live()
+        return operations if self._unwinds else within(operations, time_left(self.task, self._clock))
 
     async def _live(self) -> Sequence[Operation]:
         if self.journal.history.cancel_requested:
@@ -350,6 +352,7 @@ class Life:
             await cancel_children(self._store, history.unfinished_children, tell=not history.unwinding)
             await self.journal.look()
         if left := len(history.unfinished_children):
+            self._unwinds = True  # its deadline has nothing more to say: due at once, it would come back without end
             return transitions.park(self.task, ASK_AGAIN_S, self.journal.wakes, UNWINDING, needs=left)
         return end or transitions.cancelled(self.task)
 
