@@ -134,3 +134,17 @@ def test_a_reader_that_goes_away_is_no_error_to_talk_about() -> None:
     answer = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True)
 
     assert answer.stderr == ""
+
+
+def test_half_of_a_surrogate_pair_is_printed_as_json_escapes_it() -> None:
+    """Names of files may hold one; a result that has it must not make the list of all tasks unreadable."""
+    code = (
+        "from opspawn.cli.lazy import LazyGroup\n"
+        "from opspawn.cli.output import print_json\n"
+        "group = LazyGroup()\n"
+        "group.command('go')(lambda: print_json(['\\ud800'], line=True))\n"
+        "group.main(['go'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, '["\\ud800"]\n', "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -63,6 +64,7 @@ class LazyGroup(click.Group):
         ours = {"windows_expand_args": windows_expand_args, **extra}
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **ours)
+        _print_anything()
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **ours)
             sys.stdout.flush()  # a pipe that was closed shows here, not at the interpreter's end
@@ -130,6 +132,12 @@ def _with_faults(error: OpspawnError) -> str:
     told = () if faults[0] in error.message else (error.message,)
     listed = "; ".join(fault.rstrip(".") for fault in faults)
     return " ".join(part for part in (*told, listed if listed.endswith("?") else f"{listed}.", error.remedy) if part)
+
+
+def _print_anything() -> None:
+    """Let half of a surrogate pair, which a file's name may hold, be printed as JSON escapes it, not end the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _silence() -> None:
