@@ -214,6 +214,10 @@ class OpsCore:
 
 
 def _handler(task: TaskData) -> str:
+    if not isinstance(task, Mapping):
+        raise InvalidInput(
+            f"A task is a mapping, not {task!r}.", remedy='Write e.g. {"agent": "helper", "input": "..."}.'
+        )
     named = [name for name in _WHO if task.get(name) is not None]
     if len(named) != 1:
         words = f"The task names {' and '.join(named) or 'nobody'} to do it."

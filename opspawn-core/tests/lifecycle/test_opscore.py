@@ -203,6 +203,15 @@ async def test_a_cancel_reaches_the_task_of_a_paused_agent() -> None:
         ({"agent": "echo", "function": "backup"}, "agent and function"),
         ({"agent": "echo", "imput": 1}, "Did you mean 'input'"),
         ({"agent": "echo", "input": "x", "colour": 1}, "no 'colour'"),
+        (None, "A task is a mapping, not None"),
+        ("echo", "A task is a mapping, not 'echo'"),
+        ({"agent": "echo", "priority": 5000}, "priority is 5000; a whole number from -1000 to 1000 is meant"),
+        ({"agent": "echo", "priority": "high"}, "priority is 'high'"),
+        ({"agent": "echo", "queue": ""}, "queue is ''; a text of 1 to 200 characters is meant"),
+        ({"agent": "echo", "labels": ["a"]}, r"labels is \['a'\]; texts by name are meant"),
+        ({"agent": "echo", "labels": {"a": 1}}, "labels is {'a': 1}"),
+        ({"agent": "echo", "delay_s": "5"}, "delay_s is '5'; seconds from 0"),
+        ({"agent": "echo", "timeout_s": "5"}, "timeout_s is '5'; seconds above 0"),
     ],
 )
 async def test_a_task_that_does_not_do_is_refused_in_words(task: Any, told: str) -> None:
