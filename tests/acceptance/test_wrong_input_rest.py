@@ -163,6 +163,7 @@ def test_a_wrong_method_is_a_405_with_the_right_one(api: httpx2.Client) -> None:
         (RUN, {"inptu": "hi"}, "body/inptu", "Did you mean 'input'?"),
         (RUN, {}, "body/input", "is missing"),
         (RUN, ["hi"], "body", "must be a JSON object"),
+        (RUN, {"input": "hi", "wait_s": 1}, "body/wait_s", "Did you mean 'waitS'?"),
         (RUN, {"input": "hi", "waitS": "1"}, "body/waitS", "must be a valid number"),
         (RUN, {"input": "hi", "waitS": 3600}, "body/waitS", "less than or equal to 60"),
         (RUN, {"input": "hi", "labels": {"a": 1}}, "body/labels/a", "must be a valid string"),

@@ -17,7 +17,7 @@ from opspawn.views import EventView, TaskView, Wire
 class Body(Wire):
     """What a caller sends."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True)
 
 
 #: A time with its offset, e.g. 2026-11-20T12:00:00Z.
