@@ -135,7 +135,7 @@ def _with_faults(error: OpspawnError) -> str:
 
 
 def _print_anything() -> None:
-    """Let half of a surrogate pair, which a file's name may hold, be printed as JSON escapes it, not end the command."""
+    """Let half of a surrogate pair, as in some names of files, be printed escaped, not end the command."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

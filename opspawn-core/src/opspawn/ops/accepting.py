@@ -168,9 +168,7 @@ def _check_place(queue: str, priority: int, labels: Mapping[str, str] | None) ->
     if not isinstance(queue, str) or not 1 <= len(queue) <= MAX_QUEUE_NAME:
         raise InvalidInput(f"queue is {queue!r}; a text of 1 to {MAX_QUEUE_NAME} characters is meant.")
     if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
-        raise InvalidInput(
-            f"priority is {priority!r}; a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is meant."
-        )
+        raise InvalidInput(f"priority is {priority!r}; a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is meant.")
     texts = isinstance(labels, Mapping) and all(isinstance(text, str) for pair in labels.items() for text in pair)
     if labels is not None and not texts:
         raise InvalidInput(f"labels is {labels!r}; texts by name are meant.", remedy='Write e.g. {"team": "blue"}.')
