@@ -17,7 +17,7 @@ from opspawn import App
 from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.store import Batch, Put, Record, Task
 from opspawn.host import Host
-from opspawn.ops.executor import WorkerOptions
+from opspawn.ops.run.executor import WorkerOptions
 
 #: Said, though it is the default: the figures must not depend on it.
 FULL = {"sqlite": {"synchronous": "full"}}

@@ -17,7 +17,7 @@ from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext, RunContext
 from opspawn.errors import AppError
 from opspawn.host import Host
-from opspawn.ops.executor import WorkerOptions
+from opspawn.ops.run.executor import WorkerOptions
 from opspawn.testing import ScriptedModel, crash_everywhere, virtual_time
 
 

@@ -19,7 +19,7 @@ from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.store import EventQuery, Query, TaskState
 from opspawn.errors import AppError, ConfigError, InvalidInput, NotFound, PluginError, StoreUnusable
 from opspawn.host import Host
-from opspawn.ops.executor import WorkerOptions
+from opspawn.ops.run.executor import WorkerOptions
 from opspawn.testing import ScriptedModel
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from opspawn.contracts.store import Query, Task
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StoreError
 from opspawn.host import Host
-from opspawn.ops.doubts import open_doubts
+from opspawn.ops.engine.doubts import open_doubts
 
 from .effects import Effect, read_effects
 from .plan import Job

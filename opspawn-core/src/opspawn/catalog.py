@@ -21,8 +21,8 @@ from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.store import Batch, Hold, Put, Record, Store
 from opspawn.contracts.tool import Tool
 from opspawn.errors import AppError, Conflict, InvalidInput, NotFound
-from opspawn.ops.conversations import earlier
-from opspawn.ops.reach import Reach
+from opspawn.ops.agents.reach import Reach
+from opspawn.ops.sessions.conversations import earlier
 
 if TYPE_CHECKING:
     from opspawn.ops.workflows import Workflow

@@ -30,17 +30,17 @@ from opspawn.contracts.waker import Waker
 from opspawn.errors import ConfigError, PluginError, StoreError
 from opspawn.hosted import Hosted
 from opspawn.isolation import isolation
-from opspawn.ops.agent_records import handler_of
+from opspawn.ops.agents.reach import REMOTE_RETRY
+from opspawn.ops.agents.records import handler_of
 from opspawn.ops.definitions import Definitions
-from opspawn.ops.engine import Engine
-from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.ops.engine.engine import Engine
 from opspawn.ops.housekeeping import keep_house, keep_of
 from opspawn.ops.listening import Listeners
-from opspawn.ops.plans import plan_of
-from opspawn.ops.reach import REMOTE_RETRY
-from opspawn.ops.roster import Roster, RosterOptions
-from opspawn.ops.sessions import opening
-from opspawn.ops.store_time import StoreTime
+from opspawn.ops.registries import Roster, RosterOptions
+from opspawn.ops.retry_plans import plan_of
+from opspawn.ops.run.executor import Worker, WorkerOptions
+from opspawn.ops.run.store_time import StoreTime
+from opspawn.ops.sessions.sessions import opening
 from opspawn.plugins import Plugins
 
 

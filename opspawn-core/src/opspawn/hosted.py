@@ -10,14 +10,14 @@ from opspawn.contracts.lifecycle import AgentStatus
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Why, WorkerInfo
 from opspawn.contracts.store import Page, Query, Store, Task
-from opspawn.ops.agents import Agents
+from opspawn.ops.agents.agents import Agents
 from opspawn.ops.definitions import Definitions
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.engine import Engine
 from opspawn.ops.presence import workers
-from opspawn.ops.roster import Roster
-from opspawn.ops.sessions import Sessions
+from opspawn.ops.registries import Roster
+from opspawn.ops.sessions.sessions import Sessions
 from opspawn.ops.traces import Trace, trace_of
-from opspawn.ops.why import why
+from opspawn.ops.why.why import why
 
 
 class Hosted:

@@ -9,8 +9,8 @@ from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.config.carrying import loaded_to_json
 from opspawn.contracts.store import Lease, Store
-from opspawn.ops.executor import WorkerOptions
-from opspawn.ops.poison import Cell, Isolate
+from opspawn.ops.run.executor import WorkerOptions
+from opspawn.ops.run.poison import Cell, Isolate
 
 _COMMAND = (sys.executable, "-m", "opspawn.cli.alone")
 

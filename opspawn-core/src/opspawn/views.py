@@ -13,7 +13,7 @@ from opspawn.contracts.events import Event
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Why, WorkerInfo
 from opspawn.contracts.store import Task
-from opspawn.ops.doubts import open_doubts
+from opspawn.ops.engine.doubts import open_doubts
 
 
 class Wire(BaseModel):

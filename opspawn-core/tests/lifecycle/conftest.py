@@ -9,7 +9,7 @@ import pytest
 from loguru import logger
 
 from opspawn.contracts.store import Store
-from opspawn.ops.agents import Agents
+from opspawn.ops.agents.agents import Agents
 from opspawn.stores.sqlite import open_sqlite
 
 

@@ -11,7 +11,7 @@ import pytest
 from opspawn.contracts.lifecycle import AgentState, RegisteredAgent
 from opspawn.contracts.store import Batch, Claim, Put, Store, Task
 from opspawn.errors import AppError, InvalidInput, InvalidTransition, NotFound
-from opspawn.ops.agents import Agents
+from opspawn.ops.agents.agents import Agents
 from opspawn.ops.states import AGENT_MOVES
 
 URL = "https://agents.example/run"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from opspawn.errors import StepFailed
-from opspawn.ops import egress
-from opspawn.ops.egress import is_global, post_json
+from opspawn.ops.agents import egress
+from opspawn.ops.agents.egress import is_global, post_json
 
 Reply = Callable[[bytes, asyncio.StreamWriter], Any]
 

@@ -10,9 +10,9 @@ import pytest
 
 from opspawn.contracts.store import Store
 from opspawn.errors import InvalidInput, NotFound, Refused
-from opspawn.ops.agents import Agents
-from opspawn.ops.notify import Notifications
-from opspawn.ops.signing import SIGNATURE, TIMESTAMP, sign, signed, verify
+from opspawn.ops.agents.agents import Agents
+from opspawn.ops.agents.signing import SIGNATURE, TIMESTAMP, sign, signed, verify
+from opspawn.ops.agents.webhook import Notifications
 
 SECRET = "s3cret"
 BODY = (

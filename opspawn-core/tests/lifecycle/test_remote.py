@@ -20,8 +20,8 @@ from opspawn.contracts.run import AgentContext, RetryPolicy
 from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn.host import Host
-from opspawn.ops import remote
-from opspawn.ops.signing import verify
+from opspawn.ops.agents import remote
+from opspawn.ops.agents.signing import verify
 from opspawn.testing import ScriptedModel
 
 PATIENCE_S = 30.0

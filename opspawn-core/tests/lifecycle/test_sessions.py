@@ -12,9 +12,9 @@ from opspawn.contracts.lifecycle import Session, SessionState
 from opspawn.contracts.store import Batch, Claim, EventQuery, Lease, Store
 from opspawn.errors import Conflict, InvalidInput, InvalidTransition, NotFound
 from opspawn.ops import transitions
-from opspawn.ops.agents import Agents
-from opspawn.ops.engine import Engine
-from opspawn.ops.sessions import Sessions
+from opspawn.ops.agents.agents import Agents
+from opspawn.ops.engine.engine import Engine
+from opspawn.ops.sessions.sessions import Sessions
 from opspawn.ops.states import SESSION_MOVES
 from opspawn.stores.sqlite import open_sqlite
 from opspawn.wakers.local import LocalWaker

@@ -15,8 +15,8 @@ from opspawn.contracts.events import Event
 from opspawn.contracts.run import Handler
 from opspawn.contracts.store import Batch, Put, Query, Receipt, Store, Task, TaskState
 from opspawn.errors import NotFound, StoreError
-from opspawn.ops.engine import Engine
-from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.ops.engine.engine import Engine
+from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.stores.sqlite import open_sqlite
 from opspawn.testing import assert_invariants
 from opspawn.wakers.local import LocalWaker

@@ -11,7 +11,7 @@ import pytest
 from opspawn import tool
 from opspawn.contracts.store import TaskState
 from opspawn.errors import InvalidTransition, NotFound, ToolError
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.engine import Engine
 
 
 async def test_a_task_that_never_started_ends_at_once_without_a_worker(house: Any) -> None:
@@ -202,7 +202,7 @@ async def test_code_that_swallows_its_park_does_not_decide_either(house: Any, co
 async def test_code_that_never_ends_is_left_behind_and_cannot_act(
     house: Any, count: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opspawn.ops.life.UNWIND_S", 0.2)
+    monkeypatch.setattr("opspawn.ops.run.life.UNWIND_S", 0.2)
     forever = True
 
     async def act() -> None:

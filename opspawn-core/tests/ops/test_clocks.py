@@ -9,8 +9,8 @@ from typing import Any
 
 from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.store import Claim
-from opspawn.ops.engine import Engine
-from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.ops.engine.engine import Engine
+from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.stores.sqlite import open_sqlite
 from opspawn.wakers.local import LocalWaker
 

@@ -12,8 +12,8 @@ from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import TaskState
 from opspawn.contracts.transport import DeadQuery
 from opspawn.errors import IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound, ToolError
-from opspawn.ops.deciding import MAX_GENERATIONS
-from opspawn.ops.plans import Plan
+from opspawn.ops.engine.deciding import MAX_GENERATIONS
+from opspawn.ops.retry_plans import Plan
 
 
 @pytest.fixture

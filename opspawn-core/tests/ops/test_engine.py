@@ -120,7 +120,7 @@ async def test_to_wait_for_a_task_that_settles_and_goes_on_does_not_spin(house: 
             found = await house.store.get_task(id)
             return None if found is None else type(found)(**{**_fields(found), "state": TaskState.RUNNING})
 
-    from opspawn.ops.engine import Engine
+    from opspawn.ops.engine.engine import Engine
 
     @house.function
     async def work(ctx: Any) -> None:
@@ -150,7 +150,7 @@ async def test_who_waits_for_an_unknown_task_is_told(house: Any) -> None:
 
 async def test_a_waiter_is_told_even_if_events_cannot_be_followed(house: Any, work: Any) -> None:
     from opspawn.errors import StoreError
-    from opspawn.ops.engine import Engine
+    from opspawn.ops.engine.engine import Engine
 
     class Tailless:
         def __getattr__(self, name: str) -> Any:

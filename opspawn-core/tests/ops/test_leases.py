@@ -11,8 +11,8 @@ import pytest
 
 from opspawn.contracts.store import Claim, TaskState
 from opspawn.errors import Interrupted, InvalidTransition, StoreError
-from opspawn.ops.executor import Worker, WorkerOptions
-from opspawn.ops.heart import Heart
+from opspawn.ops.run.executor import Worker, WorkerOptions
+from opspawn.ops.run.heart import Heart
 
 
 async def test_a_late_worker_writes_nothing_more(house: Any) -> None:
@@ -82,7 +82,7 @@ async def test_only_one_of_two_decisions_is_taken(house: Any, count: Any) -> Non
             return found
 
     async def resolve(outcome: str) -> Any:
-        from opspawn.ops.engine import Engine
+        from opspawn.ops.engine.engine import Engine
 
         return await Engine(ReadTogether(), house.waker, lambda _, given: given).resolve(task.id, outcome, "paid")  # type: ignore[arg-type]
 

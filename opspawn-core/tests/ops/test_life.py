@@ -7,9 +7,9 @@ from typing import Any
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Claim
-from opspawn.ops.history import History
-from opspawn.ops.journal import Journal
-from opspawn.ops.life import Life
+from opspawn.ops.run.history import History
+from opspawn.ops.run.journal import Journal
+from opspawn.ops.run.life import Life
 
 
 async def living(house: Any, handler: Any) -> Life:

@@ -10,8 +10,8 @@ import pytest
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import TaskState
-from opspawn.ops.history import History
-from opspawn.ops.poison import AT_ONCE, MAX_TRIES_ALONE, Cell
+from opspawn.ops.run.history import History
+from opspawn.ops.run.poison import AT_ONCE, MAX_TRIES_ALONE, Cell
 
 #: What a process of its own does: says that it begins, and ends as it is told.
 ALONE = "import sys, os, signal, time\norder = sys.stdin.readline()\nprint('began', flush=True)\n"

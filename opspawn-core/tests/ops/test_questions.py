@@ -12,7 +12,7 @@ from opspawn.contracts.question import Question
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Query, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StepTimeout, StoreError, ToolError
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.engine import Engine
 
 
 async def asked(house: Any, **where: str) -> list[Any]:

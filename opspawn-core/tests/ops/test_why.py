@@ -13,7 +13,7 @@ from opspawn.contracts.seeing import Wait
 from opspawn.contracts.store import Batch, Put, Query, Record, SetLane, TaskState
 from opspawn.errors import NotFound
 from opspawn.ops.presence import KIND, workers
-from opspawn.ops.why import why
+from opspawn.ops.why.why import why
 
 
 async def waits(house: Any, task: Any) -> list[Wait]:

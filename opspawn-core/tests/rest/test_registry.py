@@ -14,7 +14,7 @@ import pytest
 from opspawn import App
 from opspawn.config import load_settings
 from opspawn.host import Host
-from opspawn.ops.signing import signed
+from opspawn.ops.agents.signing import signed
 
 AGENT = {"agentId": "worker-1", "agentName": "Worker", "contactEndpoint": "https://agents.example/task"}
 SECRET = "s3cret"

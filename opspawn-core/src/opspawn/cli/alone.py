@@ -20,8 +20,8 @@ from opspawn.cli.assemble import on_signals, start_logs
 from opspawn.config.carrying import loaded_from_json
 from opspawn.declarations import agents_of
 from opspawn.host import Host
-from opspawn.ops.executor import WorkerOptions
-from opspawn.ops.poison import BEGAN
+from opspawn.ops.run.executor import WorkerOptions
+from opspawn.ops.run.poison import BEGAN
 
 
 def main() -> int:

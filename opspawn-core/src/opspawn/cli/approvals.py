@@ -12,7 +12,7 @@ from opspawn.cli.output import json_option, print_json, print_table, print_text,
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Query
 from opspawn.errors import InvalidInput
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.engine import Engine
 from opspawn.views import QuestionView
 
 STATES = ("open", "answered", "expired", "withdrawn", "any")

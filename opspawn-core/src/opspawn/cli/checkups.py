@@ -149,7 +149,7 @@ async def _waiting(store: Store) -> AsyncIterator[Part]:
 
 
 async def _dead(store: Store) -> int:
-    from opspawn.ops.engine import Engine
+    from opspawn.ops.engine.engine import Engine
     from opspawn.wakers.local import LocalWaker
 
     engine = Engine(store, LocalWaker(), lambda handler, input: input)

@@ -15,8 +15,8 @@ from opspawn.cli.views import task_json
 from opspawn.contracts.transport import DeadQuery
 from opspawn.errors import InvalidInput
 from opspawn.host import Host
-from opspawn.ops.dead import MAX_BULK
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.dead import MAX_BULK
+from opspawn.ops.engine.engine import Engine
 
 F = TypeVar("F", bound=Callable[..., Any])
 

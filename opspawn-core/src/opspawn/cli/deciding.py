@@ -15,7 +15,7 @@ from opspawn.cli.views import task_json
 from opspawn.contracts.store import Task
 from opspawn.errors import InvalidInput
 from opspawn.host import load_plugins, open_waker
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.engine import Engine
 
 
 def with_engine(context: click.Context, act: Callable[[Engine], Awaitable[None]]) -> None:

@@ -14,7 +14,7 @@ from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Task
 from opspawn.errors import NotFound
 from opspawn.host import Host
-from opspawn.ops.reading import SETTLED
+from opspawn.ops.engine.reading import SETTLED
 
 _LOOK_S = 0.5
 #: With each of these a model call, or a try of one, is over.

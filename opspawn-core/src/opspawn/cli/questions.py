@@ -11,7 +11,7 @@ from opspawn.cli.deciding import who, with_engine
 from opspawn.cli.output import json_option, print_json, print_table, print_text, say
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Query
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.engine import Engine
 from opspawn.views import QuestionView
 
 COLUMNS = ("id", "task", "state", "to", "expires", "question", "answers")

@@ -13,9 +13,9 @@ from opspawn.cli.assemble import existing_store, run
 from opspawn.cli.output import configuration
 from opspawn.errors import InvalidInput
 from opspawn.host import load_plugins, open_waker
-from opspawn.ops.agents import Agents
-from opspawn.ops.engine import Engine
-from opspawn.ops.sessions import Sessions
+from opspawn.ops.agents.agents import Agents
+from opspawn.ops.engine.engine import Engine
+from opspawn.ops.sessions.sessions import Sessions
 
 
 @dataclass(frozen=True)

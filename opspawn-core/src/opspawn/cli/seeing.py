@@ -11,7 +11,7 @@ from opspawn.cli.output import configuration, json_option, print_json, print_tab
 from opspawn.config import Loaded
 from opspawn.contracts.seeing import WorkerInfo
 from opspawn.ops.presence import workers as all_workers
-from opspawn.ops.why import why as why_of
+from opspawn.ops.why.why import why as why_of
 from opspawn.views import WhyView, WorkerView
 
 

@@ -13,7 +13,7 @@ from opspawn.config import Loaded
 from opspawn.contracts.events import Event
 from opspawn.host import Host
 from opspawn.logs import log_event
-from opspawn.ops.reading import SETTLED
+from opspawn.ops.engine.reading import SETTLED
 
 #: What callers ask for, and what ends a claim.
 _ASKED = {"task.accepted", "task.resolved", "cancel.requested"}

@@ -11,7 +11,7 @@ from opspawn.cli.deciding import how_to_run, tell, who, with_engine
 from opspawn.cli.output import json_option
 from opspawn.contracts.store import TaskState
 from opspawn.errors import InvalidInput
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.engine import Engine
 
 
 @click.command()

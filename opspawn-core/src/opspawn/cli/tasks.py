@@ -17,8 +17,8 @@ from opspawn.cli.trace import trace
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.contracts.store import Query, TaskState
 from opspawn.errors import InvalidInput
-from opspawn.ops.doubts import open_doubts
-from opspawn.ops.engine import Engine
+from opspawn.ops.engine.doubts import open_doubts
+from opspawn.ops.engine.engine import Engine
 from opspawn.ops.unserved import waits_long
 
 

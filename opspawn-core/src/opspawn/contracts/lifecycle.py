@@ -81,7 +81,7 @@ class AgentStatus:
 class Session:
     """A tracked piece of an agent's work, or a conversation.
 
-    `state` follows from its tasks while they say more than what was written; see `opspawn.ops.sessions`. `version` is 0
+    `state` follows from its tasks while they say more than what was written (`opspawn.ops.sessions`). `version` is 0
     for a session that nobody wrote anything about: it is known by its tasks alone.
     """
 

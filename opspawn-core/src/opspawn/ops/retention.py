@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from opspawn.contracts.store import Batch, Delete, Operation, Query, Store, Task, TaskState
 from opspawn.errors import Conflict
 from opspawn.ops.question_records import KIND as QUESTION
-from opspawn.ops.session_records import KIND as SESSION
+from opspawn.ops.sessions.records import KIND as SESSION
 
 _BATCH = 200
 

@@ -17,7 +17,7 @@ from typing import Any
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Put, Task, TaskState, Wake
 from opspawn.ops.ids import agent_of, derived_id
-from opspawn.ops.plans import Plan, plan_of
+from opspawn.ops.retry_plans import Plan, plan_of
 
 #: Children that one commit can tell of a cancel, two operations each, with room for the rest.
 CHILDREN_PER_BATCH = 200

@@ -13,9 +13,9 @@ from opspawn.config import Loaded
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.store import Query, Store, Task, TaskState
 from opspawn.host import Host
-from opspawn.ops.doubts import open_doubts
-from opspawn.ops.executor import WorkerOptions
-from opspawn.ops.reading import SETTLED
+from opspawn.ops.engine.doubts import open_doubts
+from opspawn.ops.engine.reading import SETTLED
+from opspawn.ops.run.executor import WorkerOptions
 from opspawn.plugins import Plugins
 from opspawn.testing.invariants import read_everything
 from opspawn.testing.mortal import Mortal

@@ -14,8 +14,8 @@ from opspawn.config.settings import Settings
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Store, Task
 from opspawn.host import Host
-from opspawn.ops.executor import WorkerOptions
-from opspawn.ops.reading import SETTLED
+from opspawn.ops.engine.reading import SETTLED
+from opspawn.ops.run.executor import WorkerOptions
 from opspawn.testing.invariants import assert_invariants
 from opspawn.testing.mortal import Mortal
 from opspawn.testing.punctual import POLL_S, Punctual

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Record, Task, TaskState
-from opspawn.ops.plans import max_attempts
+from opspawn.ops.retry_plans import max_attempts
 from opspawn.testing.invariants.places import check_places
 from opspawn.testing.invariants.story import Story
 from opspawn.testing.invariants.violation import Violation

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from opspawn.contracts.events import TOLD_BY_RUNS, Event
 from opspawn.contracts.store import TaskState
-from opspawn.ops.history import RESTING
+from opspawn.ops.run.history import RESTING
 from opspawn.testing.invariants.violation import Violation
 
 _QUEUED, _RUNNING, _WAITING = TaskState.QUEUED, TaskState.RUNNING, TaskState.WAITING

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from opspawn.contracts.store import Lease
-from opspawn.ops.executor import Worker
-from opspawn.ops.poison import Cell
-from opspawn.ops.store_time import StoreTime
+from opspawn.ops.run.executor import Worker
+from opspawn.ops.run.poison import Cell
+from opspawn.ops.run.store_time import StoreTime
 from opspawn.testing.simulation.process import Process
 
 

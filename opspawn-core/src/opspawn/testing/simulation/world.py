@@ -12,9 +12,9 @@ from typing import Any
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.store import Query, Store, Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StoreError
-from opspawn.ops.doubts import open_doubts
-from opspawn.ops.engine import Engine
-from opspawn.ops.executor import Worker, WorkerOptions
+from opspawn.ops.engine.doubts import open_doubts
+from opspawn.ops.engine.engine import Engine
+from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.testing.simulation.alone import SimulatedCell
 from opspawn.testing.simulation.outside import Outside, body, outside
 from opspawn.testing.simulation.process import Doorbell, Process, Weather

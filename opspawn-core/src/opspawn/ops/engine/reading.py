@@ -1,0 +1,94 @@
+"""Reading: tasks, their journals, and waiting until one has settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from loguru import logger
+
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.store import Page, Query, Store, Task, TaskState
+from opspawn.contracts.waker import Waker
+from opspawn.errors import StoreError
+from opspawn.ops.answers import answered
+from opspawn.ops.engine.base import Desk
+
+#: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
+SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT})
+_TELLING = tuple(f"task.{state}" for state in sorted(SETTLED))
+#: Callers that wait are told by the tail of events; they look for themselves too, this often, in seconds.
+LOOK_AGAIN_S = 1.0
+
+
+class Reading(Desk):
+    """The part of the engine that reads.
+
+    Attributes:
+        look_again_s: how often a caller that waits looks for itself, whatever it was told, in seconds.
+    """
+
+    def __init__(self, store: Store, waker: Waker, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(store, waker, clock)
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._watcher: asyncio.Task[None] | None = None
+        self.look_again_s = LOOK_AGAIN_S
+
+    async def tasks(self, query: Query) -> Page[Task]:
+        """Tasks that match, newest first."""
+        return await self._store.find_tasks(query)
+
+    async def journal(self, id: str, after: int = 0) -> list[Event]:
+        """A task's journal after a position. Raises: NotFound."""
+        await self.task(id)
+        return await self._store.journal(id, after)
+
+    async def answered(self, task: Task) -> Mapping[str, Any] | None:
+        """The reason and usage of an agent's run that has ended; None for other tasks."""
+        return await answered(self._store.events, task)
+
+    async def wait(self, id: str, timeout_s: float) -> Task:
+        """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds. Raises:
+        NotFound.
+        """
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(
+                self._watch(self._store.tail(types=_TELLING))
+            )  # from before the first look
+        told = asyncio.Event()
+        self._waiters.setdefault(id, set()).add(told)
+        try:
+            deadline = self._clock.monotonic() + timeout_s
+            while True:
+                told.clear()
+                task = await self.task(id)
+                left = deadline - self._clock.monotonic()
+                if task.state in SETTLED or left <= 0:
+                    return task
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, self.look_again_s)):
+                        await told.wait()
+        finally:
+            waiting = self._waiters[id]
+            waiting.discard(told)
+            if not waiting:
+                del self._waiters[id]
+
+    async def aclose(self) -> None:
+        """Stop watching. Idempotent; the store stays open."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+
+    async def _watch(self, tail: AsyncIterator[Event | TaskDelta]) -> None:
+        try:
+            async for event in tail:
+                if isinstance(event, Event):
+                    for waiter in self._waiters.get(event.task or "", ()):
+                        waiter.set()
+        except StoreError as error:  # until the next call of `wait`, each waiter looks for itself
+            logger.bind(error_type=error.error_type).warning("Events cannot be followed: {}", error)

@@ -1,0 +1,366 @@
+"""A worker: claims due tasks up to its slots, lives each one's life, keeps its leases, hears the news, and stops
+gracefully.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from loguru import logger
+
+from opspawn.agentkit.deciding import Policies
+from opspawn.agentkit.rates import Rates
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.events import Event
+from opspawn.contracts.run import Handler
+from opspawn.contracts.store import Batch, Claim, Lease, Operation, Store, Task
+from opspawn.contracts.waker import Waker
+from opspawn.errors import Interrupted, NotFound, StoreError
+from opspawn.logs import traceback_text
+from opspawn.ops import transitions
+from opspawn.ops.presence import Presence
+from opspawn.ops.retry_plans import plan_of
+from opspawn.ops.run.blocking import LoopWatch
+from opspawn.ops.run.heart import HASTE, Heart
+from opspawn.ops.run.history import History
+from opspawn.ops.run.journal import Accepts, Holds, Journal
+from opspawn.ops.run.life import GIVE_BACK_S, UNWIND_S, Life
+from opspawn.ops.run.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, suspect, verdict
+from opspawn.ops.run.store_time import StoreTime
+from opspawn.ops.unserved import tell_unserved
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """`slots` tasks at once from `queues`; leases of `lease_s` seconds; a look into the store at least every `poll_s`
+    seconds; on `stop`, tasks get `drain_s` seconds to reach their next step before they are given back. Code that
+    blocks the event loop for `blocked_s` seconds is reported."""
+
+    queues: Sequence[str] = ("default",)
+    slots: int = 64
+    lease_s: float = 30.0
+    poll_s: float = 1.0
+    drain_s: float = 25.0
+    blocked_s: float = 5.0
+
+
+class Worker:
+    """Runs tasks until `stop`.
+
+    `handlers` maps "agent/NAME" and the like to what runs them; other handlers are not claimed. `accepts` checks what
+    runs ask of children, by default that this worker knows the handler. `isolate` makes processes for tasks that are
+    suspected to kill their workers, or says in a sentence why it cannot.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        waker: Waker,
+        handlers: Mapping[str, Handler],
+        options: WorkerOptions | None = None,
+        *,
+        accepts: Accepts | None = None,
+        id: str | None = None,
+        isolate: Isolate | str = NO_PROCESS,
+        clock: Clock = SYSTEM_CLOCK,
+        rates: Rates | None = None,
+        policies: Policies | None = None,
+        holds: Holds = lambda handler: (),
+    ) -> None:
+        self.id = id or f"w-{uuid4().hex[:12]}"
+        self._store = store
+        self._waker = waker
+        self._handlers = handlers
+        self._accepts = accepts or self._accept_known
+        self._options = options or WorkerOptions()
+        self._clock = clock
+        self._rates = rates or Rates()
+        self._policies = policies or Policies()
+        self._holds = holds
+        self._lives: dict[str, Life] = {}
+        self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
+        self._look = asyncio.Event()
+        self._stop_asked = asyncio.Event()
+        self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._lost, clock)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._quarantine = Quarantine(self.id, isolate)
+        self._watch = LoopWatch(store, self._options.blocked_s, clock)
+        self._alone = False
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until `stop` is called, then drain. Store failures are logged and retried with a growing pause."""
+        self._loop = asyncio.get_running_loop()
+        self._heart.start()
+        self._watch.start()
+        listener = asyncio.create_task(self._listen())
+        asking = tell_unserved(self._store, self._options.queues, self._handlers, self._clock)
+        teller = asyncio.create_task(asking)
+        presence = None if self._alone else asyncio.create_task(self._presence().run())
+        longest = HASTE * self._options.lease_s  # so that a fence is noticed in time
+        pause = shortest = min(0.1, longest)
+        try:
+            while not self.stopping and (self._runs or not self._alone):
+                self._look.clear()
+                self._fence()
+                try:
+                    claimed = await self._claim()
+                    await self._hear_news()
+                    pause = shortest
+                except StoreError as error:
+                    logger.bind(error_type=error.error_type).error("The store failed; trying again: {}", error)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stop_asked.wait(), pause)
+                    pause = min(pause * 2, longest)
+                    continue
+                if not claimed:
+                    await self._look.wait()
+            await self._drain()
+        finally:
+            listener.cancel()
+            teller.cancel()
+            for run in self._runs:
+                run.cancel()
+            await asyncio.gather(listener, teller, *self._runs, return_exceptions=True)
+            if presence is not None:
+                presence.cancel()
+                await asyncio.gather(presence, return_exceptions=True)
+            self._watch.stop()
+            await self._heart.aclose()
+
+    async def run_alone(self, task: Task, clock: Clock) -> None:
+        """Live one life of a task that was claimed under the name of this worker, and claim nothing."""
+        self._alone = True
+        self._heart.leased()
+        self._begin(Lease(task), clock)
+        await self.run()
+
+    def stop(self) -> None:
+        """Claim nothing more; let what runs reach its next step; give it back. A second call gives back at once."""
+        if self.stopping:
+            for life in self._lives.values():
+                life.decide("release")
+            self._quarantine.kill()
+        for life in self._lives.values():
+            life.drain()
+        self._stop_asked.set()
+        self._look.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop_asked.is_set()
+
+    @property
+    def running(self) -> int:
+        """How many tasks hold a slot now."""
+        return len(self._runs)
+
+    def _presence(self) -> Presence:
+        return Presence(
+            self._store,
+            self.id,
+            queues=self._options.queues,
+            handlers=self._handlers,
+            slots=self._options.slots,
+            now=lambda: (self.running, self.stopping),
+            clock=self._clock,
+        )
+
+    async def _listen(self) -> None:
+        queues = tuple(self._options.queues)
+        while True:
+            try:
+                await self._waker.wait(queues, self._options.poll_s)
+            except Exception as error:  # a hint less costs latency, never work
+                logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
+                    "The waker failed; looking every {} s", self._options.poll_s
+                )
+                await asyncio.sleep(self._options.poll_s)
+            self._look.set()
+
+    async def _claim(self) -> bool:
+        free = self._options.slots - len(self._runs)
+        if free <= 0 or not self._handlers or self._alone:
+            return False
+        if not self._runs:
+            self._heart.leased()
+        elif self._heart.fenced:
+            return False
+        options = self._options
+        leases = await self._store.claim(
+            Claim(self.id, tuple(options.queues), tuple(self._handlers), free, options.lease_s)
+        )
+        received = self._clock.monotonic()
+        for lease in leases:
+            self._begin(lease, StoreTime(self._clock, lease.task.updated, received))
+        return bool(leases)
+
+    def _begin(self, lease: Lease, clock: Clock) -> None:
+        run = asyncio.create_task(self._run(lease, clock), name=lease.task.id)
+        self._runs[run] = (lease.task.id, lease.token)
+        run.add_done_callback(self._freed)
+
+    def _freed(self, run: asyncio.Task[None]) -> None:
+        del self._runs[run]
+        self._look.set()
+        if not run.cancelled() and (error := run.exception()) is not None:
+            logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
+                "A run ended in an unforeseen way; its task comes back by itself"
+            )
+
+    async def _hear_news(self) -> None:
+        """Tell runs of cancels and ended children that arrived since their last look."""
+        if not self._lives:
+            return
+        for task, wakes in (await self._store.wakes(tuple(self._lives))).items():
+            life = self._lives.get(task)
+            if life is not None and wakes > life.journal.wakes:
+                await life.journal.refresh(wakes)
+                life.hear()
+
+    async def _drain(self) -> None:
+        for life in self._lives.values():
+            life.drain()
+        self._quarantine.stop()
+        deadline = self._clock.monotonic() + self._options.drain_s
+        while self._runs and self._clock.monotonic() < deadline:
+            await asyncio.wait(set(self._runs), timeout=min(0.25, self._options.drain_s))
+        for life in list(self._lives.values()):
+            life.decide("release")
+        self._quarantine.kill()
+        if self._runs:
+            await asyncio.wait(set(self._runs), timeout=UNWIND_S + 1.0)
+
+    async def _accept_known(self, handler: str, input: Any) -> Any:
+        if handler in self._handlers:
+            return input
+        kind, _, name = handler.partition("/")
+        raise NotFound(kind, name) if name else NotFound("handler", handler)
+
+    # -- leases --------------------------------------------------------------------------------------------------------
+
+    def _leases(self) -> list[tuple[str, int]]:
+        return list(self._runs.values())
+
+    def _fence(self) -> None:
+        """Leases that could not be renewed may be somebody else's by now."""
+        if self._heart.fenced:
+            for life in self._lives.values():
+                life.decide("lost")
+
+    def _lost(self, leases: Sequence[tuple[str, int]]) -> None:
+        """Called by the heart, in its thread."""
+
+        def tell() -> None:
+            for task, token in leases:
+                life = self._lives.get(task)
+                if life is not None and life.task.token == token:
+                    life.decide("lost")
+                self._quarantine.lost(task, token)
+
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(tell)
+
+    # -- one life of a run ---------------------------------------------------------------------------------------------
+
+    async def _run(self, lease: Lease, clock: Clock) -> None:
+        task = lease.task
+        try:
+            await self._end_former(task)
+            journal = await self._open_journal(lease, clock)
+        except StoreError as error:
+            logger.bind(task=task.id, error_type=error.error_type).error("The journal could not be read: {}", error)
+            await self._give_back(task)
+            return
+        if journal is None:
+            logger.bind(task=task.id).debug("The task waits until the generation before it has ended")
+            await self._give_back(task)
+            return
+        life = Life(self._store, lease, journal, self._handlers[task.handler], halt_grace_s=self._options.drain_s)
+        self._lives[task.id] = life
+        if self.stopping:
+            life.drain()
+        try:
+            if suspect(journal.history) and not self._alone:
+                operations = await self._try_alone(lease, life)
+            else:
+                operations = await life.run()
+            if operations:
+                await life.conclude(operations)
+        except (Interrupted, StoreError) as error:
+            logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error)
+            if journal.uncertain or isinstance(error, StoreError):
+                await self._give_back(task)
+        finally:
+            journal.closed = True
+            if self._lives.get(task.id) is life:
+                del self._lives[task.id]
+            self._waker.ring(task.queue)  # the task itself, its parent or its children may have become due
+
+    async def _try_alone(self, lease: Lease, life: Life) -> Sequence[Operation]:
+        """Run a suspect in a process of its own; what is to be committed if that did not end the claim."""
+        task, journal = lease.task, life.journal
+        logger.bind(task=task.id, agent=task.agent, error_type="poison").warning(
+            "The task has ended its workers {} times without progress; it is run alone",
+            len(journal.history.losses.lost),
+        )
+        try:
+            died = await self._quarantine.run(lease, journal)
+        except GivenBack:
+            return transitions.release(task, deliveries=task.deliveries)
+        if died is None:
+            return []
+        await journal.refresh(journal.wakes)
+        return await life.condemn(verdict(task, journal.history, died))
+
+    async def _end_former(self, task: Task) -> None:
+        """This worker lost the task and got it again: let the life that does not know it yet end first."""
+        former = self._lives.get(task.id)
+        if former is not None:
+            former.decide("lost")
+        runs = [run for run in self._runs if run.get_name() == task.id and run is not asyncio.current_task()]
+        if runs:
+            await asyncio.wait(runs)
+
+    async def _open_journal(self, lease: Lease, clock: Clock) -> Journal | None:
+        """The journal of a claimed task; None while the generation whose work it inherits has not ended."""
+        task, store = lease.task, self._store
+        generations: list[Sequence[Event]] = []
+        identity, before = task.id, None if plan_of(task).from_scratch else task.retry_of
+        while before is not None:
+            older = await store.get_task(before)
+            if older is not None and not older.state.terminal:
+                return None
+            generations.insert(0, await store.journal(before))
+            identity, before = before, None if older is None or plan_of(older).from_scratch else older.retry_of
+        history = History(*generations)
+        never_ran = task.version == 1 and task.wakes == 0 and task.deliveries == 0
+        if not never_ran:
+            history.absorb(await store.journal(task.id))
+        return Journal(
+            store,
+            lease,
+            history,
+            identity=identity,
+            accepts=self._accepts,
+            ring=self._waker.ring,
+            may_act=self._heart.check,
+            clock=clock,
+            rates=self._rates,
+            policies=self._policies,
+            holds=self._holds,
+        )
+
+    async def _give_back(self, task: Task) -> None:
+        """The task could not go on here for now. If this fails too, it comes back when its lease ends."""
+        try:
+            await self._store.commit(Batch(transitions.release(task, GIVE_BACK_S)))
+        except StoreError as error:
+            logger.bind(task=task.id, error_type=error.error_type).debug("The task could not be given back: {}", error)

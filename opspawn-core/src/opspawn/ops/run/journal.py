@@ -1,0 +1,453 @@
+"""A claimed task's journal as a run context sees it: what is recorded, and the fenced writes that add to it.
+
+The journal is read once per claim, and news (`refresh`) are read when the task's `wakes` rise. Every write carries the
+claim's token. A write that the store refuses, or cannot do, ends this life of the run with `Interrupted`: the run may
+not go on with an effect whose record is uncertain, and whoever claims the task next reads what was really committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from opspawn.agentkit.children import ChildAsked, Children
+from opspawn.agentkit.deciding import Policies
+from opspawn.agentkit.log import Grant, Pending
+from opspawn.agentkit.rates import Rates
+from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.events import Event, Level, NewEvent, TaskDelta
+from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.question import Question
+from opspawn.contracts.store import Append, Batch, Hold, Lease, Operation, Receipt, Record, Store, Take, Task
+from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
+from opspawn.ops import transitions
+from opspawn.ops.ids import agent_of, child_id
+from opspawn.ops.retry_plans import NO_PLAN, ONCE, Plan, sample_input
+from opspawn.ops.run.history import History
+from opspawn.ops.run.inbox import Inbox
+from opspawn.ops.run.liveness import Pulse
+from opspawn.ops.run.redeeming import Redeemer
+from opspawn.ops.run.spawning import NewChild, batches
+from opspawn.ops.sizes import refuse_oversize
+
+#: What to record as the input of a handler. Raises: NotFound, InvalidInput.
+Accepts = Callable[[str, Any], Awaitable[Any]]
+#: The concurrency keys that a task of a handler holds.
+Holds = Callable[[str], tuple[Hold, ...]]
+
+
+class Journal:
+    """The `StepLog` of a durable run.
+
+    Args:
+        history: what is recorded so far.
+        identity: the first generation's id, the stem of all idempotency keys.
+        accepts: for a child: its input as it is to be recorded. Raises: NotFound, InvalidInput.
+        ring: called with a queue after a child was made.
+        may_act: raises Interrupted when the worker may no longer act under this lease.
+        clock: tells the store's time.
+        rates: the rates that runs share. policies: what decides on the acts of runs.
+        holds: what the children of a handler hold while they run.
+
+    Attributes:
+        halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
+        closed: whether this life has ended: user code that is still there can no longer act.
+        uncertain: whether a write failed in a way that leaves open whether the store applied it.
+        pulse: whether the run moves.
+        on_halt: called once, when the run must halt. on_release: called when news let a branch go on that waited.
+    """
+
+    durable = True
+
+    def __init__(
+        self,
+        store: Store,
+        lease: Lease,
+        history: History,
+        *,
+        identity: str | None = None,
+        accepts: Accepts,
+        ring: Callable[[str], None] = lambda queue: None,
+        may_act: Callable[[], None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
+        rates: Rates | None = None,
+        policies: Policies | None = None,
+        holds: Holds = lambda handler: (),
+    ) -> None:
+        self.rates = rates or Rates()
+        self.policies = policies or Policies()
+        self.task: Task = lease.task
+        self.history = history
+        self.identity = identity or lease.task.id
+        self.clock = clock
+        self.wakes = lease.task.wakes
+        self.halt: Halt | None = None
+        self.closed = False
+        self.uncertain = False
+        self.on_halt: Callable[[], None] = lambda: None
+        self.on_release: Callable[[], None] = lambda: None
+        self._broken: Interrupted | None = None
+        self._store = store
+        self._token = lease.token
+        self._accepts = accepts
+        self._ring = ring
+        self._may_act = may_act
+        self._holds = holds
+        self._making: set[asyncio.Future[None]] = set()
+        self._waiters: dict[str, tuple[Children, int]] = {}  # by child: who waits for it, and as which of them
+        self._inbox = Inbox(self, history.mail)
+        self._redeemer = Redeemer(self, history.mail)
+        self.pulse = Pulse(clock, self._show, self._record_progress)
+        self._owed: list[Take] = []
+        self._answered: dict[str, Any] | None = None
+
+    def answered(self, data: dict[str, Any]) -> None:
+        if not self.closed:
+            self._answered = data
+
+    @property
+    def last_words(self) -> list[Operation]:
+        """What is recorded together with the end of the task: how its agent ended, if it ran one."""
+        if self._answered is None:
+            return []
+        level: Level = "warning" if self._answered["error"] else "info"
+        return [Append(self.task.id, NewEvent("agent.answered", self._answered, level=level), self.task.token)]
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def refresh(self, wakes: int) -> None:
+        """Read the news; `wakes` is the count that told of them."""
+        events = await self._store.journal(self.task.id, self.history.position)
+        self.history.absorb(events)
+        self.wakes = max(self.wakes, wakes)
+        self._let_go(events)
+
+    def _let_go(self, events: Sequence[Event]) -> None:
+        """Answer those who wait for children that have ended, and for mail that came."""
+        if self._inbox.let_go():
+            self.on_release()
+        for event in events:
+            if event.type == "child.ended":
+                child = event.data["child"]
+                children, index = self._waiters.pop(child, (None, 0))
+                if children is not None and children.ended(index, self.history.child_ends[child]):
+                    self.on_release()
+
+    async def look(self) -> None:
+        """Read the news, if there are any. Raises: Interrupted."""
+        try:
+            wakes = (await self._store.wakes([self.task.id])).get(self.task.id, 0)
+            if wakes > self.wakes:
+                await self.refresh(wakes)
+        except StoreError as error:
+            raise self._unreadable(error) from error
+
+    async def read(self, kind: str, id: str) -> Record | None:
+        try:
+            return await self._store.get(kind, id)
+        except StoreError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: StoreError) -> Interrupted:
+        self.uncertain = True
+        return Interrupted(f"Task {self.task.id} stops in this process: {error}")
+
+    async def settle(self) -> None:
+        """Once `closed`, return when it is known which children there are."""
+        await asyncio.gather(*self._making, return_exceptions=True)
+
+    # -- StepLog -------------------------------------------------------------------------------------------------------
+
+    def recall(self, asked: Asked) -> Recorded | None:
+        self._open()
+        history = self.history
+        end = history.ends.get(asked.key)
+        if end is not None:
+            self._same(asked, end.name, end.digest)
+            return end
+        intent = history.intents.get(asked.key)
+        if intent is not None:
+            self._same(asked, intent.name, intent.digest)
+            raise InDoubt(asked.key, asked.name, intent.arguments, kind=asked.kind)
+        self._unlike(asked, history.timers, history.children, history.mail.waits, history.mail.questions)
+        return None
+
+    async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
+        data = {"key": asked.key, "outcome": outcome, "result": result, "by": "check"}
+        await self._commit_here([Append(self.task.id, NewEvent("task.resolved", data), self._token)])
+        self.history.resolved(data)
+        return self.history.ends.get(asked.key)
+
+    def halted(self, halt: Halt) -> None:
+        if self.halt is None and not self.closed:
+            self.halt = halt
+            self.on_halt()
+
+    def tries(self, key: str) -> Tries:
+        return self.history.tries.get(key, NO_TRIES)
+
+    def check(self) -> None:
+        self._open()
+        self._may_act()
+
+    def held(self) -> None:
+        if self.closed:
+            raise self._over()
+        self._may_act()
+
+    def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, None]:
+        beside = self._redeemer.pending(asked.key)
+        return self.append("step.started", asked, arguments=arguments, beside=beside)
+
+    def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, None]:
+        return self.append("step.done", asked, result=result, duration_s=round(duration_s, 6))
+
+    def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> Coroutine[Any, Any, None]:
+        return self.append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
+
+    async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
+        until = self.clock.time() + delay_s
+        data: dict[str, Any] = {"error": error, "until": until, "try": tries}
+        await self.append("step.retry", asked, **data)
+        return until
+
+    async def timer(self, asked: Asked, seconds: float) -> float:
+        self._open()
+        known = self.history.timers.get(asked.key)
+        if known is not None:
+            self._same(asked, known.name, known.digest)
+            return known.until
+        self._unlike(asked, self.history.ends)
+        until = self.clock.time() + max(0.0, seconds)
+        await self.append("timer.set", asked, until=until)
+        return until
+
+    async def spawn(self, wanted: Sequence[ChildAsked]) -> Children:
+        self._open()
+        known, ends = self.history.children, self.history.child_ends
+        fresh = []
+        for one in wanted:
+            child = known.get(one.asked.key)
+            if child is not None:
+                self._same(one.asked, child.name, child.digest)
+            else:
+                self._unlike(one.asked, self.history.ends)
+                fresh.append(one)
+        if fresh:  # shielded, so that of a commit in flight is known which children it made
+            making = asyncio.ensure_future(self._make_children(fresh))
+            self._making.add(making)
+            making.add_done_callback(self._made)
+            await asyncio.shield(making)
+        children = Children(len(wanted))
+        for index, one in enumerate(wanted):
+            id = known[one.asked.key].child
+            if id in ends:
+                children.ended(index, ends[id])
+            else:
+                self._waiters[id] = children, index
+        return children
+
+    def _made(self, making: asyncio.Future[None]) -> None:
+        self._making.discard(making)
+        if not making.cancelled():
+            making.exception()  # whoever asked for the children may be gone
+
+    async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
+        self._open()
+        history = self.history
+        if (end := history.ends.get(asked.key)) is not None:
+            self._same(asked, end.name, end.digest)
+            return end
+        self._unlike(asked, history.timers, history.children, history.mail.questions)
+        if (known := history.mail.waits.get(asked.key)) is not None:
+            self._same(asked, known.name, known.digest)
+        return await self._inbox.wait(asked, signal, timeout_s)
+
+    async def ask(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded | Pending:
+        self._open()
+        history = self.history
+        self._unlike(asked, history.ends, history.timers, history.children, history.mail.waits)
+        if (known := history.mail.questions.get(asked.key)) is not None:
+            self._same(asked, known.name, known.digest)
+        return await self._inbox.ask(asked, question, timeout_s, default)
+
+    def standing(self, scope: str, key: str) -> Grant | None:
+        mail = self.history.mail
+        return None if key in mail.questions else mail.standing.get(scope)
+
+    async def redeem(self, asked: Asked, grant: Grant, *, with_intent: bool) -> None:
+        self._open()
+        await self._redeemer.redeem(asked, grant, with_intent=with_intent)
+
+    async def denied(self, asked: Asked, error: dict[str, Any], detail: dict[str, Any]) -> None:
+        told = NewEvent("policy.denied", {"key": asked.key, **detail}, level="warning", error_type="denied")
+        beside = [Append(self.task.id, told, self._token)]
+        await self.append("step.failed", asked, error=error, duration_s=0.0, beside=beside)
+
+    def spawned(self, key: str) -> bool:
+        return key in self.history.children
+
+    async def progress(self, data: dict[str, Any]) -> None:
+        self._open()
+        await self.pulse.progress(data)
+
+    def _show(self, data: dict[str, Any]) -> None:
+        self._store.publish([TaskDelta(self.task.id, data)])
+
+    async def _record_progress(self, data: dict[str, Any]) -> None:
+        await self._commit_here([Append(self.task.id, NewEvent("task.progress", data, level="debug"), self._token)])
+
+    async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
+        self._open()
+        known = self.history.emitted.get(asked.key)
+        if known is not None:
+            self._same(asked, known.name, known.digest)
+            return
+        self._unlike(asked, self.history.ends)
+        body = {**data, "key": asked.key, "digest": asked.digest}
+        await self._commit_here([Append(self.task.id, NewEvent(asked.name, body), self._token)])
+
+    async def take(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
+        self._open()
+        operations: list[Operation] = list(takes)
+        if asked is not None:
+            data = {"key": asked.key, "kind": asked.kind, "name": asked.name, "digest": asked.digest, "result": None}
+            operations.append(Append(self.task.id, NewEvent("step.done", {**data, "duration_s": 0.0}), self._token))
+        if operations:
+            await self._commit_here(operations)
+
+    def owe(self, takes: Sequence[Take]) -> None:
+        self._owed += takes
+
+    def delta(self, delta: ModelDelta) -> None:
+        self.pulse.beat()
+        data = {"kind": delta.kind, "text": delta.text} | ({"tool": delta.tool} if delta.tool else {})
+        self._show(data)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    async def commit(self, operations: Sequence[Operation]) -> Receipt:
+        """Commit under the lease, for the worker. Raises: Interrupted: the store refuses or fails, now or before.
+        InvalidInput: too large to be kept; nothing was written. Limited: a rate is spent; nothing was written."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            return await self._store.commit(Batch(operations))
+        except Limited:
+            raise
+        except StoreError as error:
+            lost = isinstance(error, Conflict)
+            if not lost:
+                refuse_oversize(operations)
+            self.uncertain = not lost
+            self._broken = Interrupted(f"Task {self.task.id} stops in this process: {error}")
+            raise self._broken from error
+
+    async def _commit_here(self, operations: Sequence[Operation]) -> Receipt:
+        """Commit for the run, which may be past its end."""
+        if self.closed:
+            raise self._over()
+        self.pulse.beat()
+        return await self.commit(operations)
+
+    async def append(self, type: str, asked: Asked, *, beside: Sequence[Operation] = (), **data: Any) -> None:
+        body = {"key": asked.key, "kind": asked.kind, "name": asked.name, "digest": asked.digest, **data}
+        if "error" in data:
+            event = NewEvent(type, body, level="warning", error_type=data["error"]["type"])
+        else:
+            event = NewEvent(type, body)
+        operations: list[Operation] = [Append(self.task.id, event, self._token), *beside]
+        if self._owed:
+            operations += self._owed
+            self._owed = []
+        await self._commit_here(operations)
+
+    def line(self, event: NewEvent) -> Append:
+        return Append(self.task.id, event, self._token)
+
+    async def write(self, operations: Sequence[Operation]) -> None:
+        await self._commit_here(operations)
+
+    async def offer(self, event: NewEvent, beside: Sequence[Operation]) -> bool:
+        if self.closed:
+            raise self._over()
+        if self._broken is not None:
+            raise self._broken
+        try:
+            await self._store.commit(Batch([Append(self.task.id, event, self._token), *beside]))
+        except Conflict:
+            return False
+        except StoreError as error:
+            self._broken = self._unreadable(error)
+            raise self._broken from error
+        return True
+
+    async def accept(self, handler: str, input: Any) -> Any:
+        """The input to record for a child. Raises: NotFound, InvalidInput; Interrupted: the store failed."""
+        try:
+            return await self._accepts(handler, input)
+        except StoreError as error:
+            raise self._unreadable(error) from error
+
+    def child(
+        self, key: str, id: str, handler: str, input: Any, timeout_s: float | None = None, plan: Plan = NO_PLAN
+    ) -> Task:
+        """A child that is to be made at a key."""
+        return Task(
+            id=id,
+            handler=handler,
+            root=self.task.root,
+            queue=self.task.queue,
+            priority=self.task.priority,
+            parent=self.task.id,
+            agent=agent_of(handler) or self.task.agent,
+            session=self.task.session,
+            input=input,
+            retry=plan.to_json(),
+            timeout_s=timeout_s,
+            labels=self.task.labels,
+            strict=self.task.strict,
+            deadline=self.task.deadline,
+            retry_of=self.history.former_children.get(key),
+            holds=self._holds(handler),
+        )
+
+    async def _make_children(self, wanted: Sequence[ChildAsked]) -> None:
+        made: list[NewChild] = []
+        for one in wanted:
+            key, options = one.asked.key, one.options
+            input = await self.accept(one.handler, one.input)
+            if options.fallback is not None:
+                await self.accept(options.fallback, sample_input(one.input))
+            plan = Plan(options.retry or ONCE, options.fallback)
+            id = child_id(self.task.id, key, self.history.lives.get(key, 0))
+            child = self.child(key, id, one.handler, input, options.timeout_s, plan)
+            made.append(NewChild(child, {"key": key, "child": id, "name": one.handler, "digest": one.asked.digest}))
+        for batch in batches(made):
+            self._may_act()
+            await self._commit_here([step for new in batch for step in transitions.spawn(self.task, *new)])
+            for new in batch:
+                self.history.spawned(new.spawned)
+            self._ring(self.task.queue)
+
+    def _open(self) -> None:
+        if self.closed:
+            raise self._over()
+        if self.halt is not None:
+            raise self.halt
+
+    def _over(self) -> Interrupted:
+        return Interrupted(f"Task {self.task.id} goes on elsewhere; this life of its run has ended.")
+
+    def _same(self, asked: Asked, name: str, digest: str) -> None:
+        if asked.digest != digest:
+            then = f"{name!r} with digest {digest[:8]}"
+            raise JournalMismatch(asked.key, then, f"{asked.name!r} with digest {asked.digest[:8]}")
+
+    def _unlike(self, asked: Asked, *others: Any) -> None:
+        """The key may not be recorded as an act of another sort."""
+        for sort in others:
+            if (other := sort.get(asked.key)) is not None:
+                raise JournalMismatch(asked.key, repr(other.name), f"a {asked.kind} named {asked.name!r}")

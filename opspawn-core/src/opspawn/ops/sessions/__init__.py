@@ -1,0 +1,1 @@
+"""Sessions: tracked pieces of an agent's work."""

@@ -1,0 +1,1 @@
+"""Why a task does not go on, or what it does."""
