@@ -53,6 +53,8 @@ OPERATIONS = {
     "GET /v1/opscore/sessions/{sessionId}": "getSession",
     "POST /v1/opscore/tasks/{id}/result": "reportResult",
     "GET /v1/opscore/tasks/{id}/trace": "getTrace",
+    "GET /v1/opscore/tasks/{id}/why": "whyTask",
+    "GET /v1/opscore/workers": "listWorkers",
     "POST /v1/opscore/internal/agent/notify": "notifyAgent",
 }
 

@@ -41,6 +41,8 @@ from opspawn.ops.agents.records import KIND, Kept, checked, handler_of
 from opspawn.ops.states import agent_state, check_agent_move, moment, plain_object
 
 HISTORY = ("agent.registered", "agent.state", "agent.deregistered")
+#: A message names the known agents only if they are no more than this.
+_SHOWN = 20
 _RACES = 10
 #: How long `endpoint_of` may answer from what it knew, in seconds.
 CACHE_S = 5.0
@@ -285,7 +287,9 @@ class Agents:
     async def _kept(self, id: str) -> Kept:
         record = await self._store.get(KIND, id)
         if record is None:
-            raise NotFound("agent", id, remedy="See 'opspawn agents list'.")
+            some = await self._store.find(KIND, Query(limit=_SHOWN))
+            known = [] if some.cursor is not None else [one.id for one in some.items]
+            raise NotFound("agent", id, known=known, remedy=None if known else "See 'opspawn agents list'.")
         return Kept.of(record)
 
     def _written(self, kept: Kept, event: NewEvent | None = None) -> list[Operation]:
