@@ -168,7 +168,12 @@ def test_a_wrong_method_is_a_405_with_the_right_one(api: httpx2.Client) -> None:
         (RUN, {"input": "hi", "waitS": 3600}, "body/waitS", "less than or equal to 60"),
         (RUN, {"input": "hi", "labels": {"a": 1}}, "body/labels/a", "must be a valid string"),
         (WORKFLOW, {}, "body", "exactly one of workflowDefinitionId and workflowDefinition"),
-        (f"{TASKS}/t-nope/resolve", {"outcome": "maybe"}, "body/outcome", "'happened', 'not-happened', 'again' or 'fail'"),
+        (
+            f"{TASKS}/t-nope/resolve",
+            {"outcome": "maybe"},
+            "body/outcome",
+            "'happened', 'not-happened', 'again' or 'fail'",
+        ),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, (dict, list)) else "",
 )

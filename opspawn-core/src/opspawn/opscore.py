@@ -19,8 +19,10 @@ from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
 from opspawn.contracts.options import TaskOptions
+from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Why
-from opspawn.contracts.store import Task
+from opspawn.contracts.store import Page, Query, Task
+from opspawn.contracts.transport import DeadQuery
 from opspawn.errors import InvalidInput
 from opspawn.host import Host
 from opspawn.ops.traces import Trace
@@ -197,6 +199,37 @@ class OpsCore:
     async def resume_task(self, task_id: str) -> Task:
         """Let a paused task go on."""
         return await self.host.resume(task_id)
+
+    async def resolve_task(
+        self, task_id: str, outcome: str, result: Any = None, *, key: str | None = None, by: str | None = None
+    ) -> Task:
+        """Decide on a step in doubt: "happened" (with its result), "not-happened", "again" or "fail".
+
+        `key` names the step where several are in doubt, `by` whoever decides.
+        """
+        return await self.host.resolve(task_id, outcome, result, key=key, by=by)
+
+    async def signal_task(
+        self, task_id: str, name: str, data: Any = None, *, signal_id: str | None = None, by: str | None = None
+    ) -> Task:
+        """Send a signal to a task; the same `signal_id` again is the same signal."""
+        return await self.host.signal(task_id, name, data, id=signal_id, by=by)
+
+    async def list_questions(self, query: Query | None = None) -> Page[AskedQuestion]:
+        """Questions of tasks to people, newest first; `where={"state": "open"}` asks for those without an answer."""
+        return await self.host.questions(query or Query())
+
+    async def answer_question(self, question_id: str, value: Any, *, by: str | None = None) -> AskedQuestion:
+        """Answer a question. The first answer counts."""
+        return await self.host.answer(question_id, value, by=by)
+
+    async def list_tasks(self, query: Query | None = None) -> Page[Task]:
+        """Tasks that match, newest first."""
+        return await self.host.tasks(query or Query())
+
+    async def dead_tasks(self, query: DeadQuery | None = None) -> Page[Task]:
+        """Tasks that have failed, have no attempt left, and were not brought back."""
+        return await self.host.dead(query or DeadQuery())
 
     async def why(self, task_id: str) -> Why:
         """What a task waits for, and when that ends."""

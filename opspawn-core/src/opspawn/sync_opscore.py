@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
+from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Why
-from opspawn.contracts.store import Task
+from opspawn.contracts.store import Page, Query, Task
+from opspawn.contracts.transport import DeadQuery
 from opspawn.errors import OpspawnError
 from opspawn.ops.traces import Trace
 from opspawn.opscore import OpsCore, TaskData
@@ -206,6 +208,34 @@ class SyncOpsCore:
     def resume_task(self, task_id: str) -> Task:
         """See `OpsCore.resume_task`."""
         return self._call(self._ops.resume_task(task_id))
+
+    def resolve_task(
+        self, task_id: str, outcome: str, result: Any = None, *, key: str | None = None, by: str | None = None
+    ) -> Task:
+        """See `OpsCore.resolve_task`."""
+        return self._call(self._ops.resolve_task(task_id, outcome, result, key=key, by=by))
+
+    def signal_task(
+        self, task_id: str, name: str, data: Any = None, *, signal_id: str | None = None, by: str | None = None
+    ) -> Task:
+        """See `OpsCore.signal_task`."""
+        return self._call(self._ops.signal_task(task_id, name, data, signal_id=signal_id, by=by))
+
+    def list_questions(self, query: Query | None = None) -> Page[AskedQuestion]:
+        """See `OpsCore.list_questions`."""
+        return self._call(self._ops.list_questions(query))
+
+    def answer_question(self, question_id: str, value: Any, *, by: str | None = None) -> AskedQuestion:
+        """See `OpsCore.answer_question`."""
+        return self._call(self._ops.answer_question(question_id, value, by=by))
+
+    def list_tasks(self, query: Query | None = None) -> Page[Task]:
+        """See `OpsCore.list_tasks`."""
+        return self._call(self._ops.list_tasks(query))
+
+    def dead_tasks(self, query: DeadQuery | None = None) -> Page[Task]:
+        """See `OpsCore.dead_tasks`."""
+        return self._call(self._ops.dead_tasks(query))
 
     def why(self, task_id: str) -> Why:
         """See `OpsCore.why`."""

@@ -14,7 +14,7 @@ from opspawn import Agent, App
 from opspawn.contracts.lifecycle import AgentState, SessionState
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext, RunContext
-from opspawn.contracts.store import TaskState
+from opspawn.contracts.store import Query, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound, OpspawnError
 from opspawn.opscore import OpsCore
 from opspawn.sync_opscore import SyncOpsCore
@@ -48,6 +48,10 @@ async def fails(ctx: RunContext) -> None:
     raise ValueError("no")
 
 
+async def asks(ctx: RunContext) -> Any:
+    return [await ctx.wait("ready"), await ctx.ask("Which colour?", choices=["red", "blue"])]
+
+
 async def backup(ctx: RunContext) -> str:
     return "saved"
 
@@ -55,7 +59,7 @@ async def backup(ctx: RunContext) -> str:
 def app() -> App:
     return App(
         agents=[Agent("echo", model=ScriptedModel([]), planner=Echo())],
-        functions={"parent": parent, "fails": fails, "backup": backup},
+        functions={"parent": parent, "fails": fails, "asks": asks, "backup": backup},
     )
 
 
@@ -99,6 +103,28 @@ async def test_the_verbs_of_the_brief() -> None:
         dead = await ops.wait_for(again.id, PATIENCE_S)
         saved = await ops.fallback_task(dead.id, "function/backup")
         assert (await ops.wait_for(saved.id, PATIENCE_S)).result == "saved"
+
+
+async def test_people_and_programs_talk_to_tasks() -> None:
+    async with OpsCore.open(app()) as ops:
+        asking = await ops.enqueue_task({"function": "asks"})
+        await ops.signal_task(asking.id, "ready", 7, signal_id="s-1")
+        while not (open_ones := (await ops.list_questions(Query(where={"state": "open"}))).items):
+            await ops.wait_for(asking.id, 0.05)
+        await ops.answer_question(open_ones[0].id, "blue", by="ada")
+
+        assert (await ops.wait_for(asking.id, PATIENCE_S)).result == [7, "blue"]
+
+
+async def test_dead_and_doubtful_tasks_are_listed_and_decided() -> None:
+    async with OpsCore.open(app()) as ops:
+        dead = await ops.enqueue_task({"function": "fails"})
+        await ops.wait_for(dead.id, PATIENCE_S)
+
+        assert [task.id for task in (await ops.dead_tasks()).items] == [dead.id]
+        assert [task.id for task in (await ops.list_tasks(Query(where={"state": "failed"}))).items] == [dead.id]
+        with pytest.raises(InvalidTransition, match="not in doubt"):
+            await ops.resolve_task(dead.id, "happened", "paid", by="ada")
 
 
 async def test_a_trace_is_the_tree_of_what_a_task_did() -> None:
