@@ -275,7 +275,7 @@ async def test_who_follows_events_gets_them_and_is_let_go_at_the_end() -> None:
         await asyncio.wait_for(following, 20)
         told = [event.type for event in await host.events(EventQuery(task=task.id))]
 
-    assert seen == told == ["task.accepted", "task.claimed", "step.done", "task.succeeded"]
+    assert seen == told == ["task.accepted", "task.claimed", "step.done", "agent.answered", "task.succeeded"]
 
 
 async def test_the_host_answers_about_its_tasks() -> None:
@@ -287,4 +287,4 @@ async def test_the_host_answers_about_its_tasks() -> None:
             await host.task("t-none")
 
     assert (ended.result, ended.agent, ended.labels) == ("Hello.", "helper", {"team": "red"})
-    assert [event.agent for event in journal] == ["helper"] * 4
+    assert [event.agent for event in journal] == ["helper"] * 5

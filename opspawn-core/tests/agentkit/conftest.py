@@ -8,29 +8,13 @@ from typing import Any
 import pytest
 
 from opspawn.agentkit import Agent
-from opspawn.agentkit.content import opening
-from opspawn.contracts.planner import Planner, PlannerResult
-from opspawn.contracts.run import AgentContext
-from opspawn.errors import StepLimit
-
-
-class Loop:
-    """Thinks and acts until the model answers: the least that a planner is."""
-
-    async def run(self, context: AgentContext) -> PlannerResult:
-        messages = opening(context)
-        for _ in range(context.max_steps):
-            response = await context.think(messages)
-            if not response.tool_calls:
-                return PlannerResult(response.text)
-            messages.append(response.message())
-            messages += [result.message() for result in await context.act(response.tool_calls)]
-        raise StepLimit("There is no answer.")
+from opspawn.contracts.planner import Planner
+from opspawn.testing import LoopPlanner
 
 
 @pytest.fixture
 def loop() -> Planner:
-    return Loop()
+    return LoopPlanner()
 
 
 @pytest.fixture

@@ -78,4 +78,4 @@ async def test_an_agent_that_runs_in_memory_asks_whoever_started_it() -> None:
     )
 
     assert result.output == ["Well?", "go"]
-    assert [event.type for event in events] == ["task.progress", "question.asked"]
+    assert [event.type for event in events] == ["task.progress", "question.asked", "agent.answered"]

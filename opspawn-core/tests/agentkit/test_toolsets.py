@@ -11,7 +11,7 @@ from opspawn import Agent, Toolset, tool
 from opspawn.contracts.model import ToolCall
 from opspawn.contracts.tool import Tool, ToolContext
 from opspawn.errors import ConfigError, OpspawnError
-from opspawn.testing import ScriptedModel
+from opspawn.testing import LoopPlanner, ScriptedModel
 
 
 @tool(effect="read")
@@ -42,7 +42,7 @@ class Shelf:
 
 def helper(script: Any, *tools: Any) -> tuple[Agent, ScriptedModel]:
     model = ScriptedModel(script)
-    return Agent("helper", model=model, tools=list(tools)), model
+    return Agent("helper", model=model, planner=LoopPlanner(), tools=list(tools)), model
 
 
 def offered(model: ScriptedModel) -> list[list[str]]:

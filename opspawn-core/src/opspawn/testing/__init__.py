@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from opspawn.testing.crashes import CrashRun, crash_everywhere
     from opspawn.testing.environment import TestEnvironment
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
+    from opspawn.testing.looping import LoopPlanner
     from opspawn.testing.model_contract import AnswerContract, ModelContract
     from opspawn.testing.planner_contract import PlannerContract
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
@@ -26,6 +27,7 @@ __all__ = [
     "Capability",
     "CrashRun",
     "InvariantsBroken",
+    "LoopPlanner",
     "ModelContract",
     "ModelStore",
     "PlannerContract",
@@ -54,6 +56,7 @@ _HOMES = {
     "assert_invariants": "invariants",
     "find_violations": "invariants",
     "forbid_network_models": "",
+    "LoopPlanner": "looping",
     "ScriptEnded": "scripted",
     "ScriptedModel": "scripted",
     "Capability": "store_contract",

@@ -9,7 +9,7 @@ import pytest
 
 from opspawn import Agent, Sandbox, tool
 from opspawn.errors import ConfigError
-from opspawn.testing import ScriptedModel
+from opspawn.testing import LoopPlanner, ScriptedModel
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "GITHUB_TOKEN", "DB_PASSWORD", "OPSPAWN_MODEL", "SENTRY_DSN"])
@@ -51,7 +51,13 @@ def test_what_another_process_cannot_import_is_refused_with_the_remedy(function:
 
 
 def test_an_agents_sandbox_refuses_them_too_when_it_first_runs() -> None:
-    agent = Agent("a", model=ScriptedModel(["-"]), tools=[tool(name="odd")(lambda: None)], sandbox="process")
+    agent = Agent(
+        "a",
+        model=ScriptedModel(["-"]),
+        planner=LoopPlanner(),
+        tools=[tool(name="odd")(lambda: None)],
+        sandbox="process",
+    )
 
     with pytest.raises(ConfigError, match="'odd' cannot run in a process of its own: it is a lambda"):
         asyncio.run(agent.run("?"))

@@ -24,7 +24,7 @@ from opspawn.agentkit.tool import FunctionTool
 from opspawn.contracts.model import ToolCall
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError, InvalidInput, ModelRetry, StepTimeout, ToolError
-from opspawn.testing import ScriptedModel
+from opspawn.testing import LoopPlanner, ScriptedModel
 
 CALL = ToolContext("run/act/0", "helper", deps={"user": "u-1"})
 
@@ -297,7 +297,7 @@ async def test_an_agents_sandbox_holds_for_tools_that_say_nothing() -> None:
     surroundings = tool(effect="read", name="surroundings")(gentle.surroundings.__wrapped__)
     model = ScriptedModel([ToolCall("1", "surroundings", {}), "-"])
 
-    await Agent("a", model=model, tools=[surroundings], sandbox=Sandbox(disk_mb=8)).run("?")
+    await Agent("a", model=model, planner=LoopPlanner(), tools=[surroundings], sandbox=Sandbox(disk_mb=8)).run("?")
 
     assert "opspawn-sandbox-" in model.requests[1].messages[-1].content
 
@@ -333,7 +333,9 @@ async def test_none_is_as_without_a_sandbox() -> None:
 
 
 async def test_a_sandbox_that_nobody_offers_is_named() -> None:
-    agent = Agent("a", model=ScriptedModel(["-"]), tools=[gentle.add.__wrapped__], sandbox="cage")
+    agent = Agent(
+        "a", model=ScriptedModel(["-"]), planner=LoopPlanner(), tools=[gentle.add.__wrapped__], sandbox="cage"
+    )
 
     with pytest.raises(ConfigError, match="There is no sandbox 'cage'"):
         await agent.run("?")
