@@ -37,7 +37,10 @@ def agent_files(patterns: Sequence[str | Path], root: Path) -> dict[str, Declara
     for pattern in patterns:
         paths = sorted(root.glob(str(pattern))) if not Path(pattern).is_absolute() else [Path(pattern)]
         if not paths or not all(path.is_file() for path in paths):
-            raise AppError(f"App has {str(pattern)!r} among its agents, and there is no such file in {root}.")
+            raise AppError(
+                f"App has {str(pattern)!r} among its agents, and there is no such file in {root}.",
+                remedy='Make agents with Agent("name", ...), or name a YAML or JSON file that declares one.',
+            )
         for path in paths:
             where = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
             name, declared = _read(path, where)
