@@ -248,7 +248,7 @@ async def test_an_unknown_tool_is_told_to_the_model_with_those_there_are(desk: D
         ended = await run(server.base_url)
 
     assert (ended.output, desk.calls) == (ANSWER, ["search token 3"])
-    assert script.told(1) == "Error: There is no tool 'serch'. Tools: search, note."
+    assert script.told(1) == "Error: There is no tool 'serch'. Did you mean 'search'? Tools: search, note."
 
 
 async def test_a_refused_key_ends_the_run_at_once_and_names_the_setting_but_not_the_key(desk: Desk, run: Run) -> None:
