@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -264,20 +265,26 @@ async def test_the_death_of_the_worker_ends_its_tools_and_leaves_nothing(tmp_pat
     await until(lambda: not os.listdir(tmp_path))
 
 
-async def test_the_event_loop_goes_on_meanwhile(call: Any) -> None:
-    turns = 0
+async def test_the_event_loop_goes_on_while_a_tool_blocks_its_process(call: Any) -> None:
+    run = asyncio.create_task(call(gentle.sleep_with_a_child, name="mean-while"))
+    await until(lambda: "mean-while" in names_of_processes())  # on this loop, while the tool sleeps
 
-    async def turn() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0.001)
-            turns += 1
+    assert not run.done()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
 
-    turning = asyncio.create_task(turn())
-    await call(gentle.add, a=1)
-    turning.cancel()
 
-    assert turns > 20
+async def test_a_template_whose_runner_was_dropped_is_ended() -> None:
+    runner = ProcessRunner()
+    await use(gentle.add.placed(Sandbox(), runner), {"a": 1}, CALL)
+    process = runner._templates[()]._process
+    assert process is not None
+
+    del runner
+    gc.collect()
+
+    assert process.returncode is not None
 
 
 async def test_a_template_that_was_killed_is_replaced(call: Any, runner: ProcessRunner) -> None:

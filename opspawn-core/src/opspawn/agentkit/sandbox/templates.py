@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Sequence
 
 from opspawn.agentkit.sandbox.naming import Where
@@ -35,6 +36,7 @@ class Template:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._folder = ""
+        self._unless_closed: weakref.finalize[..., Template] | None = None
         self._starting = asyncio.Lock()
 
     async def connect(self, where: Where, tool: str) -> socket.socket:
@@ -95,10 +97,13 @@ class Template:
             theirs.close()
         ours.setblocking(False)
         self._control = ours
+        self._unless_closed = weakref.finalize(self, _abandoned, ours, self._process, self._folder)
 
     async def _end(self) -> None:
         control, process = self._control, self._process
         self._control = self._process = None
+        if self._unless_closed is not None:
+            self._unless_closed.detach()
         if control is not None:
             control.close()
         if process is not None:
@@ -120,6 +125,13 @@ async def _handed_over(control: socket.socket, data: bytes, connection: socket.s
             await asyncio.sleep(_BUSY_S)
         except OSError:
             return False
+
+
+def _abandoned(control: socket.socket, process: subprocess.Popen[bytes], folder: str) -> None:
+    """End a template whose owner was dropped and not closed. Nobody waits for its calls any more."""
+    control.close()
+    process.kill()
+    _ended(process, folder)
 
 
 def _ended(process: subprocess.Popen[bytes], folder: str) -> None:
