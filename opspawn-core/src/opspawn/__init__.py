@@ -8,6 +8,7 @@ from opspawn.agentkit.conversation import Conversation
 from opspawn.agentkit.policy import Policy, Rule
 from opspawn.agentkit.tool import tool
 from opspawn.agentkit.toolsets import Toolset
+from opspawn.agentkit.window import Window
 from opspawn.app import App
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import RetryPolicy, RunContext
@@ -33,5 +34,6 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "Toolset",
+    "Window",
     "tool",
 ]

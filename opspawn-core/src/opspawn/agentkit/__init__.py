@@ -9,6 +9,7 @@ from opspawn.agentkit.function_model import FunctionModel
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.record import RecordingModel
 from opspawn.agentkit.tool import FunctionTool, tool
+from opspawn.agentkit.window import Window
 
 __all__ = [
     "Agent",
@@ -21,5 +22,6 @@ __all__ = [
     "Kit",
     "RecordingModel",
     "RunResult",
+    "Window",
     "tool",
 ]

@@ -28,6 +28,7 @@ from opspawn.agentkit.perloop import PerLoop
 from opspawn.agentkit.resolving import needs_kit, resolve
 from opspawn.agentkit.running import run_agent
 from opspawn.agentkit.subagents import AgentTool, SubAgent
+from opspawn.agentkit.window import Window
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.planner import Planner
@@ -90,6 +91,7 @@ class Agent(Generic[DepsT, OutputT]):
         limits: Sequence[Limit] = (),
         deps_factory: Callable[[], DepsT | Awaitable[DepsT]] | None = None,
         policies: Sequence[str | Decider | Callable[[Considered], Any]] = (),
+        window: Window | None = None,
     ) -> None:
         """Describe an agent.
 
@@ -121,6 +123,7 @@ class Agent(Generic[DepsT, OutputT]):
             limits: what else its tasks share places under.
             policies: what decides on its calls, beside the policies of the configuration: `Policy(...)`, functions of a
                 `Considered`, or names of policy plugins. The strictest counts.
+            window: how much of the conversation the model is shown; by default what it is known to read.
             deps_factory: makes what runs find in `deps` where nobody gives it; in durable runs once in each process.
 
         Raises:
@@ -146,6 +149,7 @@ class Agent(Generic[DepsT, OutputT]):
             limits=limits,
             deps_factory=deps_factory,
             policies=policies,
+            window=window,
         )
         self._kits = PerLoop(Kit.load)
         self._deps = Deps(deps_factory) if deps_factory is not None else None

@@ -18,6 +18,7 @@ from opspawn.agentkit.codec import (
     result_to_json,
     usage_to_json,
 )
+from opspawn.agentkit.compacting import Compactor
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.digests import combine, digest, message_digest
@@ -31,13 +32,14 @@ from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
 from opspawn.agentkit.subagents import AgentTool, HandedOver, HandoffTool, SubAgent
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
+from opspawn.agentkit.window import Window
 from opspawn.contracts.model import Message, ModelCapabilities, ModelRequest, ModelResponse, ToolCall, Usage
 from opspawn.contracts.planner import PlannerResult, Reason
 from opspawn.contracts.retry import RetryPolicy
 from opspawn.contracts.run import AGENTS_OWN
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Tool, ToolResult, ToolSource
-from opspawn.errors import Denied, Halt, InvalidInput, NotFound, StepError
+from opspawn.errors import Denied, Halt, InvalidInput, ModelError, NotFound, StepError
 
 #: An agent is told at once of a tool that failed; only a service that says when to come back is waited for.
 TOOL_RETRY = RetryPolicy(when=("rate_limited", "transient"))
@@ -61,6 +63,7 @@ class AgentRun(Context):
         history: Sequence[Message] = (),
         handoffs: Sequence[SubAgent] = (),
         policies: Policies | None = None,
+        window: Window | None = None,
     ) -> None:
         super().__init__(
             base._log,
@@ -90,6 +93,9 @@ class AgentRun(Context):
         self.history: Sequence[Message] = tuple(history)
         self.max_steps = max_steps
         self.usage = Usage()
+        self._compactor = Compactor(
+            window or Window(), model.capabilities().context_tokens, len(self.history), self._ask_for_notes, self.tell
+        )
 
     async def think(
         self, messages: Sequence[Message], *, tools: Sequence[Tool] | None = None, output: Any = AGENTS_OWN
@@ -113,7 +119,9 @@ class AgentRun(Context):
 
     @property
     def conversation(self) -> tuple[Message, ...]:
-        """What was said so far, as the model last saw it and answered it, without the system message."""
+        """What was said so far, up to the model's last answer, without the system message; whole, also where a window
+        has shown the model less of it.
+        """
         said = () if self._said is None else (self._said.message(),)
         return tuple(message for message in (*self._asked, *said) if message.role != "system")
 
@@ -178,22 +186,46 @@ class AgentRun(Context):
     async def _think(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None
     ) -> ModelResponse:
-        """One model call."""
+        """One model call, with as much of the conversation as it can read."""
+        compactor, where = self._compactor, self._here().prefix
+        sent = messages if compactor.idle else await compactor.fitted(messages, where)
+        try:
+            response = await self._call_model("think", sent, tools, form)
+        except ModelError as error:
+            if error.error_type != "context_overflow":
+                raise
+            shorter = await compactor.overflowed(messages, sent, where)
+            if shorter is None:
+                raise
+            sent = shorter
+            response = await self._call_model("think", sent, tools, form)
+        compactor.note(sent, response.usage.input_tokens, where)
+        return response
+
+    async def _ask_for_notes(self, messages: Sequence[Message]) -> ModelResponse:
+        return await self._call_model("compact", messages, (), None)
+
+    async def _call_model(
+        self, name: str, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None
+    ) -> ModelResponse:
+        """One model call as it is recorded; only those of the conversation itself are streamed."""
         estimated, takes = self._price(messages)
         scope = self._here()
-        key = scope.enter("think")
+        key = scope.enter(name)
         belt = self._belt
-        listener = Listener(self._log.delta)
+        listener = Listener(self._log.delta) if name == "think" else None
+        dynamic = belt.dynamic and name == "think"
 
         async def perform() -> ModelResponse:
-            if belt.dynamic:
+            if dynamic:
                 await belt.ask(self._tool_context(""))
             specs = belt.specs() if tools is None else specs_of(tools)
             schema = None
             if form is not None:
                 specs, schema = (*specs, *form.tools), form.schema
             request = ModelRequest(self._model.name, tuple(messages), specs, schema, self._model.settings)
-            listener.begin()
+            if listener is not None:
+                listener.begin()
             answer = await self._model.complete(request, listener)
             if takes:
                 used = answer.usage.input_tokens + answer.usage.output_tokens
@@ -203,16 +235,16 @@ class AgentRun(Context):
         conversation = self._conversation(messages)
         try:
             response = await self._once(
-                Asked(key, "think", "think", conversation),
+                Asked(key, "think", name, conversation),
                 perform,
-                encode=self._with_names if belt.dynamic else response_to_json,
-                decode=self._from_names if belt.dynamic else response_from_json,
+                encode=self._with_names if dynamic else response_to_json,
+                decode=self._from_names if dynamic else response_from_json,
                 retry=MODEL_RETRY,
                 takes=takes,
                 gate=self._model_gate(messages, conversation, tools) if self._policies else None,
             )
         finally:
-            scope.leave("think")
+            scope.leave(name)
         self.usage += response.usage
         return response
 

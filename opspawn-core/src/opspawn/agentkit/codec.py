@@ -101,6 +101,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
     if message.tool_calls:
         data["tool_calls"] = [call_to_json(call) for call in message.tool_calls]
     told = {"tool_call_id": message.tool_call_id, "is_error": message.is_error, "source": message.source}
+    told["pinned"] = message.pinned
     return data | {key: value for key, value in told.items() if value}
 
 
@@ -117,6 +118,7 @@ def message_from_json(data: Mapping[str, Any]) -> Message:
         data.get("is_error", False),
         parts,
         data.get("source", ""),
+        data.get("pinned", False),
     )
 
 

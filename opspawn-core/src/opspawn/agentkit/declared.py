@@ -13,10 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.output import OutputMode
+from opspawn.agentkit.window import Window
 from opspawn.config.checks import Origin, build
 from opspawn.errors import ConfigError, OpspawnError
 
 Name = Annotated[str, Field(min_length=1)]
+
+
+class WindowTable(BaseModel):
+    """The table `[agents.NAME.window]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_tokens: int | None = Field(None, ge=256, description="The most tokens; unset, what the model is known to read.")
+    compact_at: float = Field(0.8, ge=0.1, le=1, description="The part of them from which on it is compacted.")
+    keep_last: int = Field(4, ge=1, description="How many of the last turns stay as they are.")
+    summarise: bool = Field(True, description="Whether the model writes notes of what is left out.")
+    instructions: str = Field("", description="What the notes must hold, in your own words.")
 
 
 class DeclaredAgent(BaseModel):
@@ -50,6 +63,7 @@ class DeclaredAgent(BaseModel):
     settings: dict[str, Any] = Field({}, description="Passed to the model with every call, e.g. temperature.")
     concurrency: int | None = Field(None, ge=1, description="How many of its tasks run at once, over all workers.")
     sandbox: Name | None = Field(None, description="Where its tools made from functions run.")
+    window: WindowTable | None = Field(None, description="How much of the conversation the model is shown.")
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,7 @@ def declared_agents(found: Mapping[str, Declaration], known: Mapping[str, Agent]
                 tools=[*(_tool(tool, place) for tool in one.tools), *others("agents")],
                 handoffs=others("handoffs"),
                 instructions=_instructions(one, place),
+                window=None if one.window is None else Window(**one.window.model_dump()),
                 output=str if one.output is None else one.output,  # type: ignore[arg-type]  # schemas are read, too
                 **one.model_dump(exclude=_BY_HAND),
             )
@@ -109,7 +124,7 @@ def declared_agents(found: Mapping[str, Declaration], known: Mapping[str, Agent]
     return {name: make(name, ()) for name in found}
 
 
-_BY_HAND = {"tools", "agents", "handoffs", "instructions", "instructions_file", "output"}
+_BY_HAND = {"window", "tools", "agents", "handoffs", "instructions", "instructions_file", "output"}
 
 
 def _checked(one: Declaration) -> DeclaredAgent:

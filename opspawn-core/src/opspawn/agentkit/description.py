@@ -18,6 +18,7 @@ from opspawn.agentkit.sandbox.builtin import as_sandbox
 from opspawn.agentkit.subagents import HANDOFF, MAX_DEPTH, AgentTool, SubAgent, is_agent
 from opspawn.agentkit.tool import as_tool
 from opspawn.agentkit.toolsets import Toolset, is_source
+from opspawn.agentkit.window import Window
 from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.policy import Considered, Decider
@@ -32,7 +33,7 @@ DepsFactory = Callable[[], Any | Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """See `Agent.__init__` for the fields; those after `policies` follow from them."""
+    """See `Agent.__init__` for the fields; those after `window` follow from them."""
 
     name: str
     model: ModelChoice = None
@@ -53,6 +54,7 @@ class Description:
     limits: Sequence[Limit] = ()
     deps_factory: DepsFactory | None = None
     policies: Sequence[str | Decider | Callable[[Considered], Any]] = ()
+    window: Window | None = None
 
     fixed: tuple[Tool | str, ...] = field(init=False)
     sources: tuple[ToolSource, ...] = field(init=False)
@@ -85,6 +87,8 @@ class Description:
                 f"The agent {name!r} has planner_settings, and a planner that is an object already.",
                 remedy="Give the settings to the object, or name the planner.",
             )
+        if self.window is not None and not isinstance(self.window, Window):
+            raise ConfigError(f"The agent {name!r} has window={self.window!r}; Window(...) is meant.")
         tools, sources = _sorted(self.tools)
         self._set(
             fixed=tools,

@@ -73,6 +73,7 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
             history=before,
             handoffs=about.handoffs,
             policies=parts.policies,
+            window=about.window,
         )
         context.usage = usage
         try:

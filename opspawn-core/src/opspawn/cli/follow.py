@@ -112,6 +112,8 @@ def _line(event: Event) -> str | None:
         return f"? {data['text']}\n  opspawn questions answer {data['question']} {_choices(data)}"
     if event.type == "policy.denied":
         return f"✗ {data['name']} is not allowed. {data.get('reason', '')}".rstrip()
+    if event.type == "agent.compacted":
+        return f"… the conversation was too long: {data['how']}"
     if event.type == "child.spawned":
         return f"⤷ {data['name']} as {data['child']}"
     return None

@@ -51,6 +51,8 @@ EVENT_TYPES: dict[str, str] = {
     "workflow.created": "A workflow was stored under its name. data: workflow, digest.",
     "agent.handoff": "An agent handed the conversation over, and another goes on in the same task. data: key, digest, "
     "from, to, reason.",
+    "agent.compacted": "The model is shown less of the conversation from here on. data: key, digest, how (notes, left "
+    "out, shortened), messages (how many it is about), tokens and left (estimated, before and after).",
     "listener.disabled": "A listener failed too often and is switched off until the next start of its process. data: "
     "listener, position, error.",
     "agent.answered": "How the run of an agent ended, in the commit of the task's end. data: agent, reason (a word of "
@@ -68,7 +70,7 @@ EVENT_TYPES: dict[str, str] = {
 }
 
 #: What the code of a run itself tells, once for each key: types, and beginnings of types.
-TOLD_BY_RUNS = ("custom.", "agent.handoff")
+TOLD_BY_RUNS = ("custom.", "agent.handoff", "agent.compacted")
 
 
 @dataclass(frozen=True, slots=True)

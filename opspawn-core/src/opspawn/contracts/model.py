@@ -34,7 +34,7 @@ class Message:
     `content` is the text, and for a plain message all there is: `Message("user", "hi")`. With images, files or
     reasoning `parts` is the whole in order, and `content` its text; each is made from the other where it is left out,
     so `Message("user", "What is this?", parts=(image,))` asks first and shows then. `source` is the model that said it,
-    as "PROVIDER:MODEL", where that is known.
+    as "PROVIDER:MODEL", where that is known. A `pinned` message stays in a conversation that grows too long.
     """
 
     role: Role
@@ -44,6 +44,7 @@ class Message:
     is_error: bool = False
     parts: tuple[Part, ...] = ()
     source: str = ""
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         if self.parts:

@@ -188,6 +188,10 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     ),
     "task.resolved": _resolved,
     "agent.handoff": lambda data: f"{data.get('from', '?')!r} hands the conversation over to {data.get('to', '?')!r}.",
+    "agent.compacted": lambda data: (
+        f"The conversation was too long, about {data.get('tokens', '?')} tokens; the model is shown "
+        f"{data.get('left', '?')} ({data.get('how', 'compacted')})."
+    ),
     "cancel.requested": lambda data: "Somebody asked to cancel.",
     "child.spawned": lambda data: f"Started child {data.get('child', '?')}.",
     "child.ended": _child_ended,
