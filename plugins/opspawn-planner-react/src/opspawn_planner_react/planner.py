@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from opspawn.contracts.model import Message, ToolCall
@@ -25,8 +24,6 @@ _GO_ON = "Use what you know already, or do something else."
 _ASK_AGAIN = "Your answer was empty. Answer now, or call a tool."
 _ASK_REFUSED = "Your answer was withheld. Answer what you can answer, or say in a sentence why you cannot."
 _FINISH = "You cannot call tools any more. Give your final answer now from what you know; say what is missing in it."
-#: What is left of a tool's older result when the conversation is longer than the model can read, in characters.
-_KEPT = 400
 
 
 class ReactPlanner:
@@ -80,7 +77,7 @@ class _Run:
     async def run(self) -> PlannerResult:
         context = self._context
         for _ in range(context.max_steps):
-            turn = await self._turn()
+            turn = await self._voice.turn(context, self._messages)
             if turn.calls:
                 self._asked_again = None
                 if (circle := await self._act(turn)) is not None:
@@ -94,19 +91,6 @@ class _Run:
             remedy="Raise its max_steps, or give it a smaller task.",
         )
         return await self._stopped("step_limit", error)
-
-    async def _turn(self) -> Turn:
-        """The model's next turn; if the conversation is too long, once more with less of the older results."""
-        try:
-            return await self._voice.turn(self._context, self._messages)
-        except ModelError as error:
-            if error.error_type != "context_overflow":
-                raise
-            shorter = _shortened(self._messages)
-            if shorter == self._messages:
-                raise
-            self._messages = shorter
-        return await self._voice.turn(self._context, self._messages)
 
     async def _act(self, turn: Turn) -> StepLimit | None:
         """Carry calls out, or tell the model that it turns in circles; the error if it was told before."""
@@ -172,23 +156,6 @@ def _nothing(reason: Reason) -> StepError:
         error = ModelError("The model answered with nothing, twice in a row.", error_type="invalid_output")
     error.reason = reason
     return error
-
-
-def _shortened(messages: Sequence[Message]) -> list[Message]:
-    """The conversation with only the begin of what tools returned, but for the last turn's; the rest is as it was."""
-    last = max((n for n, message in enumerate(messages) if message.role == "assistant"), default=len(messages))
-    return [
-        replace(message, content=f"{message.content[:_KEPT]} … (left out)", parts=())
-        if n < last and _is_result(message, n) and (len(message.content) > _KEPT + 20 or message.parts)
-        else message
-        for n, message in enumerate(messages)
-    ]
-
-
-def _is_result(message: Message, place: int) -> bool:
-    return message.role == "tool" or (
-        place > 1 and message.role == "user" and message.content.startswith("Observation")
-    )
 
 
 def _in_words(calls: Sequence[ToolCall]) -> str:
