@@ -37,10 +37,13 @@ from typing import Any, ClassVar
 
 
 class OpspawnError(Exception):
-    """The root of the tree; `str()` gives the message and the remedy on one line."""
+    """The root of the tree; `str()` gives the message and the remedy on one line. `key` is the journal key of the step
+    that failed with it, if one did.
+    """
 
     code: ClassVar[str] = "error"
     error_type: str = "error"
+    key: str | None = None
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -150,14 +153,13 @@ class Refused(OpspawnError):
 
 
 class StepError(OpspawnError):
-    """A failure inside a run. `error_type` selects the retry policy; `key` is the journal key of the failed step.
+    """A failure inside a run. `error_type` selects the retry policy.
     `retry_after_s` is when the service that failed wants to be asked again, in seconds, if it said so. `reason` is a
     planner's word for why it stopped: one of `opspawn.contracts.planner.REASONS`.
     """
 
     code = "step"
     error_type = "error"
-    key: str | None = None
     retry_after_s: float | None = None
     reason: str | None = None
 

@@ -169,8 +169,8 @@ async def test_a_step_takes_async_and_plain_functions_and_callables(run: Run) ->
 
 
 async def test_what_a_step_returns_is_plain_json_at_once(run: Run) -> None:
-    assert await run.ctx.step("a", say, {1: (datetime(2026, 1, 2, tzinfo=UTC), {"x"})}) == {
-        "1": ["2026-01-02T00:00:00Z", ["x"]]
+    assert await run.ctx.step("a", say, {"d": (datetime(2026, 1, 2, tzinfo=UTC), {"x"})}) == {
+        "d": ["2026-01-02T00:00:00Z", ["x"]]
     }
 
 
@@ -350,13 +350,13 @@ async def test_a_foreign_tool_gives_what_the_journal_will_give_back(run: Run) ->
         name, description, effect, timeout_s, parameters = "foreign", "", "read", None, None
 
         async def call(self, arguments: dict[str, Any], context: ToolContext) -> Any:
-            return {1: (1, 2)} if arguments else object()
+            return {"n": (1, 2)} if arguments else object()
 
     agent = run.agent(["-"], [Foreign()])
     good, bad = await agent.act([ToolCall("1", "foreign", {"x": 1}), ToolCall("2", "foreign")])
 
-    assert (good.value, good.content) == ({"1": [1, 2]}, '{"1":[1,2]}')
-    assert bad.is_error
+    assert (good.value, good.content) == ({"n": [1, 2]}, '{"n":[1,2]}')
+    assert (bad.is_error, bad.error_type) == (True, "invalid_output")
 
 
 async def test_a_once_effect_does_not_begin_when_recording_it_outlasted_the_lease() -> None:

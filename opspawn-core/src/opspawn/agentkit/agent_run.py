@@ -26,7 +26,7 @@ from opspawn.agentkit.failures import normalised
 from opspawn.agentkit.listening import Listener
 from opspawn.agentkit.output import Fit, Misfit, Output
 from opspawn.agentkit.parts import parts_of, words_of
-from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.plain import tool_json
 from opspawn.agentkit.rates import estimated_tokens, settlement
 from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
@@ -369,7 +369,7 @@ class AgentRun(Context):
                 value = await use(tool, arguments, self._tool_context(key))
                 if parts := parts_of(value):
                     return ToolResult(call.id, call.name, words_of(parts), parts=parts)
-                value = plain_json(value)
+                value = tool_json(call.name, value)
             except Halt:
                 raise
             except (Exception, SystemExit) as error:

@@ -35,7 +35,7 @@ from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.retry import Retry
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
-from opspawn.errors import Denied, Halt, InDoubt, InvalidInput, Limited, ModelRetry, StepError, StepFailed, ToolError
+from opspawn.errors import Denied, Halt, InDoubt, InvalidInput, Limited, ModelRetry, StepFailed, ToolError
 
 T = TypeVar("T")
 
@@ -122,7 +122,10 @@ class Context:
                             log.held()  # to record it may have taken longer than the lease
                         value = await perform()
                         result = _encoded(asked, encode, value)
-                        await log.done(asked, result, clock.monotonic() - began)
+                        try:
+                            await log.done(asked, result, clock.monotonic() - began)
+                        except InvalidInput as error:
+                            raise _too_large(asked, error) from error
                         return value if decode is not _same else result
                     except Halt:
                         raise
@@ -132,8 +135,7 @@ class Context:
                         again = counted(final, effect, retry, tries, clock.time())
                         if again is None:
                             await log.failed(asked, told, clock.monotonic() - began)
-                            if isinstance(final, StepError):
-                                final.key = asked.key
+                            final.key = asked.key
                             raise final from (error if error is not final else None)
                         delay = max(0.0, again.until - clock.time())
                         until = await log.retry(asked, again.failures, told, delay)
@@ -546,8 +548,7 @@ def _outcome(asked: Asked, known: Recorded | None) -> Any:
     if known.ok:
         return known.result
     error = error_from_json(known.error or {})
-    if isinstance(error, StepError):
-        error.key = asked.key
+    error.key = asked.key
     raise error
 
 
@@ -558,6 +559,10 @@ def _encoded(asked: Asked, encode: Callable[[T], Any], value: T) -> Any:
         raise StepFailed(
             f"The result of {asked.name!r} cannot be expressed in JSON: {error}", error_type="invalid_output"
         ) from error
+
+
+def _too_large(asked: Asked, error: InvalidInput) -> StepFailed:
+    return StepFailed(f"The result of {asked.name!r} is too large: {error}", error_type="invalid_output")
 
 
 def _same(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from opspawn.errors import (
     Denied,
+    Halt,
     InvalidInput,
     ModelError,
     ModelRetry,
@@ -46,7 +47,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
         data["faults"] = list(error.faults)
     if isinstance(error, NotFound):
         data |= {"what": error.what, "name": error.name}
-    if isinstance(error, StepError) and error.key:
+    if error.key and not isinstance(error, Halt):
         data["key"] = error.key
     if isinstance(error, StepError) and error.retry_after_s is not None:
         data["retry_after_s"] = error.retry_after_s
@@ -71,8 +72,8 @@ def error_from_json(data: dict[str, Any]) -> OpspawnError:
         error.error_type = kind
     else:
         error = StepFailed(message, error_type=kind)
+    error.key = data.get("key")
     if isinstance(error, StepError):
-        error.key = data.get("key")
         error.retry_after_s = data.get("retry_after_s")
         error.reason = data.get("reason", error.reason)
     return error
@@ -96,7 +97,7 @@ def failed_step(error: BaseException) -> str | None:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if isinstance(one, StepError) and one.key:
+        if isinstance(one, OpspawnError) and one.key:
             return one.key
         if isinstance(one, BaseExceptionGroup):
             left += one.exceptions

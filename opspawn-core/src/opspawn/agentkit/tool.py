@@ -11,11 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Generic, ParamSpec, TypeVar, get_args, overload
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
-
 from opspawn.agentkit.calling import USUAL
-from opspawn.agentkit.parts import plain_parts
 from opspawn.agentkit.perloop import PerLoop
+from opspawn.agentkit.plain import tool_json
 from opspawn.agentkit.retries import check_retry
 from opspawn.agentkit.sandbox.builtin import as_sandbox, own_runner
 from opspawn.agentkit.sandbox.naming import check_name
@@ -25,7 +23,7 @@ from opspawn.agentkit.threads import Threads
 from opspawn.contracts.retry import Retry
 from opspawn.contracts.sandbox import Sandbox, SandboxCall, SandboxRunner
 from opspawn.contracts.tool import MAX_RESULT, Check, Effect, Tool, ToolContext, ToolOptions
-from opspawn.errors import ConfigError, InvalidInput, ToolError
+from opspawn.errors import ConfigError, InvalidInput
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -168,12 +166,7 @@ class FunctionTool(Generic[P, R]):
 
     def _plain(self, value: Any) -> Any:
         """The value as it would come back from a journal, so that a first run and a resumed one see the same."""
-        try:
-            return from_json(to_json(plain_parts(value), inf_nan_mode="null"))
-        except (PydanticSerializationError, ValueError, RecursionError) as error:
-            raise ToolError(
-                f"The tool {self.name!r} returned {_type_name(value)}, which cannot be expressed in JSON: {error}"
-            ) from error
+        return tool_json(self.name, value)
 
 
 @overload

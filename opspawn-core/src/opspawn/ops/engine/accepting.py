@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from opspawn.agentkit.digests import digest
-from opspawn.agentkit.parts import plain_parts
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, check_retry
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.limit import MAX_LIMITS, Limit, checked_limits
@@ -190,4 +189,4 @@ def _check_times(delay_s: float, **limits: float | None) -> None:
 
 def plain_json(handler: str, input: Any) -> Any:
     """The input of a handler as plain JSON data. Raises: InvalidInput."""
-    return as_json(f"The input of {handler!r}", plain_parts(input))
+    return as_json(f"The input of {handler!r}", input)

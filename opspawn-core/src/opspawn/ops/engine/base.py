@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
-
+from opspawn.agentkit.plain import plain_json
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.store import Batch, Operation, Receipt, Store, Task
 from opspawn.contracts.waker import Waker
@@ -61,9 +60,9 @@ class Desk:
 def as_json(what: str, value: Any) -> Any:
     """A value as plain JSON data. Raises: InvalidInput: names `what` it is."""
     try:
-        plain = to_jsonable_python(value)
-        # NaN and half of a surrogate pair would be stored, and then break whoever reads them as JSON.
-        json.dumps(plain, ensure_ascii=False, allow_nan=False).encode()
-    except (PydanticSerializationError, ValueError) as error:
+        plain = plain_json(value)
+        # Half of a surrogate pair would be stored, and then break whoever reads it as JSON.
+        json.dumps(plain, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{what} is not JSON: {error}.", remedy="Give it plain JSON.") from error
     return plain

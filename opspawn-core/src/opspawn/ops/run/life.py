@@ -43,6 +43,7 @@ from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run import failing
 from opspawn.ops.run.history import RESTING, UNWINDING
 from opspawn.ops.run.journal import Journal
+from opspawn.ops.sizes import result_too_large
 
 #: A run that only waits for a timer this short stays where it is instead of parking, in seconds.
 RESIDENT_S = 1.0
@@ -149,16 +150,21 @@ class Life:
     async def conclude(self, operations: Sequence[Operation]) -> None:
         """Commit what `run` returned. Raises: Interrupted. StoreError: the task has ended, but not all of its children
         were told."""
+        ended = _ended(operations)
+        told = ended is not None and ended.state is not TaskState.CANCELLED
         try:
-            last_words = self.journal.last_words if _ends(operations, TaskState.SUCCEEDED, TaskState.FAILED) else ()
-            await self.journal.commit([*last_words, *operations])
+            await self.journal.commit([*(self.journal.last_words if told else ()), *operations])
         except InvalidInput as error:
-            told = error_to_json(InvalidInput(f"The result of {self.task.handler} is too large: {error}"))
-            await self.journal.commit(await self.condemn(told))
+            if ended is None or ended.result is None:
+                operations = await self.condemn(error_to_json(error))
+            else:
+                operations = await self._failed(result_too_large(self.task, ended.result))
+            ended = _ended(operations)
+            await self.journal.commit(operations)
         if self._orphans:
             await cancel_children(self._store, self._orphans, tell=False)
         open_questions = self.journal.history.mail.open_questions
-        if open_questions and _ends(operations):
+        if open_questions and ended is not None:
             await withdraw(self._store, open_questions)
 
     async def _body(self) -> Any:
@@ -358,11 +364,10 @@ class Life:
         return end or transitions.cancelled(self.task)
 
 
-def _ends(operations: Sequence[Operation], *states: TaskState) -> bool:
-    """Whether these operations end a task: in one of `states`, or in any."""
+def _ended(operations: Sequence[Operation]) -> Task | None:
+    """The task that these operations end, as they leave it; None if they end none."""
     records = (operation.record for operation in operations if isinstance(operation, Put))
-    tasks = (record for record in records if isinstance(record, Task))
-    return any(task.state in states if states else task.state.terminal for task in tasks)
+    return next((task for task in records if isinstance(task, Task) and task.state.terminal), None)
 
 
 async def _close(body: asyncio.Task[Any], task: Task, clock: Clock) -> None:
