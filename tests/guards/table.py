@@ -228,6 +228,13 @@ GUARDS: tuple[Guard, ...] = (
         f"{_OPS}test_poison.py::test_a_try_alone_that_was_cut_off_by_the_end_of_the_worker_is_repeated_a_few_times",
     ),
     Guard(
+        "a repeated signal changes nothing",
+        "ops/engine/signals.py",
+        "operations.append(signal_mark(found, id))",
+        "pass",
+        f"{_OPS}test_signals.py::test_a_repeated_signal_changes_nothing",
+    ),
+    Guard(
         "a signal is taken once, in one life",
         "ops/run/inbox.py",
         "self._mail.take(signal.id)",

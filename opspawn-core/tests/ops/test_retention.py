@@ -67,6 +67,19 @@ async def test_what_ended_long_ago_goes_with_its_children_its_question_and_its_k
     await house.settled(again)
 
 
+async def test_the_marks_of_signals_go_with_their_task(functions: Any) -> None:
+    house = functions
+    task = await house.submit("leaf")
+    await house.engine.signal(task.id, "hello", id="once")
+    kept = await house.store.find("signal", Query(where={"root": task.id}))
+    house.worker()
+    await house.settled(task)
+    await prune(house.store, MONTH, later())
+
+    assert len(kept.items) == 1
+    assert (await house.store.find("signal", Query(where={"root": task.id}))).items == []
+
+
 async def test_what_is_young_or_live_stays(functions: Any) -> None:
     house = functions
     ended = await house.run("leaf")

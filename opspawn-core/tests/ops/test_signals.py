@@ -9,7 +9,7 @@ import pytest
 
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import TaskState
-from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StepTimeout, ToolError
+from opspawn.errors import IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound, StepTimeout, ToolError
 
 
 async def test_a_run_that_waits_holds_no_slot_and_gets_the_data(house: Any) -> None:
@@ -57,6 +57,50 @@ async def test_a_repeated_id_is_one_signal(house: Any) -> None:
     await house.engine.signal(task.id, "n", "second", id="b")
 
     assert (await house.settled(task)).result == ["first", "second"]
+
+
+async def test_a_repeated_signal_changes_nothing(house: Any) -> None:
+    """Neither the journal nor the wakes: it does not even call the run. So the sender may repeat it until it is told,
+    after the end, too."""
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return [await ctx.wait("n"), await ctx.wait("go")]
+
+    worker = house.worker()
+    task = await house.submit("work")
+    await house.engine.signal(task.id, "n", 1, id="a")
+    await house.until(lambda: _waits_for(house, task, "signal go"))
+    await house.stop(worker)
+    before = [await house.events(task), (await house.engine.task(task.id)).wakes]
+    await asyncio.gather(*(house.engine.signal(task.id, "n", 1, id="a") for _ in range(3)))
+    after = [await house.events(task), (await house.engine.task(task.id)).wakes]
+    house.worker()
+    await house.engine.signal(task.id, "go", id="b")
+    ended = await house.settled(task)
+    again = await house.engine.signal(task.id, "n", 1, id="a")
+
+    assert before == after
+    assert (ended.result, again.state) == ([1, None], "succeeded")
+    with pytest.raises(InvalidTransition, match="nobody hears the signal 'n' any more"):
+        await house.engine.signal(task.id, "n", 1, id="c")
+
+
+async def test_an_id_is_that_of_one_signal(house: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> Any: ...
+
+    task, other = await house.submit("work"), await house.submit("work")
+    await house.engine.signal(task.id, "n", 1, id="a")
+    await house.engine.signal(other.id, "n", 2, id="a")  # of its own task
+
+    for name, data in (("n", 2), ("m", 1)):
+        with pytest.raises(IdempotencyMismatch, match=f"Task {task.id} got another signal with the id 'a' before"):
+            await house.engine.signal(task.id, name, data, id="a")
+
+
+async def _waits_for(house: Any, task: Any, what: str) -> bool:
+    return any(event.data == {"for": what} for event in await house.events(task, "task.waiting"))
 
 
 async def test_branches_that_wait_for_one_name_get_a_signal_each(house: Any) -> None:

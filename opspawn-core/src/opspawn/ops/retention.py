@@ -1,4 +1,4 @@
-"""Deleting what is old: whole trees of tasks that have ended, with their questions and idempotency keys.
+"""Deleting what is old: whole trees of tasks that have ended, with their questions, signals and idempotency keys.
 
 A tree is deleted only if every task in it has ended, and if no later task that stays builds on it: a retry answers the
 steps of the task that it tries again from that one's journal. A tree goes in bounded batches, its root last, so that
@@ -15,6 +15,7 @@ from opspawn.contracts.store import Batch, Delete, Operation, Query, Store, Task
 from opspawn.errors import Conflict
 from opspawn.ops.question_records import KIND as QUESTION
 from opspawn.ops.sessions.records import KIND as SESSION
+from opspawn.ops.signal_marks import KIND as SIGNAL
 
 _BATCH = 200
 
@@ -109,6 +110,7 @@ async def _prune_tree(store: Store, root: Task, since: datetime, dry_run: bool, 
     below = [Delete("task", task.id, task.version) for task in tasks if task.id != root.id]
     beside = [
         *[Delete(QUESTION, *mark) for mark in await _records(store, QUESTION, {"root": root.id})],
+        *[Delete(SIGNAL, *mark) for mark in await _records(store, SIGNAL, {"root": root.id})],
         *[Delete("idempotency", *mark) for mark in await _records(store, "idempotency", {"task": root.id})],
     ]
     if not dry_run:

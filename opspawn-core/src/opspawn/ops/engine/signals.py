@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
 from opspawn.agentkit.questions import MAX_TO
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Task, Wake
-from opspawn.errors import InvalidInput, InvalidTransition
+from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition
 from opspawn.ops.engine.base import Desk, as_json
+from opspawn.ops.signal_marks import signal_mark
 
 
 class Signalling(Desk):
@@ -27,7 +29,7 @@ class Signalling(Desk):
 
         Raises:
             NotFound: no such task. InvalidTransition: it has ended. InvalidInput: the data is not JSON, or a name or
-                id is empty or longer than 200 characters.
+                id is empty or longer than 200 characters. IdempotencyMismatch: the id was that of another signal.
         """
         for what, word in (("a name", name), ("an id", id)):
             if word is not None and not 0 < len(word) <= MAX_TO:
@@ -39,8 +41,27 @@ class Signalling(Desk):
             told |= {} if by is None else {"by": by}
             # Not urgent: a run that waits for a signal waits for any wake, and one between two attempts waits on.
             operations: list[Operation] = [Append(task, NewEvent("signal.received", told)), Wake(task)]
-            receipt = await self._commit(operations, found.queue)
-            if receipt.positions[0]:
-                return found
+            if id is not None:
+                operations.append(signal_mark(found, id))  # guard: a repeated signal changes nothing
+            try:
+                if (await self._commit(operations, found.queue)).positions[0]:
+                    return found
+            except Conflict:
+                if id is None:
+                    raise
             found = await self.task(task)
+        if id is not None and (before := await self._received(task, id)) is not None:
+            if (before["name"], before.get("data")) != (name, plain):
+                raise IdempotencyMismatch(
+                    f"Task {task} got another signal with the id {id!r} before: {before['name']!r}.",
+                    remedy="Send the same signal again, or choose a new id.",
+                )
+            return found
         raise InvalidTransition(f"Task {task} is {found.state}; nobody hears the signal {name!r} any more.")
+
+    async def _received(self, task: str, id: str) -> Mapping[str, Any] | None:
+        """What the journal of a task says of a signal; None if it did not come."""
+        for event in await self._store.journal(task):
+            if event.type == "signal.received" and event.data["id"] == id:
+                return event.data
+        return None
