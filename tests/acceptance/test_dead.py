@@ -62,7 +62,7 @@ def test_the_dead_can_be_listed_filtered_retried_and_asked_about(folder: Path) -
     [denied] = listed(folder, "--error-type", "denied")
     asked = opspawn("tasks", "fallback", denied["id"], "--handler", "function/by_hand", "--json", folder=folder)
     (folder / "mended").touch()
-    retried = opspawn("tasks", "retry", "--all", "--error-type", "timeout", "--json", folder=folder)
+    retried = opspawn("tasks", "retry", "--error-type", "timeout", "--json", folder=folder)
     again = [task["id"] for task in json.loads(retried.stdout)]
     ends = [opspawn("run", "--resume", id, folder=folder).stdout.strip() for id in again]
     answer = opspawn("run", "--resume", json.loads(asked.stdout)["id"], folder=folder)
@@ -80,7 +80,8 @@ def test_the_dead_can_be_listed_filtered_retried_and_asked_about(folder: Path) -
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("retry",), "Give either the id of one task, or --all and filters. See 'opspawn tasks dead'."),
+        (("retry",), "Give either the id of one task, or filters, or --all for whatever is dead. See 'opspawn"),
+        (("retry", "t-1", "--queue", "fast"), "Give either the id of one task, or filters"),
         (("dead", "--since", "yesterday"), "--since 'yesterday' is no time."),
         (("fallback", "t-1", "--handler", "function/by_hand"), "There is no task 't-1'."),
     ],

@@ -241,9 +241,17 @@ class Host(Hosted):
         return await self._engine.dead(query)
 
     async def retry_all(
-        self, query: DeadQuery, *, limit: int = 100, from_scratch: bool = False, retry_count: int | None = None
+        self,
+        query: DeadQuery,
+        *,
+        everything: bool = False,
+        limit: int = 100,
+        from_scratch: bool = False,
+        retry_count: int | None = None,
     ) -> tuple[list[Task], bool]:
-        return await self._engine.retry_all(query, limit=limit, from_scratch=from_scratch, retry_count=retry_count)
+        return await self._engine.retry_all(
+            query, everything=everything, limit=limit, from_scratch=from_scratch, retry_count=retry_count
+        )
 
     async def fallback_task(self, id: str, handler: str | None = None) -> Task:
         handler = handler or plan_of(await self._engine.task(id)).fallback

@@ -110,7 +110,20 @@ async def test_many_are_retried_at_once_within_a_limit(broken: Any) -> None:
     assert (await broken.engine.retry_all(DeadQuery(error_type="timeout"), limit=3))[0] == []
     for limit in (0, 1001):
         with pytest.raises(InvalidInput, match=rf"The limit is {limit}\. Give one from 1 to 1000"):
-            await broken.engine.retry_all(DeadQuery(), limit=limit)
+            await broken.engine.retry_all(DeadQuery(), everything=True, limit=limit)
+
+
+async def test_all_of_the_dead_are_retried_only_if_that_is_said(broken: Any) -> None:
+    """A query that lost its filters on the way must not bring back a hundred tasks."""
+    task = await broken.run("work", "denied")
+
+    with pytest.raises(InvalidInput, match="No filter says which of the dead are to be retried"):
+        await broken.engine.retry_all(DeadQuery(limit=1))
+    untouched = await dead(broken)
+    [fresh], more = await broken.engine.retry_all(DeadQuery(), everything=True)
+    await broken.settled(fresh)
+
+    assert (untouched, fresh.retry_of, more) == ([task.id], task.id, False)
 
 
 async def test_a_retry_from_scratch_runs_every_step_again_under_new_keys(broken: Any, count: Any) -> None:

@@ -96,6 +96,19 @@ async def test_all_that_match_are_retried_at_once_within_a_limit(client: httpx2.
     assert wrong.status_code == 422
 
 
+async def test_an_empty_body_brings_nobody_back(client: httpx2.AsyncClient) -> None:
+    """All of the dead are meant only where that is said."""
+    task = await fail(client)
+    refused = [await client.post("/v1/opscore/tasks/retry", json=body) for body in ({}, {"all": False, "limit": 5})]
+    untouched = await dead(client)
+    told = await client.post("/v1/opscore/tasks/retry", json={"all": True})
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in refused] == [(422, "invalid-input")] * 2
+    assert "No filter says which of the dead" in refused[0].json()["detail"]
+    assert untouched == [task["id"]]
+    assert [one["retryOf"] for one in told.json()["tasks"]] == [task["id"]]
+
+
 async def test_a_retry_takes_a_key_and_its_ways(client: httpx2.AsyncClient) -> None:
     task = await fail(client)
     path, headers = f"/v1/opscore/tasks/{task['id']}/retry", {"Idempotency-Key": "once"}

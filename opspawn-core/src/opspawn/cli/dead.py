@@ -78,11 +78,15 @@ def dead(context: click.Context, /, limit: int, as_json: bool, **given: Any) -> 
 @click.command()
 @click.argument("id", required=False)
 @click.option(
-    "--all", "all_of", is_flag=True, help="Retry all the dead that the filters name; see 'opspawn tasks dead'."
+    "--all", "all_of", is_flag=True, help="Retry all the dead, or all that the filters name; see 'opspawn tasks dead'."
 )
 @_filters
 @click.option(
-    "--limit", type=click.IntRange(1, MAX_BULK), default=100, show_default=True, help="With --all: how many at most."
+    "--limit",
+    type=click.IntRange(1, MAX_BULK),
+    default=100,
+    show_default=True,
+    help="With --all or filters: how many at most.",
 )
 @click.option("--from-scratch", is_flag=True, help="Keep nothing: run every step again.")
 @click.option("--retries", type=click.IntRange(0, 999), help="How often it may be tried again by itself.")
@@ -103,10 +107,15 @@ def retry(
 
     \b
     opspawn tasks retry ID
-    opspawn tasks retry --all --error-type rate_limited --since 2h
+    opspawn tasks retry --error-type rate_limited --since 2h
+    opspawn tasks retry --all
     """
-    if (id is None) != all_of or (id is not None and any(given.values())):
-        raise InvalidInput("Give either the id of one task, or --all and filters.", remedy="See 'opspawn tasks dead'.")
+    several = all_of or any(given.values())
+    if (id is None) != several:
+        raise InvalidInput(
+            "Give either the id of one task, or filters, or --all for whatever is dead.",
+            remedy="See 'opspawn tasks dead'.",
+        )
     query = _query(given)
 
     async def act_one(engine: Engine) -> None:
@@ -114,13 +123,15 @@ def retry(
         tell(task, f"Task {task.id} is queued.{how_to_run(task)}", as_json)
 
     async def act_all(engine: Engine) -> None:
-        tasks, more = await engine.retry_all(query, limit=limit, from_scratch=from_scratch, retry_count=retries)
+        tasks, more = await engine.retry_all(
+            query, everything=all_of, limit=limit, from_scratch=from_scratch, retry_count=retries
+        )
         if as_json:
             print_json([task_json(task) for task in tasks])
         else:
             say(f"{len(tasks)} tasks are queued.{' There are more: repeat the command.' if more else ''}")
 
-    with_engine(context, act_all if all_of else act_one)
+    with_engine(context, act_all if several else act_one)
 
 
 @click.command()

@@ -29,6 +29,12 @@ class DeadQuery:
     limit: int = 50
     cursor: str | None = None
 
+    @property
+    def filters(self) -> bool:
+        """Whether it leaves any of the dead out."""
+        named = (self.handler, self.agent, self.queue, self.error_type, self.ended_after, self.ended_before)
+        return any(value is not None for value in named)
+
 
 class AgentInfo(Protocol):
     """What the outside may know of an agent."""
@@ -180,9 +186,20 @@ class Host(Protocol):
         ...
 
     async def retry_all(
-        self, query: DeadQuery, *, limit: int = 100, from_scratch: bool = False, retry_count: int | None = None
+        self,
+        query: DeadQuery,
+        *,
+        everything: bool = False,
+        limit: int = 100,
+        from_scratch: bool = False,
+        retry_count: int | None = None,
     ) -> tuple[list[Task], bool]:
-        """Retry the dead that match, at most `limit` (1 to 1000); the new tasks, and whether there may be more."""
+        """Retry the dead that match, at most `limit` (1 to 1000); the new tasks, and whether there may be more.
+
+        A query without any filter is refused unless `everything` says that all of them are meant.
+
+        Raises: InvalidInput.
+        """
         ...
 
     async def fallback_task(self, id: str, handler: str | None = None) -> Task:

@@ -132,7 +132,9 @@ async def cancel_task(id: str, host: HostDep) -> TaskView:
 
 @router.post("/tasks/retry", operation_id="retryTasks", status_code=202)
 async def retry_tasks(request: RetryAllRequest, host: HostDep) -> Retried:
-    """Retry the dead that match, newest first; to ask again does nothing twice."""
+    """Retry the dead that match, newest first; without any filter only if `all` is true. To ask again does nothing
+    twice.
+    """
     query = DeadQuery(
         handler=request.handler,
         agent=request.agent,
@@ -142,7 +144,11 @@ async def retry_tasks(request: RetryAllRequest, host: HostDep) -> Retried:
         ended_before=request.ended_before,
     )
     tasks, more = await host.retry_all(
-        query, limit=request.limit, from_scratch=request.from_scratch, retry_count=request.retry_count
+        query,
+        everything=request.all_,
+        limit=request.limit,
+        from_scratch=request.from_scratch,
+        retry_count=request.retry_count,
     )
     return Retried(tasks=[TaskView.of(task) for task in tasks], more=more)
 

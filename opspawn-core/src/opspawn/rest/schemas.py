@@ -125,7 +125,9 @@ class RetryRequest(Body):
 
 
 class RetryAllRequest(RetryRequest):
-    """Which of the dead to retry; a window of when they failed is half open."""
+    """Which of the dead to retry: by at least one filter, or all; a window of when they failed is half open."""
+
+    all_: bool = Field(False, alias="all", description="Needed where no filter says which: all of the dead are meant.")
 
     handler: str | None = None
     agent: str | None = None

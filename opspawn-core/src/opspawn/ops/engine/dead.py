@@ -63,6 +63,7 @@ class Dead(Accepting, Deciding):
         self,
         query: DeadQuery,
         *,
+        everything: bool = False,
         limit: int = 100,
         from_scratch: bool = False,
         retry_count: int | None = None,
@@ -71,8 +72,14 @@ class Dead(Accepting, Deciding):
 
         To ask again after a lost reply does nothing twice: what was retried is dead no more.
 
-        Raises: InvalidInput: `limit` is not 1 to 1000, or `retry_count` makes no sense; nothing was retried.
+        Raises: InvalidInput: `limit` is not 1 to 1000, `retry_count` makes no sense, or the query has no filter and
+            `everything` does not say that all are meant; nothing was retried.
         """
+        if not (query.filters or everything):
+            raise InvalidInput(
+                "No filter says which of the dead are to be retried.",
+                remedy="Give at least one, e.g. an error type or a time; or say that all are meant.",
+            )
         if not 1 <= limit <= MAX_BULK:
             raise InvalidInput(f"The limit is {limit}.", remedy=f"Give one from 1 to {MAX_BULK}.")
         dead, more = await self.all_dead(query, limit)
