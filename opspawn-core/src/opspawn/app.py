@@ -18,6 +18,7 @@ from opspawn.agentkit.declared import Declaration, declared_agents
 from opspawn.agentkit.deps import Deps, Factory
 from opspawn.agentkit.subagents import family
 from opspawn.agentkit.tool import as_tool
+from opspawn.contracts.ids import ID_WORDS, is_id
 from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.listener import Listener
 from opspawn.contracts.run import RunContext
@@ -224,10 +225,10 @@ def _refuse_misfits(agents: Any, tools: Any, workflows: Any, functions: Any) -> 
     if not isinstance(functions, Mapping):
         raise AppError(f"App has functions={_short(functions)}.", remedy='Write functions={"name": function}.')
     for name, function in functions.items():
-        if not isinstance(name, str) or not callable(function):
+        if not is_id(name) or not callable(function):
             raise AppError(
                 f"App has the function {name!r}: {_short(function)}.",
-                remedy="Map each name to an async function of a run context.",
+                remedy=f"Map each name to an async function of a run context; a name is {ID_WORDS}.",
             )
 
 

@@ -89,14 +89,28 @@ class NotFound(OpspawnError):
 
 
 class InvalidInput(OpspawnError):
-    """The input does not fit; `faults` has one line per fault, each naming its place ("inputs.depth: ...")."""
+    """The input does not fit; `faults` has one line per fault, each naming its place ("inputs.depth: ...").
+
+    Where one argument is at fault, `argument` is its name in Python, and the message goes on from that name
+    ("is -1; ..."). The command line and the API put in the name by which their callers know it.
+    """
 
     code = "invalid-input"
     error_type = "invalid_input"
 
-    def __init__(self, message: str, *, faults: Sequence[str] = (), remedy: str | None = None) -> None:
-        super().__init__(message, remedy=remedy)
+    def __init__(
+        self, message: str, *, faults: Sequence[str] = (), remedy: str | None = None, argument: str | None = None
+    ) -> None:
+        super().__init__(message if argument is None else f"{argument} {message}", remedy=remedy)
         self.faults = tuple(faults)
+        self.argument = argument
+
+    def named(self, name: str) -> InvalidInput:
+        """The same about the same argument, called otherwise."""
+        if self.argument is None:
+            return self
+        message = self.message.removeprefix(f"{self.argument} ")
+        return InvalidInput(message, faults=self.faults, remedy=self.remedy, argument=name)
 
 
 class StoreError(OpspawnError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from opspawn.agentkit.codec import message_from_json, message_to_json
+from opspawn.contracts.ids import check_id
 from opspawn.contracts.model import Message
 from opspawn.errors import InvalidInput
 
@@ -24,6 +25,8 @@ class Conversation:
     """
 
     def __init__(self, messages: Sequence[Message] = (), *, id: str | None = None) -> None:
+        if id is not None:
+            check_id("id", id)
         self.id = id or f"s-{uuid4().hex[:24]}"
         self.messages: tuple[Message, ...] = tuple(messages)
 

@@ -14,6 +14,8 @@ import click
 
 from opspawn.errors import ConfigError, InvalidInput, NotFound, OpspawnError
 
+#: Options that are called otherwise than their arguments.
+_OPTIONS = {"labels": "label", "workflow_id": "workflow", "agent_id": "id"}
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -96,6 +98,8 @@ def fail(error: Exception) -> NoReturn:
 
 def explain(error: Exception) -> tuple[str, int]:
     """An error as one line, and the exit code for it."""
+    if isinstance(error, InvalidInput) and error.argument:
+        error = error.named(option_of(error.argument))
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "opspawn"
         return one_line(f"{error.format_message()} Try '{path} --help'."), error.exit_code
@@ -108,6 +112,11 @@ def explain(error: Exception) -> tuple[str, int]:
     text = one_line(str(error))
     hint = "" if os.environ.get("OPSPAWN_DEBUG") else " Set OPSPAWN_DEBUG=1 to see where."
     return f"{type(error).__name__}: {text or 'no message'}{'' if text.endswith('.') else '.'}{hint}", FAILED
+
+
+def option_of(argument: str) -> str:
+    """The option that hands on a Python argument: options carry no units, and say once what may be repeated."""
+    return f"--{_OPTIONS.get(argument) or argument.removesuffix('_s').replace('_', '-')}"
 
 
 def one_line(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from opspawn.contracts.ids import KEY_PATTERN
 from opspawn.contracts.transport import Host
 from opspawn.rest.faults import unknown
 from opspawn.rest.problems import invalid_request
@@ -32,6 +33,7 @@ HostDep = Annotated[Host, Depends(_host)]
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        min_length=1, max_length=200, description="The same key with the same request gives the task of the first time."
+        description="The same key with the same request gives the task of the first time.",
+        json_schema_extra={"pattern": f"^{KEY_PATTERN}$"},
     ),
 ]

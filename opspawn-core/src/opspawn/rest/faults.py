@@ -7,7 +7,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 _SUBJECT = re.compile(r"^(Input|Value|String|List|Dictionary|Object) should ")
+
+#: Arguments in Python that go by another name here; the others only change to camelCase.
+_MEMBERS = {"agent": "agentId", "session": "sessionId", "idempotency_key": "Idempotency-Key"}
+
+
+def member_of(argument: str) -> str:
+    """What a Python argument is called in requests."""
+    return _MEMBERS.get(argument) or to_camel(argument)
 
 
 def faults_of(errors: Sequence[Any], route: Any) -> list[dict[str, str]]:

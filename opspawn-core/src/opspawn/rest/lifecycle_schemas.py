@@ -8,14 +8,14 @@ from typing import Any
 from pydantic import Field
 
 from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
-from opspawn.rest.schemas import Body
+from opspawn.rest.schemas import Body, Id
 from opspawn.views import EventView, Wire
 
 
 class AgentRegistration(Body):
     """Register a remote agent, or what is new about one."""
 
-    agent_id: str | None = Field(None, description="1 to 128 of letters, digits and _ . : @ -; a new one by default.")
+    agent_id: Id | None = Field(None, description="A new one by default.")
     agent_name: str = Field(description="A name for people.")
     version: str = Field("", description="The agent's own version.")
     capabilities: list[str] = Field(default_factory=list, description="What it can do, in words that workflows use.")
@@ -122,7 +122,7 @@ class TaskResult(Body):
 class SessionStart(Body):
     """Begin a session."""
 
-    workflow_id: str | None = Field(None, max_length=200, description="The workflow that it is about.")
+    workflow_id: Id | None = Field(None, description="The workflow that it is about.")
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 

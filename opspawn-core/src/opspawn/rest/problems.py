@@ -15,7 +15,7 @@ from opspawn.errors import InvalidInput, OpspawnError
 from opspawn.logs import traceback_text
 from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.asgi import Asgi, Message, Receive, Scope, Send
-from opspawn.rest.faults import faults_of
+from opspawn.rest.faults import faults_of, member_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -117,8 +117,10 @@ def install(api: FastAPI) -> None:
     @api.exception_handler(OpspawnError)
     async def on_known(request: Request, error: OpspawnError) -> Response:
         members: dict[str, Any] = {"remedy": error.remedy} if error.remedy else {}
-        if isinstance(error, InvalidInput) and error.faults:
-            members["errors"] = [{"detail": fault} for fault in error.faults]
+        if isinstance(error, InvalidInput):
+            error = error.named(member_of(error.argument)) if error.argument else error
+            if error.faults:
+                members["errors"] = [{"detail": fault} for fault in error.faults]
         return Problem(STATUS.get(error.code, 500), error.code, error.message, **members).response(request.url.path)
 
     @api.exception_handler(RequestValidationError)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from opspawn.contracts.ids import check_key
 from opspawn.contracts.lifecycle import AgentState
 from opspawn.rest.deps import MAX_POSITION, HostDep, IdempotencyKey, known_query
 from opspawn.rest.lifecycle_schemas import (
@@ -47,6 +48,7 @@ async def register_agent(
     """Register a remote agent, or what is new about one; its state and history stay."""
     id = request.agent_id
     if id is None and idempotency_key is not None:
+        check_key("idempotency_key", idempotency_key)
         id = f"a-{hashlib.sha256(idempotency_key.encode()).hexdigest()[:24]}"
     agent = await host.registry.register(
         id,

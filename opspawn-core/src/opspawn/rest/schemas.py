@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Unpack
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from opspawn.contracts.ids import ID_PATTERN
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.transport import AgentInfo
@@ -22,6 +23,10 @@ class Body(Wire):
 
 #: A time with its offset, e.g. 2026-11-20T12:00:00Z.
 Moment = Annotated[AwareDatetime, Field(strict=False)]
+
+
+#: The engine checks it, so that every door says the same.
+Id = Annotated[str, Field(json_schema_extra={"pattern": f"^{ID_PATTERN}$"})]
 
 
 class RetrySpec(Body):
@@ -40,9 +45,7 @@ class RetrySpec(Body):
 class Order(Body):
     """What every request says that starts something."""
 
-    session_id: str | None = Field(
-        None, max_length=200, description="The session that the run belongs to; a new one by default."
-    )
+    session_id: Id | None = Field(None, description="The session that the run belongs to; a new one by default.")
     priority: int = Field(0, ge=-1000, le=1000, description="A head start of 60 seconds per unit.")
     strict: bool = Field(False, description="Whether priority counts before any waiting time.")
     delay_s: float = Field(0.0, ge=0, le=366 * 86400, description="Earliest start, in seconds from now.")
@@ -55,7 +58,9 @@ class Order(Body):
     deadline_s: float | None = Field(
         None, gt=0, description="Seconds from now in which it and everything under it must have ended."
     )
-    labels: dict[str, str] = Field(default_factory=dict, description="Your own marks, kept with the task.")
+    labels: dict[Id, str] = Field(
+        default_factory=dict, description="Your own marks, kept with the task: up to 64 texts of up to 200 characters."
+    )
     wait_s: float = Field(0.0, ge=0, le=60, description="Wait up to this many seconds for the end and answer with it.")
 
     def options(self, **more: Unpack[TaskOptions]) -> TaskOptions:
@@ -92,7 +97,7 @@ class TaskRequest(Order):
 class WorkflowRequest(Order):
     """Start a workflow: one of the app's by its id, or one whose definition comes along."""
 
-    workflow_definition_id: str | None = Field(None, max_length=200)
+    workflow_definition_id: Id | None = None
     workflow_definition: dict[str, Any] | None = None
     initial_payload: dict[str, Any] | None = Field(None, description="The inputs of the workflow.")
 

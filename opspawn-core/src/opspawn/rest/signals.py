@@ -20,10 +20,7 @@ class SignalRequest(Body):
     name: str = Field(min_length=1, max_length=200, description="What the run waits for.")
     data: Any = Field(None, description="What the run gets.")
     id: str | None = Field(
-        None,
-        min_length=1,
-        max_length=200,
-        description="The same id again is the same signal; the Idempotency-Key by default.",
+        None, description="The same id again is the same signal; the Idempotency-Key by default."
     )
     by: str | None = Field(None, max_length=200, description="Who sends it, for the record.")
 
@@ -39,7 +36,7 @@ async def signal_task(
     id: str, request: SignalRequest, host: HostDep, idempotency_key: IdempotencyKey = None
 ) -> TaskView:
     """Send a signal to a task, whether it waits for it already or will later."""
-    key = request.id or idempotency_key
+    key = idempotency_key if request.id is None else request.id
     return TaskView.of(await host.signal(id, request.name, request.data, id=key, by=request.by))
 
 

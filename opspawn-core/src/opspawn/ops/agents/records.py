@@ -4,20 +4,19 @@ paused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from opspawn.contracts.ids import ID_WORDS, is_id
 from opspawn.contracts.lifecycle import AgentState, RegisteredAgent
 from opspawn.contracts.store import Record
 from opspawn.errors import InvalidInput
 from opspawn.ops.states import SERVED, plain_object
 
 KIND = "agent"
-_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,128}")
 _MAX_CAPABILITIES = 64
 _MAX_CONCURRENCY = 10_000
 
@@ -103,8 +102,8 @@ def handler_of(agent: RegisteredAgent) -> str:
 def checked(agent: RegisteredAgent) -> RegisteredAgent:
     """A remote agent, every value looked at. Raises: InvalidInput, with every fault."""
     faults = []
-    if not isinstance(agent.id, str) or not _ID.fullmatch(agent.id):
-        faults.append("agentId: must be 1 to 128 of letters, digits and _ . : @ -.")
+    if not is_id(agent.id):
+        faults.append(f"agentId: an id is {ID_WORDS}.")
     if not isinstance(agent.name, str) or not agent.name.strip() or len(agent.name) > 200:
         faults.append("agentName: must be a text of 1 to 200 characters.")
     if not isinstance(agent.version, str) or len(agent.version) > 100:

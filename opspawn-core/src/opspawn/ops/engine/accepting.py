@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, check_retry
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.ids import check_id, check_key, check_labels
 from opspawn.contracts.limit import MAX_LIMITS, Limit, checked_limits
 from opspawn.contracts.run import Retry
 from opspawn.contracts.store import MAX_PRIORITY, Hold, Operation, Put, Receipt, Record, Store, Task
@@ -84,6 +85,9 @@ class Accepting(Desk):
                 of its range. IdempotencyMismatch: the key was used otherwise.
         """
         check_retry(retry)
+        _check_ids(id=id, agent=agent, session=session)
+        if idempotency_key is not None:
+            check_key("idempotency_key", idempotency_key)
         _check_place(queue, priority, labels)
         _check_times(delay_s, timeout_s=timeout_s, idle_timeout_s=idle_timeout_s, deadline_s=deadline_s)
         plain = plain_json(handler, input)
@@ -162,24 +166,31 @@ def _accepted(task: Task, receipt: Receipt, operations: Sequence[Operation]) -> 
     return replace(task, version=1, created=now, updated=now, due=due, deadline=deadline)
 
 
+def _check_ids(**given: str | None) -> None:
+    """Refuse what stands in no URL. Raises: InvalidInput."""
+    for name, value in given.items():
+        if value is not None:
+            check_id(name, value)
+
+
 def _check_place(queue: str, priority: int, labels: Mapping[str, str] | None) -> None:
     """Refuse what nobody would find or take. Raises: InvalidInput."""
     if not isinstance(queue, str) or not 1 <= len(queue) <= MAX_QUEUE_NAME:
-        raise InvalidInput(f"queue is {queue!r}; a text of 1 to {MAX_QUEUE_NAME} characters is meant.")
+        raise InvalidInput(f"is {queue!r}; a text of 1 to {MAX_QUEUE_NAME} characters is meant.", argument="queue")
     if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
-        raise InvalidInput(f"priority is {priority!r}; a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is meant.")
-    texts = isinstance(labels, Mapping) and all(isinstance(text, str) for pair in labels.items() for text in pair)
-    if labels is not None and not texts:
-        raise InvalidInput(f"labels is {labels!r}; texts by name are meant.", remedy='Write e.g. {"team": "blue"}.')
+        words = f"is {priority!r}; a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is meant."
+        raise InvalidInput(words, argument="priority")
+    if labels is not None:
+        check_labels(labels)
 
 
 def _check_times(delay_s: float, **limits: float | None) -> None:
     """Refuse what is no time. Raises: InvalidInput."""
     if not isinstance(delay_s, int | float) or not 0 <= delay_s <= LONGEST_SLEEP_S:
-        raise InvalidInput(f"delay_s is {delay_s!r}; seconds from 0 to 100 years are meant.")
+        raise InvalidInput(f"is {delay_s!r}; seconds from 0 to 100 years are meant.", argument="delay_s")
     for name, seconds in limits.items():
         if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= LONGEST_SLEEP_S):
-            raise InvalidInput(f"{name} is {seconds!r}; seconds above 0, at most 100 years, are meant.")
+            raise InvalidInput(f"is {seconds!r}; seconds above 0, at most 100 years, are meant.", argument=name)
     if (deadline_s := limits["deadline_s"]) is not None and delay_s >= deadline_s:
         raise InvalidInput(
             f"A task that starts after {delay_s:g} s cannot end within {deadline_s:g} s.",

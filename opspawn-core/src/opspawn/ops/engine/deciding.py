@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.retries import MAX_ATTEMPTS
+from opspawn.contracts.ids import check_key
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Operation, Put, Record, Task, TaskState
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition
@@ -74,6 +75,7 @@ class Deciding(Pausing):
         """
         if idempotency_key is None:
             return await self._retry(id, retry_count, from_scratch, [])
+        check_key("idempotency_key", idempotency_key)
         mark, asked = f"retry:{idempotency_key}", digest([id, retry_count, from_scratch])
         known = await self._store.get("idempotency", mark)
         if known is None:

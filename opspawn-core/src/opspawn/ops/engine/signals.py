@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from opspawn.agentkit.questions import MAX_TO
 from opspawn.contracts.events import NewEvent
+from opspawn.contracts.ids import check_key
 from opspawn.contracts.store import Append, Operation, Task, Wake
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition
 from opspawn.ops.engine.base import Desk, as_json
@@ -28,12 +29,14 @@ class Signalling(Desk):
             id: tells this signal from others: the same id again is the same signal, and counts once.
 
         Raises:
-            NotFound: no such task. InvalidTransition: it has ended. InvalidInput: the data is not JSON, or a name or
-                id is empty or longer than 200 characters. IdempotencyMismatch: the id was that of another signal.
+            NotFound: no such task. InvalidTransition: it has ended. InvalidInput: the data is not JSON, the name is
+                empty or longer than 200 characters, or the id is no key. IdempotencyMismatch: the id was that of
+                another signal.
         """
-        for what, word in (("a name", name), ("an id", id)):
-            if word is not None and not 0 < len(word) <= MAX_TO:
-                raise InvalidInput(f"A signal has {what} of 1 to {MAX_TO} characters.")
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_TO:
+            raise InvalidInput(f"A signal has a name of 1 to {MAX_TO} characters.")
+        if id is not None:
+            check_key("id", id)
         plain = as_json(f"The data of the signal {name!r}", data)
         found = await self.task(task)
         if not found.state.terminal:

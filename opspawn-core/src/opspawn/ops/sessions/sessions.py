@@ -24,9 +24,10 @@ from uuid import uuid4
 from opspawn.agentkit.digests import digest
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
+from opspawn.contracts.ids import check_id, check_key
 from opspawn.contracts.lifecycle import AgentRegistry, Session, SessionState
 from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task
-from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound
+from opspawn.errors import Conflict, IdempotencyMismatch, InvalidTransition, NotFound
 from opspawn.ops.sessions.records import KIND, Kept, checked
 from opspawn.ops.sessions.work import Work, unfinished, work_of
 from opspawn.ops.states import check_session_move, plain_object
@@ -60,10 +61,11 @@ class Sessions:
         idempotency_key: str | None = None,
     ) -> Session:
         await self._agents.get(agent_id)
-        if workflow_id is not None and (not isinstance(workflow_id, str) or not 1 <= len(workflow_id) <= 200):
-            raise InvalidInput("The workflow of a session is a text of 1 to 200 characters.")
+        if workflow_id is not None:
+            check_id("workflow_id", workflow_id)
         said = plain_object("metadata", metadata or {})
         if idempotency_key is not None:
+            check_key("idempotency_key", idempotency_key)
             return await self._start_once(idempotency_key, agent_id, workflow_id, said)
         id = f"s-{uuid4().hex[:24]}"
         await self._store.commit(Batch(opening(id, agent_id, workflow_id, said, self._time())))
