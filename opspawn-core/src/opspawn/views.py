@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from opspawn.contracts.clock import iso
 from opspawn.contracts.events import Event
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Why, WorkerInfo
 from opspawn.contracts.store import Task
 from opspawn.ops.engine.doubts import open_doubts
 
+#: A time, as `iso` writes it.
+Time = Annotated[
+    datetime,
+    PlainSerializer(iso, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
 
 class Wire(BaseModel):
     """A JSON object with camelCase members."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
 class DoubtView(Wire):
@@ -29,7 +41,7 @@ class DoubtView(Wire):
     kind: str | None = None
     name: str
     arguments: Any = None
-    since: datetime | None = None
+    since: Time | None = None
     idempotency_key: str | None = None
     note: str | None = None
 
@@ -62,11 +74,11 @@ class TaskView(Wire):
     labels: dict[str, str]
     retry_of: str | None
     doubts: list[DoubtView] = []
-    due: datetime | None
-    deadline: datetime | None
-    created: datetime | None
-    updated: datetime | None
-    ended: datetime | None
+    due: Time | None
+    deadline: Time | None
+    created: Time | None
+    updated: Time | None
+    ended: Time | None
 
     @classmethod
     def of(cls, task: Task, answered: Mapping[str, Any] | None = None) -> TaskView:
@@ -115,11 +127,11 @@ class QuestionView(Wire):
     agent: str | None
     session_id: str | None
     state: str
-    expires: datetime | None
-    created: datetime | None
+    expires: Time | None
+    created: Time | None
     answer: Any
     answered_by: str | None
-    answered_at: datetime | None
+    answered_at: Time | None
     consumed_by: str | None
 
     @classmethod
@@ -154,7 +166,7 @@ class WaitView(Wire):
 
     kind: str
     what: str
-    until: datetime | None
+    until: Time | None
     remedy: str | None
     details: dict[str, Any]
 
@@ -190,8 +202,8 @@ class WorkerView(Wire):
     slots: int
     running: int
     draining: bool
-    started: datetime | None
-    seen: datetime
+    started: Time | None
+    seen: Time
 
     @classmethod
     def of(cls, worker: WorkerInfo, now: datetime) -> WorkerView:
@@ -206,7 +218,7 @@ class EventView(Wire):
 
     position: int
     task: str | None
-    time: datetime
+    time: Time
     type: str
     level: str
     agent: str | None

@@ -98,7 +98,7 @@ def test_a_state_is_reported_with_its_details_and_time() -> None:
         "agentId": "far",
         "state": "idle",
         "details": {"n": 1},
-        "timestamp": "2026-01-01T00:00:00.000Z",
+        "timestamp": "2026-01-01T00:00:00.000000Z",
         "late": False,
     }
     assert told("agents", "state", "far", "active", "--timestamp", "2025-01-01T00:00:00Z")["late"] is True

@@ -97,7 +97,7 @@ async def test_the_history_of_nobody_is_not_found(agents: Agents) -> None:
     ("given", "told"),
     [
         ({"id": "a b"}, "agentId"),
-        ({"id": "x" * 129}, "agentId"),
+        ({"id": "x" * 201}, "agentId"),
         ({"name": " "}, "agentName"),
         ({"capabilities": [""]}, "capabilities"),
         ({"contact_endpoint": "ftp://a/b"}, "contactEndpoint"),

@@ -216,7 +216,7 @@ def test_every_type_of_event_has_a_message_even_without_data(type: str) -> None:
     assert list(line)[:8] == KEYS
     assert line["message"].endswith((".", "?"))
     assert line["message"] != type
-    assert (line["time"], line["type"], line["position"]) == ("2026-01-31T09:30:00.000Z", type, 7)
+    assert (line["time"], line["type"], line["position"]) == ("2026-01-31T09:30:00.000000Z", type, 7)
     assert (line["agent"], line["session"], line["task"]) == ("helper", "s1", "t1")
 
 

@@ -1,4 +1,4 @@
-"""An id is what a URL can carry, a key what a header can, a label a name with a short text: the same from every door."""
+"""An id is what a URL can carry, a key what a header can, a label a name with a text: the same from all doors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD_KEYS = ["", " ", "a ", "a\nb", "größe", "x" * 201]
 async def test_an_id_that_no_url_reaches_is_refused_in_the_same_words_by_every_door(
     host: Host, client: httpx2.AsyncClient, id: str
 ) -> None:
-    with pytest.raises(InvalidInput, match="^session is .*; an id is 1 to 200 letters") as refused:
+    with pytest.raises(InvalidInput, match=r"^session is .*; an id is 1 to 200 letters") as refused:
         await host.submit("function/nap", session=id)
     answer = await client.post("/v1/opscore/tasks", json={"handler": "function/nap", "sessionId": id})
     words = refused.value.message.removeprefix("session ")
@@ -45,7 +45,7 @@ async def test_each_id_of_a_task_is_looked_at(host: Host, what: str) -> None:
 @pytest.mark.parametrize("key", BAD_KEYS)
 async def test_a_key_that_no_header_carries_is_refused(host: Host, key: str) -> None:
     task = await host.submit("function/nap")
-    with pytest.raises(InvalidInput, match="^idempotency_key is .*; a key is 1 to 200 visible ASCII"):
+    with pytest.raises(InvalidInput, match=r"^idempotency_key is .*; a key is 1 to 200 visible ASCII"):
         await host.submit("function/nap", idempotency_key=key)
     with pytest.raises(InvalidInput, match="a key is 1 to 200"):
         await host.retry(task.id, idempotency_key=key)
@@ -71,7 +71,7 @@ async def test_a_key_in_a_header_is_held_to_the_same_rule(client: httpx2.AsyncCl
     [{"a/b": "c"}, {"": "c"}, {"a": "x" * 201}, {"a": "b\n"}, {f"n{n}": "" for n in range(65)}, {"a": 1}, "blue"],
 )
 async def test_a_label_is_an_id_and_a_short_text(host: Host, labels: Any) -> None:
-    with pytest.raises(InvalidInput, match="^labels "):
+    with pytest.raises(InvalidInput, match=r"^labels "):
         await host.submit("function/nap", labels=labels)
 
 

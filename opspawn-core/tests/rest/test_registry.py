@@ -69,7 +69,7 @@ async def test_a_state_is_reported_and_read(client: httpx2.AsyncClient) -> None:
         "agentId": "worker-1",
         "state": "idle",
         "details": {"n": 1},
-        "timestamp": "2026-01-01T00:00:00Z",
+        "timestamp": "2026-01-01T00:00:00.000000Z",
     }
     late = await client.post(path, json={"state": "active", "timestamp": "2025-01-01T00:00:00Z"})
     assert (late.json()["state"], late.json()["late"]) == ("idle", True)

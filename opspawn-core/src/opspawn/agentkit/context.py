@@ -30,6 +30,7 @@ from opspawn.agentkit.questions import check_wait, make_question
 from opspawn.agentkit.recorded import Asked, Recorded
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
+from opspawn.contracts.clock import iso
 from opspawn.contracts.policy import Act, Considered
 from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.retry import Retry
@@ -450,7 +451,7 @@ class Context:
             return datetime.fromtimestamp(self._log.clock.time(), UTC)
 
         with self._asking("now", "now", None, None) as asked:
-            return await self._once(asked, perform, encode=datetime.isoformat, decode=datetime.fromisoformat)
+            return await self._once(asked, perform, encode=iso, decode=datetime.fromisoformat)
 
     async def random(self) -> float:
         async def perform() -> float:

@@ -10,7 +10,7 @@ from opspawn.cli.output import json_option, print_json, print_table, print_text,
 from opspawn.cli.roster import Desk, at_desk, json_object
 from opspawn.contracts.events import Event
 from opspawn.contracts.lifecycle import AgentState, AgentStatus, RegisteredAgent
-from opspawn.logs.writing import iso
+from opspawn.lifecycle_views import RegisteredAgentView, StateView
 from opspawn.views import EventView
 
 
@@ -37,7 +37,7 @@ def list_agents(context: click.Context, state: str | None, capability: str | Non
             if (cursor := page.cursor) is None:
                 break
         if as_json:
-            print_json([{**_shown(agent), "state": str(status.state)} for agent, status in found])
+            print_json([RegisteredAgentView.of(agent, status).to_json() for agent, status in found])
             return
         rows = [
             [one.id, one.name, "app" if one.local else "remote", str(status.state), ", ".join(one.capabilities)]
@@ -57,7 +57,7 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
 
     async def act(desk: Desk) -> None:
         agent, status = await desk.agents.get(id), await desk.agents.get_state(id)
-        told = {**_shown(agent), **_state(status)}
+        told = {**RegisteredAgentView.of(agent).to_json(), **StateView.of(status).to_json()}
         if as_json:
             print_json(told)
             return
@@ -103,7 +103,7 @@ def register(
             concurrency=concurrency,
         )
         if as_json:
-            print_json(_shown(agent))
+            print_json(RegisteredAgentView.of(agent).to_json())
         else:
             say(f"Agent {agent.id} is registered.")
 
@@ -188,7 +188,7 @@ def history(context: click.Context, id: str, limit: int, as_json: bool) -> None:
     async def act(desk: Desk) -> None:
         events = await desk.agents.history(id, limit=limit)
         if as_json:
-            print_json([EventView.of(event).model_dump(mode="json", by_alias=True) for event in events])
+            print_json([EventView.of(event).to_json() for event in events])
             return
         print_table(["time", "event", "state", "details"], [_row(event) for event in events])
 
@@ -201,37 +201,15 @@ def _row(event: Event) -> list[Any]:
     return [event.time, event.type.removeprefix("agent."), words, data.get("details")]
 
 
-def _shown(agent: RegisteredAgent) -> dict[str, Any]:
-    return {
-        "agentId": agent.id,
-        "agentName": agent.name,
-        "local": agent.local,
-        "version": agent.version,
-        "capabilities": list(agent.capabilities),
-        "contactEndpoint": agent.contact_endpoint,
-        "metadata": dict(agent.metadata),
-        "concurrency": agent.concurrency,
-        "registrationTime": iso(agent.registered) if agent.registered else None,
-    }
-
-
-def _state(status: AgentStatus) -> dict[str, Any]:
-    return {
-        "state": str(status.state),
-        "details": dict(status.details) if status.details is not None else None,
-        "timestamp": iso(status.timestamp) if status.timestamp else None,
-    }
-
-
 def _print(status: AgentStatus, as_json: bool) -> None:
     if as_json:
-        print_json({"agentId": status.agent, **_state(status)})
+        print_json(StateView.of(status).to_json())
     else:
         print_text(str(status.state))
 
 
 def _tell(status: AgentStatus, words: str, as_json: bool) -> None:
     if as_json:
-        print_json({"agentId": status.agent, **_state(status), "late": status.late})
+        print_json({**StateView.of(status).to_json(), "late": status.late})
     else:
         say(words)

@@ -146,4 +146,4 @@ def _decision(asked: AskedQuestion) -> str:
 
 
 def _json(asked: AskedQuestion) -> dict[str, Any]:
-    return QuestionView.of(asked).model_dump(mode="json", by_alias=True)
+    return QuestionView.of(asked).to_json()

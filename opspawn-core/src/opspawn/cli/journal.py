@@ -72,7 +72,7 @@ def _end(task: asyncio.Task[int] | None) -> None:
 
 def _line(event: Event, as_json: bool) -> None:
     if as_json:
-        print_json(EventView.of(event).model_dump(mode="json", by_alias=True), line=True)
+        print_json(EventView.of(event).to_json(), line=True)
         return
     time = event.time.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     key = str(event.data.get("key") or event.data.get("child") or "")

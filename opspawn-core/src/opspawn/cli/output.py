@@ -116,7 +116,7 @@ def _cell(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        from opspawn.logs.writing import iso
+        from opspawn.contracts.clock import iso
 
         return iso(value)
     if isinstance(value, Mapping):

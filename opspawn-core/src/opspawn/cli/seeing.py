@@ -26,7 +26,7 @@ def why(context: click.Context, id: str, as_json: bool) -> None:
         async with existing_store(loaded) as store:
             found = await why_of(store, id)
         if as_json:
-            print_json(WhyView.of(found).model_dump(mode="json", by_alias=True))
+            print_json(WhyView.of(found).to_json())
             return 0
         print_text(f"Task {found.task} ({found.handler}) is {found.state}.")
         for wait in found.waits:
@@ -49,7 +49,7 @@ def workers(context: click.Context, as_json: bool) -> None:
             found = await all_workers(store)
         now = datetime.now(UTC)
         if as_json:
-            print_json([WorkerView.of(worker, now).model_dump(mode="json", by_alias=True) for worker in found])
+            print_json([WorkerView.of(worker, now).to_json() for worker in found])
             return 0
         heads = ["id", "state", "busy", "queues", "handlers", "process", "version", "seen"]
         rows = [

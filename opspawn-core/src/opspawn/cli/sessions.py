@@ -10,7 +10,7 @@ import click
 from opspawn.cli.output import json_option, print_json, print_table, print_text, say
 from opspawn.cli.roster import Desk, at_desk, json_object, json_value
 from opspawn.contracts.lifecycle import Session, SessionState
-from opspawn.logs.writing import iso
+from opspawn.lifecycle_views import SessionView
 
 
 @click.group()
@@ -32,7 +32,7 @@ def list_sessions(context: click.Context, agent: str | None, status: str | None,
     async def act(desk: Desk) -> None:
         page = await desk.sessions.find(agent=agent, state=SessionState(status) if status else None, limit=limit)
         if as_json:
-            print_json([session_json(one) for one in page.items])
+            print_json([SessionView.of(one).to_json() for one in page.items])
             return
         rows = [[one.id, one.agent, one.workflow, str(one.state), one.started, one.ended] for one in page.items]
         print_table(["id", "agent", "workflow", "status", "started", "ended"], rows, empty="No such sessions.")
@@ -66,7 +66,7 @@ def start(context: click.Context, agent: str, workflow: str | None, metadata: st
     async def act(desk: Desk) -> None:
         session = await desk.sessions.start_session(agent, workflow, said)
         if as_json:
-            print_json(session_json(session))
+            print_json(SessionView.of(session).to_json())
         else:
             print_text(session.id)
 
@@ -103,32 +103,15 @@ def update(
     async def act(desk: Desk) -> None:
         session = await desk.sessions.update_session(agent, id, changes)
         if as_json:
-            print_json(session_json(session))
+            print_json(SessionView.of(session).to_json())
         else:
             say(f"Session {id} is {session.state}.")
 
     at_desk(context, act)
 
 
-def session_json(session: Session) -> dict[str, Any]:
-    """A session as the API shows it."""
-    return {
-        "sessionId": session.id,
-        "agentId": session.agent,
-        "workflowId": session.workflow,
-        "status": str(session.state),
-        "metadata": dict(session.metadata),
-        "result": session.result,
-        "error": session.error,
-        "startTime": iso(session.started) if session.started else None,
-        "lastUpdatedTime": iso(session.updated) if session.updated else None,
-        "endTime": iso(session.ended) if session.ended else None,
-        "version": session.version,
-    }
-
-
 def _print(session: Session, as_json: bool) -> None:
-    told = session_json(session)
+    told = SessionView.of(session).to_json()
     if as_json:
         print_json(told)
         return

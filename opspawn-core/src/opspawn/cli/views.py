@@ -12,7 +12,7 @@ from opspawn.views import DoubtView, TaskView
 
 def task_json(task: Task, answered: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A task as the API shows it."""
-    return TaskView.of(task, answered).model_dump(mode="json", by_alias=True)
+    return TaskView.of(task, answered).to_json()
 
 
 def tell_halt(task: Task) -> str:

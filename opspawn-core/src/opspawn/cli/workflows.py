@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,9 +12,9 @@ from opspawn.cli.assemble import find_app, run, start_logs
 from opspawn.cli.output import configuration, json_option, print_json, print_table, print_text, say
 from opspawn.cli.roster import json_value
 from opspawn.cli.views import task_json
-from opspawn.contracts.lifecycle import Definition
 from opspawn.errors import InvalidInput
 from opspawn.host import Host
+from opspawn.lifecycle_views import WorkflowView
 
 
 @click.group()
@@ -33,7 +31,7 @@ def list_workflows(context: click.Context, as_json: bool) -> None:
     async def act(host: Host) -> None:
         found = [await host.definitions.get(name) for name in host.workflows()]
         if as_json:
-            print_json([_json(one) for one in found])
+            print_json([WorkflowView.of(one).to_json() for one in found])
             return
         rows = [[one.id, one.digest[:12], len(one.versions), one.definition.get("description")] for one in found]
         print_table(["id", "digest", "versions", "description"], rows, empty="There are no workflows.")
@@ -50,7 +48,7 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
 
     async def act(host: Host) -> None:
         found = await host.definitions.get(id)
-        print_json(_json(found) if as_json else dict(found.definition))
+        print_json(WorkflowView.of(found).to_json() if as_json else dict(found.definition))
 
     _with_host(context, act)
 
@@ -71,7 +69,7 @@ def create(context: click.Context, file: Path, as_json: bool) -> None:
     async def act(host: Host) -> None:
         kept = await host.definitions.create_workflow(text)
         if as_json:
-            print_json(_json(kept))
+            print_json(WorkflowView.of(kept).to_json())
         else:
             say(f"Workflow {kept.id} is stored, version {len(kept.versions)} ({kept.digest[:12]}).")
 
@@ -109,12 +107,3 @@ def _with_host(context: click.Context, act: Callable[[Host], Awaitable[None]]) -
         return 0
 
     context.exit(run(main()))
-
-
-def _json(kept: Definition) -> dict[str, Any]:
-    return {
-        "workflowId": kept.id,
-        "digest": kept.digest,
-        "versions": list(kept.versions),
-        "definition": json.loads(json.dumps(dict(kept.definition))),
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 
@@ -22,6 +23,24 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds from anywhere. It never steps, and counts while the machine is suspended."""
         ...
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with microseconds, "2026-01-31T09:30:00.125000Z": the one form of times in JSON and in logs.
+
+    All are of one length, so they sort as texts.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def iso_or_none(moment: datetime | None) -> str | None:
+    """As `iso`, of a time that there may be."""
+    return None if moment is None else iso(moment)
+
+
+def time_or_none(text: str | None) -> datetime | None:
+    """The time that ISO 8601 means, if there is one."""
+    return None if text is None else datetime.fromisoformat(text)
 
 
 class SystemClock:

@@ -48,12 +48,12 @@ def check_labels(labels: Any) -> None:
         words = f"is {_short(labels)}; texts by name are meant."
         raise InvalidInput(words, argument="labels", remedy='Write e.g. {"team": "blue"}.')
     if len(labels) > MAX_LABELS:
-        raise InvalidInput(f"has {len(labels)} labels; {MAX_LABELS} are the most.", argument="labels")
+        raise InvalidInput(f"is of {len(labels)} labels; {MAX_LABELS} are the most.", argument="labels")
     for name, value in labels.items():
         if not is_id(name):
-            raise InvalidInput(f"has the name {_short(name)}; a name is {ID_WORDS}.", argument="labels")
+            raise InvalidInput(f"is {_short(labels)}; a name is {ID_WORDS}.", argument="labels")
         if not isinstance(value, str) or len(value) > MAX_LABEL or not value.isprintable():
-            words = f"has {name}={_short(value)}; a value is up to {MAX_LABEL} printable characters."
+            words = f"is {_short(labels)}; a value is a text of up to {MAX_LABEL} printable characters."
             raise InvalidInput(words, argument="labels")
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from loguru import logger
 
 from opspawn.config.secrets import masked
+from opspawn.contracts.clock import iso
 from opspawn.contracts.events import Event
-from opspawn.logs.writing import iso, json_line, log_object, text_line
+from opspawn.logs.writing import json_line, log_object, text_line
 
 if TYPE_CHECKING:
     from loguru import Record

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from opspawn.config.secrets import masked, redact
+from opspawn.contracts.clock import iso
 
 #: The keys that every line has, in this order; the last five are null where they do not apply.
 KEYS = ("time", "level", "message", "agent", "session", "task", "attempt", "error_type")
@@ -67,11 +68,6 @@ def traceback_text(error: BaseException) -> str:
     of variables.
     """
     return redact("".join(traceback.format_exception(error)).rstrip())
-
-
-def iso(time: datetime) -> str:
-    """ISO 8601 in UTC, with milliseconds: "2026-01-31T09:30:00.125Z"."""
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _shown(value: Any) -> str:

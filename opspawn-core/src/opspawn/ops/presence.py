@@ -15,7 +15,7 @@ from typing import Any
 
 from loguru import logger
 
-from opspawn.contracts.clock import Clock
+from opspawn.contracts.clock import Clock, iso
 from opspawn.contracts.seeing import MAX_HANDLERS, WorkerInfo
 from opspawn.contracts.store import Batch, Delete, Put, Query, Record, Store
 from opspawn.errors import Conflict, StoreError
@@ -49,7 +49,7 @@ class Presence:
         self._now = now
         self._clock = clock
         self._version = 0
-        self._started = datetime.fromtimestamp(clock.time(), UTC).isoformat()
+        self._started = iso(datetime.fromtimestamp(clock.time(), UTC))
 
     async def run(self, every_s: float = EVERY_S) -> None:
         """Endless; not in virtual time, which would have to pass beat by beat. The record goes with the worker."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
+from opspawn.contracts.clock import iso_or_none, time_or_none
 from opspawn.contracts.question import Answer, AskedQuestion, Question
 from opspawn.contracts.store import Batch, Put, Record, Store
 from opspawn.errors import Conflict
@@ -31,7 +31,7 @@ def to_record(asked: AskedQuestion) -> Record:
         "session": asked.session,
         "key": asked.key,
         "state": asked.state,
-        "expires": None if asked.expires is None else asked.expires.isoformat(),
+        "expires": iso_or_none(asked.expires),
         "text": question.text,
         "choices": list(question.choices),
         "schema": None if question.schema is None else dict(question.schema),
@@ -42,7 +42,7 @@ def to_record(asked: AskedQuestion) -> Record:
         "consumed_by": asked.consumed_by,
     }
     if answer is not None:
-        at = None if answer.at is None else answer.at.isoformat()
+        at = iso_or_none(answer.at)
         data["answer"] = {"value": answer.value, "by": answer.by, "at": at}
     fields = {"task": asked.task, "root": asked.root, "state": asked.state, "kind": question.kind}
     fields |= {"to": question.to} if question.to is not None else {}
@@ -54,7 +54,7 @@ def from_record(record: Record) -> AskedQuestion:
     data: Mapping[str, Any] = record.data
     answer = None
     if (told := data.get("answer")) is not None:
-        answer = Answer(told["value"], told["by"], record.id, _time(told["at"]))
+        answer = Answer(told["value"], told["by"], record.id, time_or_none(told["at"]))
     question = Question(
         data["text"],
         tuple(data["choices"]),
@@ -73,7 +73,7 @@ def from_record(record: Record) -> AskedQuestion:
         state=data["state"],
         agent=data["agent"],
         session=data["session"],
-        expires=_time(data["expires"]),
+        expires=time_or_none(data["expires"]),
         created=record.created,
         answer=answer,
         consumed_by=data["consumed_by"],
@@ -84,10 +84,6 @@ def from_record(record: Record) -> AskedQuestion:
 def change(asked: AskedQuestion, **changes: Any) -> Put:
     """The change of a question, which fails if somebody else changed it first."""
     return Put(to_record(replace(asked, **changes)), expect=asked.version)
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 async def withdraw(store: Store, questions: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from opspawn.contracts.clock import iso
 from opspawn.contracts.lifecycle import AgentState, SessionState
 from opspawn.errors import InvalidInput, InvalidTransition
 
@@ -109,7 +110,7 @@ def moment(given: datetime | str | None, *, now: datetime) -> datetime | None:
         raise InvalidInput(f"The timestamp {given.isoformat()!r} is no time.", remedy=remedy) from None
     if given > now + AHEAD:
         raise InvalidInput(
-            f"The timestamp {given.isoformat()} is yet to come: here it is {now.isoformat(timespec='seconds')}.",
+            f"The timestamp {iso(given)} is yet to come: here it is {iso(now)}.",
             remedy="Set the clock of the machine that reports.",
         )
     return given

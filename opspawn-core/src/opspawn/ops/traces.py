@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from opspawn.contracts.clock import iso, iso_or_none
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Store, Task
 from opspawn.errors import NotFound
@@ -66,8 +67,8 @@ class Span:
             "name": self.name,
             "task": self.task,
             "key": self.key,
-            "start": self.start.isoformat(),
-            "end": self.end.isoformat() if self.end is not None else None,
+            "start": iso(self.start),
+            "end": iso_or_none(self.end),
             "durationS": self.duration_s,
             "ok": self.ok,
             "error": self.error,

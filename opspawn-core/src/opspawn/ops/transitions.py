@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from opspawn.contracts.clock import iso
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Put, Task, TaskState, Wake
 from opspawn.ops.ids import agent_of, derived_id
@@ -188,7 +189,7 @@ def pause(task: Task, by: str | None) -> list[Operation]:
         return [Append(task.id, NewEvent("pause.requested", told, level="warning")), Wake(task.id, urgent=True)]
     error = paused_error(by)
     if task.state is TaskState.QUEUED and task.due is not None:
-        error["due"] = task.due.isoformat()  # what may not start yet may not do so after a pause either
+        error["due"] = iso(task.due)  # what may not start yet may not do so after a pause either
     event = NewEvent("task.paused", {"error": error, **told}, level="warning")
     halted = replace(task, state=TaskState.PAUSED, error=error)
     return [Append(task.id, event), Put(halted, expect=task.version, due_in_s=None)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
-from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
+from opspawn.lifecycle_views import RegisteredAgentView, SessionView
 from opspawn.rest.schemas import Body, Id
 from opspawn.views import EventView, Wire
 
@@ -22,36 +21,6 @@ class AgentRegistration(Body):
     contact_endpoint: str = Field(description="The http(s) URL that takes the agent's tasks.")
     metadata: dict[str, Any] = Field(default_factory=dict, description="Whatever else is to be kept with it.")
     concurrency: int = Field(1, description="How many tasks it gets before it has reported on them.")
-
-
-class RegisteredAgentView(Wire):
-    """An agent, of the app or remote."""
-
-    agent_id: str
-    agent_name: str
-    local: bool = Field(description="Whether it belongs to an app.")
-    version: str
-    capabilities: list[str]
-    contact_endpoint: str | None
-    metadata: dict[str, Any]
-    concurrency: int | None
-    registration_time: datetime | None
-    state: str | None = Field(None, description="Its state; in lists only.")
-
-    @classmethod
-    def of(cls, agent: RegisteredAgent, status: AgentStatus | None = None) -> RegisteredAgentView:
-        return cls(
-            agent_id=agent.id,
-            agent_name=agent.name,
-            local=agent.local,
-            version=agent.version,
-            capabilities=list(agent.capabilities),
-            contact_endpoint=agent.contact_endpoint,
-            metadata=dict(agent.metadata),
-            concurrency=agent.concurrency,
-            registration_time=agent.registered,
-            state=str(status.state) if status is not None else None,
-        )
 
 
 class RegisteredAgents(Wire):
@@ -80,20 +49,6 @@ class StateAccepted(Wire):
     agent_id: str
     state: str = Field(description="The agent's state as it is now.")
     late: bool = Field(description="Whether a later report was there already: then this one is history only.")
-
-
-class StateView(Wire):
-    """An agent's state."""
-
-    agent_id: str
-    state: str
-    details: dict[str, Any] | None
-    timestamp: datetime | None
-
-    @classmethod
-    def of(cls, status: AgentStatus) -> StateView:
-        details = dict(status.details) if status.details is not None else None
-        return cls(agent_id=status.agent, state=str(status.state), details=details, timestamp=status.timestamp)
 
 
 class AgentHistory(Wire):
@@ -138,38 +93,6 @@ class SessionChanges(Body):
     version: int | None = Field(None, ge=0, description="The version that you have seen: another one is a conflict.")
 
 
-class SessionView(Wire):
-    """A session."""
-
-    session_id: str
-    agent_id: str | None
-    workflow_id: str | None
-    status: str
-    metadata: dict[str, Any]
-    result: Any
-    error: Any
-    start_time: datetime | None
-    last_updated_time: datetime | None
-    end_time: datetime | None
-    version: int
-
-    @classmethod
-    def of(cls, session: Session) -> SessionView:
-        return cls(
-            session_id=session.id,
-            agent_id=session.agent,
-            workflow_id=session.workflow,
-            status=str(session.state),
-            metadata=dict(session.metadata),
-            result=session.result,
-            error=session.error,
-            start_time=session.started,
-            last_updated_time=session.updated,
-            end_time=session.ended,
-            version=session.version,
-        )
-
-
 class SessionPage(Wire):
     """A page of sessions, newest first."""
 
@@ -181,26 +104,6 @@ class WorkflowCreate(Body):
     """Store a workflow under its name."""
 
     workflow_definition: dict[str, Any] = Field(description="The definition, in either format.")
-
-
-class WorkflowView(Wire):
-    """A workflow, of the app or stored."""
-
-    workflow_id: str
-    digest: str = Field(description="What tells this version from others.")
-    versions: list[str] = Field(description="The digests of all versions, oldest first.")
-    definition: dict[str, Any]
-    updated: datetime | None
-
-    @classmethod
-    def of(cls, kept: Definition) -> WorkflowView:
-        return cls(
-            workflow_id=kept.id,
-            digest=kept.digest,
-            versions=list(kept.versions),
-            definition=dict(kept.definition),
-            updated=kept.updated,
-        )
 
 
 class TraceView(Wire):

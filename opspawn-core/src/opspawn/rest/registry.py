@@ -9,16 +9,15 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from opspawn.contracts.ids import check_key
 from opspawn.contracts.lifecycle import AgentState
+from opspawn.lifecycle_views import RegisteredAgentView, StateView
 from opspawn.rest.deps import MAX_POSITION, HostDep, IdempotencyKey, known_query
 from opspawn.rest.lifecycle_schemas import (
     AgentHistory,
     AgentRegistration,
     Notified,
     RegisteredAgents,
-    RegisteredAgentView,
     StateAccepted,
     StateReport,
-    StateView,
     TaskResult,
 )
 from opspawn.rest.problems import Problem

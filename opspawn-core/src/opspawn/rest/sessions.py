@@ -7,15 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from opspawn.contracts.lifecycle import SessionState
+from opspawn.lifecycle_views import SessionView, WorkflowView
 from opspawn.rest.deps import HostDep, IdempotencyKey, known_query
 from opspawn.rest.lifecycle_schemas import (
     SessionChanges,
     SessionPage,
     SessionStart,
-    SessionView,
     TraceView,
     WorkflowCreate,
-    WorkflowView,
 )
 
 router = APIRouter(prefix="/v1/opscore", tags=["opscore sessions"], dependencies=[Depends(known_query)])

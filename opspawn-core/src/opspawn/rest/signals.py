@@ -19,9 +19,7 @@ class SignalRequest(Body):
 
     name: str = Field(min_length=1, max_length=200, description="What the run waits for.")
     data: Any = Field(None, description="What the run gets.")
-    id: str | None = Field(
-        None, description="The same id again is the same signal; the Idempotency-Key by default."
-    )
+    id: str | None = Field(None, description="The same id again is the same signal; the Idempotency-Key by default.")
     by: str | None = Field(None, max_length=200, description="Who sends it, for the record.")
 
 

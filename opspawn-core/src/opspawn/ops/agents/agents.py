@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock, iso
 from opspawn.contracts.events import Event, NewEvent
 from opspawn.contracts.lifecycle import AgentState, AgentStatus, RegisteredAgent
 from opspawn.contracts.store import (
@@ -330,7 +330,7 @@ def _moved(
         "state": str(after.shown),
         "before": str(before.shown),
         "details": None if details is None else dict(details),
-        "timestamp": when.isoformat(),
+        "timestamp": iso(when),
     }
     if said is not None and said is not after.shown:
         data["reported"] = str(said)
@@ -342,4 +342,4 @@ def _moved(
 
 def _told(kept: Kept, state: AgentState, details: dict[str, Any] | None, when: datetime, *, late: bool) -> Operation:
     data = {"state": str(kept.shown), "reported": str(state), "details": details, "late": late}
-    return Append(None, NewEvent("agent.state", {**data, "timestamp": when.isoformat()}), agent=kept.agent.id)
+    return Append(None, NewEvent("agent.state", {**data, "timestamp": iso(when)}), agent=kept.agent.id)

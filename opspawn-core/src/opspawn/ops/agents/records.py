@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from opspawn.contracts.clock import iso_or_none, time_or_none
 from opspawn.contracts.ids import ID_WORDS, is_id
 from opspawn.contracts.lifecycle import AgentState, RegisteredAgent
 from opspawn.contracts.store import Record
@@ -55,11 +56,11 @@ class Kept:
             "contactEndpoint": agent.contact_endpoint,
             "metadata": dict(agent.metadata),
             "concurrency": agent.concurrency,
-            "registered": _iso(agent.registered),
+            "registered": iso_or_none(agent.registered),
             "state": str(self.state),
             "details": None if self.details is None else dict(self.details),
-            "timestamp": _iso(self.timestamp),
-            "paused": _iso(self.paused),
+            "timestamp": iso_or_none(self.timestamp),
+            "paused": iso_or_none(self.paused),
             "pauseDetails": None if self.pause_details is None else dict(self.pause_details),
         }
         return Record(KIND, agent.id, data, fields={"local": "yes" if agent.local else "no"})
@@ -77,14 +78,14 @@ class Kept:
             contact_endpoint=data["contactEndpoint"],
             metadata=data["metadata"],
             concurrency=data["concurrency"],
-            registered=_time(data["registered"]),
+            registered=time_or_none(data["registered"]),
         )
         return cls(
             agent,
             AgentState(data["state"]),
             data["details"],
-            _time(data["timestamp"]),
-            _time(data["paused"]),
+            time_or_none(data["timestamp"]),
+            time_or_none(data["paused"]),
             data["pauseDetails"],
             record.version,
         )
@@ -136,11 +137,3 @@ def _endpoint_faults(given: str | None) -> list[str]:
     if parts.username is not None or parts.password is not None:
         return ["contactEndpoint: must hold no name or password."]
     return []
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat() if time is not None else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text is not None else None

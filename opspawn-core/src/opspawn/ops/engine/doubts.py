@@ -12,6 +12,7 @@ from typing import Any
 
 from opspawn.agentkit.doubts import as_recorded
 from opspawn.agentkit.plain import plain_json as as_json
+from opspawn.contracts.clock import iso_or_none
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Put, Task, TaskState
 from opspawn.errors import InDoubt, InvalidInput, InvalidTransition
@@ -36,7 +37,7 @@ def describe(halt: InDoubt, history: History, identity: str) -> dict[str, Any]:
     doubts = []
     for key, intent in history.doubts.items():
         doubt = {"key": key, "kind": intent.kind, "name": intent.name, "arguments": intent.arguments}
-        doubt["since"] = intent.began.isoformat() if intent.began is not None else None
+        doubt["since"] = iso_or_none(intent.began)
         doubt["idempotency_key"] = f"{identity}/{key}"
         if key == halt.key and halt.note:
             doubt["note"] = halt.note

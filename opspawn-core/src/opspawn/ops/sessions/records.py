@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from opspawn.contracts.clock import iso_or_none, time_or_none
 from opspawn.contracts.lifecycle import Session, SessionState
 from opspawn.contracts.store import Record
 from opspawn.errors import InvalidInput
@@ -45,8 +46,8 @@ class Kept:
             data["metadata"],
             data["result"],
             data["error"],
-            _time(data["started"]),
-            _time(data["ended"]),
+            time_or_none(data["started"]),
+            time_or_none(data["ended"]),
             record.updated,
             record.version,
         )
@@ -68,8 +69,8 @@ class Kept:
             "metadata": dict(self.metadata),
             "result": self.result,
             "error": self.error,
-            "started": _iso(self.started),
-            "ended": _iso(self.ended),
+            "started": iso_or_none(self.started),
+            "ended": iso_or_none(self.ended),
         }
         asked = {"agent": self.agent, "workflow": self.workflow}
         return Record(KIND, self.id, data, fields={name: value for name, value in asked.items() if value is not None})
@@ -133,11 +134,3 @@ def checked(changes: Mapping[str, Any]) -> dict[str, Any]:
         if name in given:
             said[name] = plain_value(name, given[name])
     return said
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat() if time is not None else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text is not None else None

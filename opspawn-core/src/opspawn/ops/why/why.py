@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock, iso_or_none
 from opspawn.contracts.events import Event
 from opspawn.contracts.seeing import Wait, Why
 from opspawn.contracts.store import Store, Task, TaskState
@@ -92,8 +92,12 @@ def _running(task: Task, events: Sequence[Event], history: History, now: datetim
         words.append("Somebody asked to cancel it.")
     elif history.pause_requested:
         words.append("Somebody asked to pause it, which it does at its next step.")
-    lease = None if task.due is None else task.due.isoformat()
-    details = {"worker": task.owner, "leaseUntil": lease, "attempt": task.attempt, "step": _step(events, history)}
+    details = {
+        "worker": task.owner,
+        "leaseUntil": iso_or_none(task.due),
+        "attempt": task.attempt,
+        "step": _step(events, history),
+    }
     return Wait("running", " ".join(words), details={name: value for name, value in details.items() if value})
 
 
