@@ -16,7 +16,7 @@ FOLDER = HERE / "reference"
 if __package__ in (None, ""):
     sys.path.insert(0, str(HERE))
 
-from _reference import cli, errors, events, hooks, python, rest, settings, workflow  # noqa: E402
+from _reference import cli, errors, events, hooks, python, rest, run_events, settings, workflow  # noqa: E402
 
 #: Each gives texts by file name; a name that ends in ".md" is a page.
 PARTS: tuple[Callable[[], Mapping[str, str]], ...] = (
@@ -26,6 +26,7 @@ PARTS: tuple[Callable[[], Mapping[str, str]], ...] = (
     hooks.pages,
     python.pages,
     rest.pages,
+    run_events.pages,
     settings.pages,
     workflow.pages,
 )

@@ -30,6 +30,9 @@ camelCase; unknown members of a request are refused and values never converted. 
   `data` the event as JSON. A client that reconnects with `Last-Event-ID` misses none. Between them come
   `event: delta`, pieces of answers as they stream, which cannot be resumed. With `Accept: application/json`
   it answers with one page of past events instead.
+* `GET /v1/opscore/tasks/{id}/stream` streams one run as [typed events](run-events.md), from its begin, with those of
+  the tasks within it, and ends with it. `Last-Event-ID` goes on where a client was cut off; after the end the answer
+  is 204.
 
 ## Problems
 

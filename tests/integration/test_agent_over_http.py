@@ -11,15 +11,14 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from opspawn import Agent, App, tool
 from opspawn.agentkit.kit import Kit
 from opspawn.config import load_settings
-from opspawn.contracts.events import Event, NewEvent, TaskDelta
-from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.run_events import ModelAnswered, Retrying, RunEvent, TextDelta
 from opspawn.contracts.store import TaskState
 from opspawn.errors import ModelError
 from opspawn.host import Host
@@ -28,6 +27,7 @@ from opspawn.testing.openai_server import BreakStream, CallTools, Fail, Malforme
 
 QUESTION = "How do I reset a token?"
 ANSWER = "Open the settings, then press reset."
+T = TypeVar("T")
 KEY = "sk-test-0123456789abcdef"
 SEARCH = CallTools([("search", {"query": "token"})])
 
@@ -40,11 +40,15 @@ class Ended:
     error: str = ""
     error_type: str = ""
     attempt: int = 0
-    text: str = ""
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
 
-    def of(self, type: str) -> list[dict[str, Any]]:
-        return [data for name, data in self.events if name == type]
+    @property
+    def text(self) -> str:
+        """What streamed."""
+        return "".join(event.text for event in self.of(TextDelta))
+
+    def of(self, kind: type[T]) -> list[T]:
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 Run = Callable[[str], Awaitable[Ended]]
@@ -115,14 +119,8 @@ async def in_memory(agent: Agent, sections: dict[str, dict[str, Any]], folder: P
     kit = Kit(Plugins.load(), sections=sections)
     ended = Ended()
 
-    def listen(event: NewEvent | ModelDelta) -> None:
-        if isinstance(event, ModelDelta):
-            ended.text += event.text if event.kind == "text" else ""
-        else:
-            ended.events.append((event.type, event.data))
-
     try:
-        ended.output = (await agent.run(QUESTION, kit=kit, on_event=listen)).output
+        ended.output = (await agent.run(QUESTION, kit=kit, on_event=ended.events.append)).output
     except ModelError as error:
         ended.error, ended.error_type = str(error), error.error_type
     finally:
@@ -134,26 +132,15 @@ async def durably(agent: Agent, sections: dict[str, dict[str, Any]], folder: Pat
     loaded = load_settings(environ={})
     async with Host.open(App(agents=[agent]), loaded=loaded, data=folder / "data", sections=sections) as host:
         ended = Ended()
-        watching = asyncio.create_task(watch(host, ended))
-        await asyncio.sleep(0)
         task = await host.submit("agent/helper", QUESTION)
-        task = await host.wait(task.id, 50)
-        await watching
+        async with asyncio.timeout(50):
+            ended.events = [event async for event in host.stream(task.id)]
+        task = await host.task(task.id)
         assert task.state in (TaskState.SUCCEEDED, TaskState.FAILED), task
-        ended.events = [(event.type, event.data) for event in await host.journal(task.id)]
     error = task.error or {}
     ended.output, ended.attempt = task.result, task.attempt
     ended.error, ended.error_type = error.get("message", ""), error.get("type", "")
     return ended
-
-
-async def watch(host: Host, ended: Ended) -> None:
-    """Listen as `opspawn run` does, until the task has ended."""
-    async for item in host.tail(0):
-        if isinstance(item, TaskDelta):
-            ended.text += item.data["text"] if item.data["kind"] == "text" else ""
-        elif isinstance(item, Event) and item.type in ("task.succeeded", "task.failed"):
-            return
 
 
 async def test_tools_are_called_and_the_answer_streams(desk: Desk, run: Run) -> None:
@@ -175,7 +162,7 @@ async def test_a_429_is_asked_again_no_sooner_than_it_says_and_uses_no_attempt(d
 
     assert (ended.output, ended.attempt, desk.calls) == (ANSWER, 0, ["search token 3"])
     assert 1.25 <= script.times[2] - script.times[1] < 10
-    assert [told["error"]["type"] for told in ended.of("step.retry")] == ["rate_limited"]
+    assert [told.error.type for told in ended.of(Retrying)] == ["rate_limited"]
 
 
 async def test_many_429s_in_a_row_are_waited_for_though_a_failing_server_would_have_been_given_up(
@@ -196,7 +183,7 @@ async def test_a_500_is_tried_again(desk: Desk, run: Run) -> None:
 
     assert (ended.output, ended.attempt, desk.calls) == (ANSWER, 0, ["search token 3"])
     assert script.requests[1]["messages"] == script.requests[2]["messages"]
-    assert [told["error"]["type"] for told in ended.of("step.retry")] == ["transient"]
+    assert [told.error.type for told in ended.of(Retrying)] == ["transient"]
 
 
 @pytest.mark.parametrize("clean", [False, True], ids=["cut", "without-its-end"])
@@ -208,7 +195,7 @@ async def test_a_broken_stream_is_tried_again_and_half_an_answer_never_counts(
         ended = await run(server.base_url)
 
     assert (ended.output, ended.attempt) == (ANSWER, 0)
-    assert [done["result"]["text"] for done in ended.of("step.done")] == [ANSWER]
+    assert [done.text for done in ended.of(ModelAnswered)] == [ANSWER]
     assert ended.text.endswith(ANSWER)
 
 
@@ -275,7 +262,7 @@ async def test_a_server_that_is_down_is_tried_a_few_times_and_then_named_with_th
     assert ended.error.startswith(f"The model server at http://127.0.0.1:{port}/v1 cannot be reached")
     assert ended.error.endswith("Is the server running, and base_url right?")
     assert "\n" not in ended.error
-    assert len(ended.of("step.retry")) == 3
+    assert len(ended.of(Retrying)) == 3
 
 
 @pytest.mark.parametrize("dialect", ["chat"], indirect=True)

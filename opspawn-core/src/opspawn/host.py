@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from opspawn.contracts.lifecycle import RegisteredAgent
 from opspawn.contracts.listener import Listener
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.plugins import ListenerPlugin, StorePlugin, TransportPlugin, WakerPlugin
+from opspawn.contracts.run_events import RunEvent
 from opspawn.contracts.store import EventQuery, Operation, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, DeadQuery, Transport
 from opspawn.contracts.waker import Waker
@@ -41,6 +42,7 @@ from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.ops.run.store_time import StoreTime
 from opspawn.ops.sessions.sessions import opening
+from opspawn.ops.streaming import stream_of
 from opspawn.plugins import Plugins
 
 
@@ -206,7 +208,7 @@ class Host(Hosted):
     async def events(self, query: EventQuery) -> Sequence[Event]:
         return await self.store.events(query)
 
-    async def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
+    async def tail(self, after: int | None = None) -> AsyncGenerator[Event | TaskDelta, None]:
         source = self.store.tail(after)
         closing = asyncio.ensure_future(self._closing.wait())
         item: asyncio.Future[Event | TaskDelta] | None = None
@@ -222,6 +224,10 @@ class Host(Hosted):
             for end in ends:
                 end.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
+
+    async def stream(self, id: str, *, after: str | None = None) -> AsyncGenerator[RunEvent, None]:
+        async for event in stream_of(self.store, self.tail, await self._engine.task(id), after):
+            yield event
 
     async def cancel(self, id: str) -> Task:
         return await self._engine.cancel(id)

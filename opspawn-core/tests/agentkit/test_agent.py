@@ -11,10 +11,10 @@ import pytest
 
 from opspawn.agentkit import Agent, BoundModel, Context, Kit, RunResult, tool
 from opspawn.agentkit.memory_log import MemoryLog
-from opspawn.contracts.events import NewEvent
-from opspawn.contracts.model import Message, ModelDelta, ToolCall, Usage
+from opspawn.contracts.model import Message, ToolCall, Usage
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
+from opspawn.contracts.run_events import RunEnded, RunEvent
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError, ModelError
 from opspawn.testing import ScriptedModel
@@ -76,15 +76,16 @@ async def test_a_bound_model_carries_the_name_and_its_settings_give_way_to_the_a
 
 async def test_events_and_deltas_come_in_order():
     model = ScriptedModel([ToolCall("1", "search", {"query": "token"}), "In it."])
-    told: list[NewEvent | ModelDelta] = []
+    told: list[RunEvent] = []
 
     await helper(model).run("How?", on_event=told.append)
 
-    assert isinstance(end := told.pop(), NewEvent)
-    assert (end.type, end.data["reason"]) == ("agent.answered", "step_limit")
-    assert [event.text if isinstance(event, ModelDelta) else event.data["name"] for event in told] == [
-        '{"query": "token"}', "think", "search", "In ", "it.", "think"
+    assert [event.type for event in told] == [
+        "run_started", "tool_call_delta", "model_answered", "tool_call_started", "tool_call_ended",
+        "text_delta", "text_delta", "model_answered", "run_ended",
     ]  # fmt: skip
+    assert isinstance(told[-1], RunEnded)
+    assert (told[-1].output, told[-1].reason, told[-1].usage) == ("In it.", "step_limit", Usage(requests=2))
 
 
 async def test_a_stream_yields_the_same_events_and_the_result_last():
@@ -92,8 +93,8 @@ async def test_a_stream_yields_the_same_events_and_the_result_last():
 
     seen = [event async for event in helper(model).stream("How?")]
 
-    assert seen[0] == ModelDelta("text", "Done.")
-    assert [event.type for event in seen[1:-1] if isinstance(event, NewEvent)] == ["step.done", "agent.answered"]
+    told = [event for event in seen if not isinstance(event, RunResult)]
+    assert [event.type for event in told] == ["run_started", "text_delta", "model_answered", "run_ended"]
     assert seen[-1] == RunResult("Done.", "answered", Usage(requests=1))
 
 
@@ -108,9 +109,8 @@ async def test_a_stream_raises_what_the_run_raises_after_what_came_before():
     with pytest.raises(ModelError, match="refused"):
         await listen()
 
-    assert [event.type for event in seen if isinstance(event, NewEvent)] == [
-        "step.done", "step.done", "step.failed", "agent.answered"
-    ]  # fmt: skip
+    assert [event.type for event in seen][-3:] == ["tool_call_ended", "step_ended", "run_failed"]
+    assert seen[-1].error.message == "refused"
 
 
 async def test_closing_a_stream_cancels_the_run():

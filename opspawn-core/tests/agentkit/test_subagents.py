@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 from opspawn.agentkit import tool
-from opspawn.contracts.events import NewEvent
-from opspawn.contracts.model import Message, ModelDelta, ToolCall
+from opspawn.contracts.model import Message, ToolCall
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
+from opspawn.contracts.run_events import Handoff, ModelAnswered, SubAgentEnded, SubAgentStarted, TextDelta
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError, ModelError, StepLimit
 from opspawn.testing import ScriptedModel
@@ -71,12 +71,12 @@ async def test_pieces_of_a_sub_agents_answer_are_no_part_of_the_stream(agent):
 
     seen = [event async for event in chief.stream("Go.")]
 
-    text = "".join(one.text for one in seen if isinstance(one, ModelDelta) and one.kind == "text")
+    text = "".join(one.text for one in seen if isinstance(one, TextDelta))
     assert text == "Shown words."
-    assert [one.type for one in seen if isinstance(one, NewEvent) and one.type.startswith("child.")] == [
-        "child.spawned",
-        "child.ended",
-    ]
+    [began, ended] = [one for one in seen if isinstance(one, SubAgentStarted | SubAgentEnded)]
+    assert isinstance(ended, SubAgentEnded)
+    assert (began.child, began.handler, ended.result) == (ended.child, "agent/finder", "Hidden words.")
+    assert [one.text for one in seen if isinstance(one, ModelAnswered) and one.run == ended.child] == ["Hidden words."]
 
 
 async def test_planners_spawn_agents_that_they_know_in_memory(agent):
@@ -115,8 +115,8 @@ async def test_a_conversation_is_handed_over_whole_and_the_other_agent_answers(a
     assert [message.role for message in seen[1:]] == ["user", "assistant", "tool", "tool", "user"]
     assert seen[3].content == "Ada by triage"
     assert seen[-1] == Message("user", "My money?")
-    [handoff] = [one for one in told if isinstance(one, NewEvent) and one.type == "agent.handoff"]
-    assert {**handoff.data, "key": None} == {"key": None, "from": "triage", "to": "billing", "reason": "money"}
+    [handoff] = [one for one in told if isinstance(one, Handoff)]
+    assert (handoff.agent, handoff.to, handoff.reason) == ("triage", "billing", "money")
     assert result.messages[-1] == Message("assistant", "You get it back.")
 
 

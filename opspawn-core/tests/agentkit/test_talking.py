@@ -78,4 +78,6 @@ async def test_an_agent_that_runs_in_memory_asks_whoever_started_it() -> None:
     )
 
     assert result.output == ["Well?", "go"]
-    assert [event.type for event in events] == ["task.progress", "question.asked", "agent.answered"]
+    assert [event.type for event in events] == [
+        "run_started", "progress", "question_asked", "question_answered", "run_ended"
+    ]  # fmt: skip

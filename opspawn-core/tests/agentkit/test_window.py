@@ -12,8 +12,8 @@ from hypothesis import strategies as some
 from opspawn import Agent, Window, tool
 from opspawn.agentkit.tokens import tokens_in
 from opspawn.agentkit.window import cuts, transcript, turns
-from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, ModelCapabilities, ModelRequest, ModelResponse, ToolCall, Usage
+from opspawn.contracts.run_events import Compacted, ModelAnswered, TextDelta
 from opspawn.errors import ConfigError, ModelError
 from opspawn.testing import ScriptedModel
 
@@ -168,8 +168,7 @@ async def test_a_refusal_as_too_long_leads_to_one_compaction_and_one_more_try(ag
     result = await agent("a", model, tools=[read]).run("Go.", on_event=told.append)
 
     assert result.output == "Done."
-    compacted = [one for one in told if isinstance(one, NewEvent) and one.type == "agent.compacted"]
-    assert [one.data["how"] for one in compacted] == ["notes"]
+    assert [one.how for one in told if isinstance(one, Compacted)] == ["notes"]
 
 
 async def test_long_results_are_shortened_first_which_costs_no_call(agent: Make) -> None:
@@ -216,7 +215,8 @@ async def test_notes_count_as_usage_and_are_not_streamed(agent: Make) -> None:
     result = await agent("a", model, tools=[read], window=Window(600)).run("Go.", on_event=told.append)
 
     assert result.usage.input_tokens >= 1000
-    assert not any("NOTES" in str(getattr(one, "text", "")) for one in told)
+    assert not any("NOTES" in one.text for one in told if isinstance(one, TextDelta))
+    assert {one.purpose for one in told if isinstance(one, ModelAnswered) and one.text == "NOTES"} == {"compact"}
 
 
 async def test_the_agents_own_words_say_what_notes_must_hold(agent: Make) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,12 +13,12 @@ from opspawn.agentkit import Kit
 from opspawn.agentkit.deciding import Policies, as_decider
 from opspawn.agentkit.matching import found, matches
 from opspawn.config.settings import PolicyRule, PolicySettings
-from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, ToolCall
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.plugins import PolicyPlugin
 from opspawn.contracts.policy import Approve, Considered, Deny, Verdict
 from opspawn.contracts.run import AgentContext
+from opspawn.contracts.run_events import ActDenied, ApprovalDecided
 from opspawn.errors import ConfigError, Denied
 from opspawn.plugins import Plugins
 from opspawn.plugins.status import Found
@@ -35,6 +35,9 @@ class Loop:
             if not said.tool_calls:
                 return PlannerResult(said.text)
             messages += [said.message(), *(result.message() for result in await context.act(said.tool_calls))]
+
+
+T = TypeVar("T")
 
 
 class Till:
@@ -60,8 +63,8 @@ class Till:
     def told(self) -> str:
         return self.model.requests[-1].messages[-1].content
 
-    def happened(self, type: str) -> list[dict[str, Any]]:
-        return [event.data for event in self.events if isinstance(event, NewEvent) and event.type == type]
+    def happened(self, kind: type[T]) -> list[T]:
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 async def test_a_denied_call_does_not_happen_and_the_model_is_told_why() -> None:
@@ -70,8 +73,8 @@ async def test_a_denied_call_does_not_happen_and_the_model_is_told_why() -> None
     assert await till.run() == "Done."
     assert till.paid == []
     assert till.told == "'pay' was not carried out: it is not allowed. The till is closed."
-    [denied] = till.happened("policy.denied")
-    assert (denied["name"], denied["policy"], denied["reason"]) == ("pay", "policy", "The till is closed.")
+    [denied] = till.happened(ActDenied)
+    assert (denied.name, denied.policy, denied.reason) == ("pay", "policy", "The till is closed.")
 
 
 @pytest.mark.parametrize("fault", ["raises", "nonsense", "late"])
@@ -203,7 +206,7 @@ async def test_an_approver_sees_the_exact_call_and_may_say_yes() -> None:
     assert till.paid == [5]
     assert asked[0].call["arguments"] == {"amount": 5}
     assert (asked[0].kind, asked[0].to, asked[0].call["reason"]) == ("approval", "ada", "Money leaves.")
-    assert till.happened("approval.used") != []
+    assert [decided.decision for decided in till.happened(ApprovalDecided)] == ["approve"]
 
 
 @pytest.mark.parametrize("said", [False, None, "yes", 1, Deny("Too much.", by="ada")])

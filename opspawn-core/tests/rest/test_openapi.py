@@ -22,6 +22,7 @@ OPERATIONS = {
     "POST /v1/opscore/tasks/{id}/fallback": "fallbackTask",
     "GET /v1/opscore/tasks/{id}": "getTask",
     "GET /v1/opscore/tasks/{id}/journal": "getJournal",
+    "GET /v1/opscore/tasks/{id}/stream": "streamRun",
     "POST /v1/opscore/tasks/{id}/cancel": "cancelTask",
     "POST /v1/opscore/tasks/{id}/resolve": "resolveTask",
     "POST /v1/opscore/tasks/{id}/retry": "retryTask",

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from opspawn.agentkit import Agent, RunResult, tool
-from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall
+from opspawn.contracts.run_events import Custom
 from opspawn.errors import ModelError, StepLimit
 from opspawn.testing import ScriptedModel
 from opspawn_planner_react import ReactConfig, opspawn_planners
@@ -165,7 +165,7 @@ async def test_an_answer_that_was_cut_off_says_so_in_reason_and_event(make, fini
     result = await agent.run("How?", on_event=told.append)
 
     assert (result.output, result.reason) == ("In the sett", reason)
-    (event,) = [event for event in told if isinstance(event, NewEvent) and event.type == "custom.answer_cut_off"]
+    (event,) = [event for event in told if isinstance(event, Custom) and event.name == "answer_cut_off"]
     assert event.data["finish_reason"] == finish_reason
 
 
@@ -245,8 +245,7 @@ async def test_a_conversation_that_cannot_be_shortened_says_why_it_ended(make):
     with pytest.raises(ModelError, match="Too long"):
         await agent.run("How?", on_event=told.append)
 
-    (event,) = [event for event in told if isinstance(event, NewEvent) and event.type == "agent.answered"]
-    assert (event.data["reason"], event.data["error"]) == ("context_overflow", True)
+    assert (told[-1].type, told[-1].reason) == ("run_failed", "context_overflow")
 
 
 async def test_the_third_same_call_in_a_row_is_not_carried_out_and_the_model_is_told(make, log):

@@ -21,8 +21,7 @@ from opspawn.agentkit.deps import Deps
 from opspawn.agentkit.description import Description, Validator
 from opspawn.agentkit.instructions import Instructions
 from opspawn.agentkit.kit import Kit
-from opspawn.agentkit.log import OnEvent, RunEvent
-from opspawn.agentkit.nesting import Nesting
+from opspawn.agentkit.nesting import Nesting, OnEvent
 from opspawn.agentkit.output import OutputMode
 from opspawn.agentkit.perloop import PerLoop
 from opspawn.agentkit.resolving import needs_kit, resolve
@@ -35,6 +34,7 @@ from opspawn.contracts.planner import Planner
 from opspawn.contracts.policy import Considered, Decider, OnApproval
 from opspawn.contracts.question import OnQuestion, OnWait
 from opspawn.contracts.run import Handler, RunContext
+from opspawn.contracts.run_events import RunEvent
 from opspawn.contracts.sandbox import Sandbox
 from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.errors import InvalidInput
@@ -279,7 +279,7 @@ class Agent(Generic[DepsT, OutputT]):
             session: a conversation that this run goes on with, and adds to; instead of `history`.
             kit: where models, planners and tools named by text come from; by default `Kit.load()`, kept for later runs
                 in the same event loop and closed when that loop ends.
-            on_event: called with each event and each piece of a streamed answer, in order, from the event loop.
+            on_event: called with each `RunEvent`, in order, from the event loop.
             on_question: answers a `Question` that the run asks; async or not. on_wait: gives the data of the next
                 signal of a name.
             on_approval: decides where a policy asks, as an `OnApproval`; without it such calls are denied.
@@ -319,15 +319,20 @@ class Agent(Generic[DepsT, OutputT]):
         kit: Kit | None = None,
         on_question: OnQuestion | None = None,
         on_wait: OnWait | None = None,
+        on_approval: OnApproval | None = None,
         **changes: Any,
     ) -> AsyncGenerator[RunEvent | RunResult[OutputT], None]:
-        """Run in memory and yield events and pieces of the answer as they come, the `RunResult` last.
+        """Run in memory and yield what happens as it happens, and the `RunResult` last.
 
-        Closing the generator cancels the run. Raises: as `run`, after all that happened before was yielded.
+        The events are those of `opspawn.contracts.run_events`: `RunStarted` first, pieces of the answer as they come,
+        and `RunEnded` or `RunFailed` at the end. Closing the generator cancels the run.
+
+        Raises: as `run`, after all that happened before was yielded.
         """
         queue: asyncio.Queue[RunEvent | None] = asyncio.Queue()
         start = partial(self.run, input, deps=deps, history=history, session=session, kit=kit, **changes)
-        run = asyncio.create_task(start(on_event=queue.put_nowait, on_question=on_question, on_wait=on_wait))
+        people: dict[str, Any] = {"on_question": on_question, "on_wait": on_wait, "on_approval": on_approval}
+        run = asyncio.create_task(start(on_event=queue.put_nowait, **people))
         run.add_done_callback(lambda _: queue.put_nowait(None))
         try:
             while (event := await queue.get()) is not None:

@@ -300,6 +300,17 @@ class AgentRun(Context):
                 messages = [*self.conversation, *(result.message() for result in results)]
                 raise HandedOver(tool.agent, messages, str(call.arguments.get("reason") or ""))
 
+    async def _refuse(self, call: ToolCall, key: str, words: str, why: str) -> ToolResult:
+        """The outcome of a call that cannot begin; told, since there is no step that would tell of it."""
+        data = {"call": call.id, "name": call.name, "words": words, "why": why}
+        asked = Asked(f"{key}/refused", "emit", "tool.refused", digest(data) if self._log.durable else "")
+        try:
+            with self._branches.step():
+                await self._log.emit(asked, data)
+        except Halt as halt:
+            await self._halt(halt)
+        return refused(call, words, why)
+
     async def _handoff_denied(self, tool: HandoffTool, call: ToolCall, key: str) -> Denied | None:
         """Why a conversation may not be handed over; to policies that is a dispatch."""
         if not self._policies:
@@ -346,12 +357,13 @@ class AgentRun(Context):
         if tool is None and self._belt.was_offered(call.name):
             tool = await self._belt.again(call.name, self._tool_context(""))
         if tool is None:
-            return refused(call, self._belt.unknown(call.name), "not_found")
+            return await self._refuse(call, key, self._belt.unknown(call.name), "not_found")
         if call.name in self._belt.closed:
-            return refused(call, f"{call.name!r} is closed for the rest of this run. Go on without it.", "denied")
+            words = f"{call.name!r} is closed for the rest of this run. Go on without it."
+            return await self._refuse(call, key, words, "denied")
         if call.malformed is not None:
             words = f"The arguments were not a JSON object: {call.malformed[:200]!r}. Send them again as JSON."
-            return refused(call, words, "invalid_input")
+            return await self._refuse(call, key, words, "invalid_input")
         if isinstance(tool, AgentTool):
             return await self._ask_agent(tool, call, key)
         if isinstance(tool, HandoffTool):

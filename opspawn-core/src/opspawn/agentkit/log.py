@@ -20,8 +20,9 @@ from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Take
 from opspawn.errors import Halt
 
-RunEvent = NewEvent | ModelDelta
-OnEvent = Callable[[RunEvent], None]
+#: What a log writes, and what it passes on: a line, or a piece of a stream.
+LogEntry = NewEvent | ModelDelta
+OnEntry = Callable[[LogEntry], None]
 
 
 @dataclass(frozen=True, slots=True)

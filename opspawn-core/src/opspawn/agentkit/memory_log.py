@@ -12,7 +12,7 @@ from opspawn.agentkit.approvals import answer_of
 from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.failures import error_to_json, normalised
-from opspawn.agentkit.log import Grant, OnEvent, Pending
+from opspawn.agentkit.log import Grant, OnEntry, Pending
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_answer
 from opspawn.agentkit.rates import Rates
@@ -37,7 +37,7 @@ class MemoryLog:
 
     def __init__(
         self,
-        on_event: OnEvent | None = None,
+        on_event: OnEntry | None = None,
         clock: Clock = SYSTEM_CLOCK,
         *,
         on_question: OnQuestion | None = None,
@@ -54,8 +54,8 @@ class MemoryLog:
         self._on_wait = on_wait
         self._on_event = on_event
         self.clock = clock
-        #: Runs a child by its handler and input, in memory; None where there are no children.
-        self.nest: Callable[[str, Any], Awaitable[Any]] | None = None
+        #: Runs a child by its handler, input and id, in memory; None where there are no children.
+        self.nest: Callable[[str, Any, str], Awaitable[Any]] | None = None
         self.identity = uuid4().hex
 
     def recall(self, asked: Asked) -> Recorded | None:
@@ -112,10 +112,11 @@ class MemoryLog:
 
     async def _nested(self, children: Children, index: int, one: ChildAsked) -> None:
         assert self.nest is not None
-        self._tell("child.spawned", one.asked, child=one.handler)
+        child, result = uuid4().hex, None
+        self._tell("child.spawned", one.asked, child=child)
         try:
             async with asyncio.timeout(one.options.timeout_s) as timer:
-                result = plain_json(await self.nest(one.handler, one.input))
+                result = plain_json(await self.nest(one.handler, one.input, child))
             end = Recorded("", one.asked.name, True, result)
         except (Halt, ConfigError):
             raise
@@ -123,7 +124,7 @@ class MemoryLog:
             if isinstance(error, TimeoutError) and timer.expired():
                 error = StepTimeout(f"{one.handler!r} ran longer than {one.options.timeout_s:g} s.")
             end = Recorded("", one.asked.name, False, error=error_to_json(normalised(error)))
-        self._tell("child.ended", one.asked, child=one.handler, **({} if end.ok else {"error": end.error}))
+        self._tell("child.ended", one.asked, child=child, **({"result": result} if end.ok else {"error": end.error}))
         children.ended(index, end)
 
     async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
@@ -143,7 +144,10 @@ class MemoryLog:
         return Recorded("", asked.name, True, data)
 
     async def ask(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded | Pending:
-        self._tell("question.asked", asked, text=question.text, choices=list(question.choices), to=question.to)
+        detail = {"about": question.kind, "schema": question.schema, "call": question.call}
+        self._tell(
+            "question.asked", asked, text=question.text, choices=list(question.choices), to=question.to, **detail
+        )
         if question.kind == "approval":
             return await self._approve(asked, question, timeout_s, default)
         if self._on_question is None:
@@ -159,13 +163,17 @@ class MemoryLog:
                 raise
             if default is NO_DEFAULT:
                 error = error_to_json(StepTimeout("Nobody answered the question in time."))
+                self._tell("question.expired", asked, error=error)
                 return Recorded("", asked.name, False, error=error)
+            self._tell("question.expired", asked, default=default)
             return Recorded("", asked.name, True, {"value": default, "expired": True})
+        self._tell("question.answered", asked, value=value)
         return Recorded("", asked.name, True, {"value": value})
 
     async def _approve(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded:
         if self._on_approval is None:
             words = {"decision": "deny", "reason": "A human would have to approve it, and there is nobody to ask."}
+            self._tell("question.expired", asked, default=words)
             return Recorded("", asked.name, True, {"value": words, "expired": True})
         try:
             async with asyncio.timeout(timeout_s) as timer:
@@ -173,6 +181,7 @@ class MemoryLog:
         except TimeoutError:
             if not timer.expired():
                 raise
+            self._tell("question.expired", asked, default=default)
             return Recorded("", asked.name, True, {"value": default, "expired": True})
         value, by = answer_of(said), getattr(said, "by", None)
         self._tell("question.answered", asked, value=value, by=by)

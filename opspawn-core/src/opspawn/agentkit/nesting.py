@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
-from opspawn.agentkit.log import OnEvent, RunEvent
+from opspawn.agentkit.failures import error_to_json, normalised
+from opspawn.agentkit.log import LogEntry
 from opspawn.agentkit.memory_log import MemoryLog
+from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.running import Ended, Parts, agent_of, known_to, run_agent
+from opspawn.agentkit.telling import Teller
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.policy import OnApproval
 from opspawn.contracts.question import OnQuestion, OnWait
+from opspawn.contracts.run_events import RunEvent
+
+OnEvent = Callable[[RunEvent], None]
 
 
 class Nesting:
@@ -37,19 +46,35 @@ class Nesting:
         self._deps = deps
         self._policies = policies
         self._on_approval = on_approval
+        self._teller: Teller | None = None
 
     async def run(
-        self,
-        parts: Parts,
-        input: Any,
-        history: tuple[Message, ...] = (),
-        session: str | None = None,
-        on_event: OnEvent | None = None,
+        self, parts: Parts, input: Any, history: tuple[Message, ...] = (), session: str | None = None
     ) -> Ended:
         """Run an agent; its usage includes that of the runs within. Raises: as `run_agent`."""
-        listener = on_event or self._on_event
+        id = uuid4().hex
+        if self._on_event is None:
+            return await self._run(id, parts, input, history, session)
+        teller = self._teller = Teller(id)
+        name = parts.about.name
+        begun = {"handler": f"agent/{name}", "input": shown(input), "session": session}
+        self._tell(teller.line("task.accepted", begun, run=id, agent=name))
+        try:
+            ended = await self._run(id, parts, input, history, session)
+        except asyncio.CancelledError:
+            self._tell(teller.line("task.cancelled", {}, run=id))
+            raise
+        except Exception as error:
+            self._tell(teller.line("task.failed", {"error": error_to_json(normalised(error))}, run=id))
+            raise
+        self._tell(teller.line("task.succeeded", {"result": ended.plain}, run=id))
+        return ended
+
+    async def _run(
+        self, id: str, parts: Parts, input: Any, history: tuple[Message, ...] = (), session: str | None = None
+    ) -> Ended:
         log = MemoryLog(
-            listener,
+            None if self._teller is None else self._listener(self._teller, id, parts.about.name),
             on_question=self._on_question,
             on_wait=self._on_wait,
             rates=self._rates,
@@ -60,9 +85,9 @@ class Nesting:
         if parts.others:
             known = known_to(parts)
 
-            async def nest(handler: str, told: Any) -> Any:
+            async def nest(handler: str, told: Any, child: str) -> Any:
                 nonlocal within
-                ended = await self.run(agent_of(handler, known), told, (), session, self._inner(listener))
+                ended = await self._run(child, agent_of(handler, known), told, (), session)
                 within += ended.usage
                 return ended.plain
 
@@ -71,13 +96,28 @@ class Nesting:
         ended = await run_agent(base, parts, history)
         return replace(ended, usage=ended.usage + within) if within.requests else ended
 
-    def _inner(self, listener: OnEvent | None) -> OnEvent | None:
-        """Events of runs within are told; pieces of their answers are not, lest they be taken for the answer."""
-        if listener is None:
-            return None
+    def _listener(self, teller: Teller, run: str, agent: str) -> Callable[[LogEntry], None]:
+        """Tells the listener what a log of one run writes, in the words of `RunEvent`."""
 
-        def tell(event: RunEvent) -> None:
-            if isinstance(event, NewEvent):
-                listener(event)
+        def listen(entry: LogEntry) -> None:
+            if isinstance(entry, NewEvent):
+                self._tell(teller.line(entry.type, entry.data, run=run, agent=agent))
+                return
+            data = {"kind": entry.kind, "text": entry.text, "tool": entry.tool}
+            if (event := teller.delta(data, run=run, agent=agent)) is not None:
+                self._tell([event])
 
-        return tell
+        return listen
+
+    def _tell(self, events: list[RunEvent]) -> None:
+        assert self._on_event is not None
+        for event in events:
+            self._on_event(event)
+
+
+def shown(input: Any) -> Any:
+    """An input as an event shows it: as JSON where it can be, else in words."""
+    try:
+        return plain_json(input)
+    except (ValueError, RecursionError):
+        return repr(input)

@@ -57,6 +57,8 @@ EVENT_TYPES: dict[str, str] = {
     "listener, position, error.",
     "agent.answered": "How the run of an agent ended, in the commit of the task's end. data: agent, reason (a word of "
     "`REASONS`), usage (of all its model calls), error (whether it ended with one).",
+    "tool.refused": "A call of a model could not begin: no such tool, or no JSON. data: key, digest, call (its id), "
+    "name, words (for the model), why.",
     "timer.set": "A sleep began. data: key, until (epoch seconds).",
     "signal.received": "Inbox: somebody sent a signal. data: id, name, data, by.",
     "signal.awaited": "A wait for a signal with a time-out began. data: key, name, digest, until (epoch seconds).",
@@ -70,7 +72,7 @@ EVENT_TYPES: dict[str, str] = {
 }
 
 #: What the code of a run itself tells, once for each key: types, and beginnings of types.
-TOLD_BY_RUNS = ("custom.", "agent.handoff", "agent.compacted")
+TOLD_BY_RUNS = ("custom.", "agent.handoff", "agent.compacted", "tool.refused")
 
 
 @dataclass(frozen=True, slots=True)

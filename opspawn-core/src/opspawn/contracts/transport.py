@@ -12,6 +12,7 @@ from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.lifecycle import AgentRegistry, AgentStatus, Definitions, Sessions
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
+from opspawn.contracts.run_events import RunEvent
 from opspawn.contracts.seeing import Why, WorkerInfo
 from opspawn.contracts.store import EventQuery, Page, Query, Task
 
@@ -159,6 +160,16 @@ class Host(Protocol):
 
     def tail(self, after: int | None = None) -> AsyncIterator[Event | TaskDelta]:
         """Events as they happen, and deltas between them; ends when the host stops."""
+        ...
+
+    def stream(self, id: str, *, after: str | None = None) -> AsyncIterator[RunEvent]:
+        """What happened in a task and in those within it, and then what happens, until it has ended or the host stops.
+
+        Pieces of answers come while they are made, and are not told again. `after` is the id of an event: the stream
+        goes on behind it.
+
+        Raises: NotFound. InvalidInput: `after` is no id.
+        """
         ...
 
     async def cancel(self, id: str) -> Task:

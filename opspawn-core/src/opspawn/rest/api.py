@@ -16,6 +16,7 @@ from opspawn.rest import (
     problems,
     questions,
     registry,
+    run_stream,
     seeing,
     sessions,
     signals,
@@ -54,7 +55,8 @@ def build_api(host: Host, config: RestConfig) -> FastAPI:
         responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
     )
     api.state.host = host
-    for module in (health, agents, opscore, registry, sessions, seeing, signals, questions, approvals, stream):
+    modules = (health, agents, opscore, registry, sessions, seeing, signals, questions, approvals, stream, run_stream)
+    for module in modules:
         api.include_router(module.router)
     api.add_middleware(
         Limits,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -13,16 +12,15 @@ from starlette.responses import Response, StreamingResponse
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import EventQuery
-from opspawn.contracts.transport import Host
-from opspawn.rest.answers import JsonAnswer, json_of
+from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.deps import MAX_POSITION, HostDep, known_query
 from opspawn.rest.problems import Problem
 from opspawn.rest.schemas import Events
+from opspawn.rest.sse import KEEP_ALIVE_S, event_stream, message, messages
 from opspawn.views import EventView
 
 router = APIRouter(prefix="/v1/opscore", tags=["events"], dependencies=[Depends(known_query)])
 
-KEEP_ALIVE_S = 15.0
 _ID = re.compile("[0-9]{1,19}")
 
 
@@ -63,11 +61,8 @@ async def stream_events(
     if request.headers.get("accept", "").startswith("application/json"):
         found = await host.events(query)
         return JsonAnswer(Events(events=[EventView.of(event) for event in found]))
-    return StreamingResponse(
-        _lines(host, _start(last_event_id, after), _filter(query)),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    source = host.tail(_start(last_event_id, after))
+    return event_stream(messages(source, _tell(_filter(query)), keep_alive_s=KEEP_ALIVE_S))
 
 
 def _start(last_event_id: str | None, after: int | None) -> int | None:
@@ -89,33 +84,17 @@ def _filter(query: EventQuery) -> Callable[[Event], bool]:
     return lambda event: all(getattr(event, name) == value for name, value in wanted.items())
 
 
-async def _lines(host: Host, after: int | None, wanted: Callable[[Event], bool]) -> AsyncIterator[bytes]:
-    """Server-sent events; a delta has no id, since it cannot be resumed. Deltas follow tasks that passed the filter."""
+def _tell(wanted: Callable[[Event], bool]) -> Callable[[Event | TaskDelta], bytes | None]:
+    """A delta has no id, since it cannot be resumed. Deltas follow tasks that passed the filter."""
     passed: set[str] = set()
-    source = host.tail(after)
-    pending = asyncio.ensure_future(anext(source))
-    try:
-        yield b": connected\n\n"
-        while True:
-            done, _ = await asyncio.wait({pending}, timeout=KEEP_ALIVE_S)
-            if not done:
-                yield b": still here\n\n"
-                continue
-            try:
-                item = pending.result()
-            except StopAsyncIteration:
-                return
-            pending = asyncio.ensure_future(anext(source))
-            if isinstance(item, TaskDelta):
-                if item.task in passed:
-                    yield _lines_of(f"event: delta\ndata: {json_of({'task': item.task, **item.data})}")
-            elif wanted(item):
-                if item.task is not None:
-                    passed.add(item.task)
-                yield _lines_of(f"id: {item.position}\nevent: {item.type}\ndata: {json_of(EventView.of(item))}")
-    finally:
-        pending.cancel()
 
+    def tell(item: Event | TaskDelta) -> bytes | None:
+        if isinstance(item, TaskDelta):
+            return message("delta", {"task": item.task, **item.data}) if item.task in passed else None
+        if not wanted(item):
+            return None
+        if item.task is not None:
+            passed.add(item.task)
+        return message(item.type, EventView.of(item), item.position)
 
-def _lines_of(message: str) -> bytes:
-    return f"{message}\n\n".encode("utf-8", "backslashreplace")
+    return tell

@@ -8,9 +8,9 @@ from typing import Any
 
 from opspawn.agentkit import Agent, RunResult, tool
 from opspawn.agentkit.function_model import Said
-from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelRequest, ModelResponse, ToolCall
 from opspawn.contracts.planner import Planner
+from opspawn.contracts.run_events import RunEnded, RunEvent, RunFailed
 from opspawn.errors import OpspawnError
 from opspawn.testing.scripted import ScriptedModel
 
@@ -26,16 +26,13 @@ class Ran:
     searched: list[str]
     result: RunResult | None = None
     error: OpspawnError | None = None
-    events: list[Any] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
 
     @property
     def reasons(self) -> list[str]:
         """The words that were told for the end: one, or none for a run that has not ended."""
-        return [
-            str(event.data["reason"])
-            for event in self.events
-            if isinstance(event, NewEvent) and event.type == "agent.answered"
-        ]
+        ends = [event for event in self.events if isinstance(event, RunEnded | RunFailed)]
+        return [event.reason for event in ends if event.reason is not None]
 
     @property
     def reason(self) -> str:
