@@ -90,7 +90,7 @@ def test_a_frozen_worker_fences_itself_and_its_late_result_is_refused(tmp_path: 
         journal = server.journal(id)
 
     winner = ended["result"][0]
-    assert (ended["state"], ended["attempt"], ended["result"]) == ("succeeded", 0, [winner, winner])
+    assert (ended["state"], ended["failures"], ended["result"]) == ("succeeded", 0, [winner, winner])
     assert winner != acts()[0]
     assert [event["data"]["key"] for event in journal if event["type"] == "step.done"] == ["act", "after"]
     assert alive

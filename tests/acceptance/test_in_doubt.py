@@ -121,7 +121,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 def test_after_the_kill_the_task_is_in_doubt_and_the_tool_was_not_called_again(desk: Desk, name: str) -> None:
     task = desk.doubts[name]
 
-    assert (task["state"], task["attempt"], desk.before[name]) == ("in_doubt", 0, 1)
+    assert (task["state"], task["failures"], desk.before[name]) == ("in_doubt", 0, 1)
     assert task["error"]["type"] == "in_doubt"
     assert (task["error"]["name"], task["error"]["arguments"]) == ("pay", {"to": name, "amount": 7})
 
@@ -237,7 +237,7 @@ def test_a_second_decision_is_refused_in_one_line(desk: Desk, decision: tuple[st
     answer = desk.server.request("POST", f"/v1/opscore/tasks/{id}/resolve", {"outcome": "again"})
 
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
-    assert f"{id} is succeeded, not in doubt" in told.stderr
+    assert f"{id} has succeeded; there is nothing to resolve" in told.stderr
     assert (answer.status_code, answer.json()["code"]) == (409, "invalid-transition")
     assert desk.payments("twice") == 1
 

@@ -73,7 +73,7 @@ def test_a_stopping_server_lets_the_model_call_end_and_gives_the_task_back_witho
         with Serve(folder, asked.env) as again:
             ended, journal = again.settled(task), again.journal(task)
 
-        assert (ended["state"], ended["result"], ended["attempt"]) == ("succeeded", "Bought.", 0)
+        assert (ended["state"], ended["result"], ended["failures"]) == ("succeeded", "Bought.", 0)
         assert (len(asked.requests), notes(folder)) == (2, ["milk"])
         assert "task.released" in types(journal)
         assert types(journal).index("step.done") < types(journal).index("task.released")
@@ -93,7 +93,7 @@ def test_a_stopping_server_breaks_off_a_model_call_that_outlasts_its_time_to_dra
             ended, journal = again.settled(task, LEASE_S / 2), again.journal(task)
 
         assert code == 0
-        assert (ended["state"], ended["result"], ended["attempt"]) == ("succeeded", "Bought.", 0)
+        assert (ended["state"], ended["result"], ended["failures"]) == ("succeeded", "Bought.", 0)
         assert (len(asked.requests), notes(folder)) == (3, ["milk"])
         assert types(journal)[:4] == ["task.accepted", "task.claimed", "task.released", "task.claimed"]
 
@@ -159,7 +159,7 @@ def test_ctrl_c_says_how_to_go_on_and_resume_does_without_asking_the_model_again
         assert task["state"] == "queued"
         assert (resumed.returncode, resumed.stdout) == (0, "Bought.\n")
         assert (len(asked.requests), notes(folder)) == (2, ["milk"])
-        assert only_task(folder)["attempt"] == 0
+        assert only_task(folder)["failures"] == 0
 
 
 def test_resume_refuses_in_one_line_what_it_cannot_go_on_with(folder: Path) -> None:

@@ -13,6 +13,7 @@ from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.placing import place
+from opspawn.agentkit.running import check_input
 from opspawn.agentkit.toolsets import is_source
 from opspawn.app import App
 from opspawn.contracts.limit import Limit
@@ -74,8 +75,7 @@ class Catalog:
                 raise NotFound("agent", name, known=list(self._app.agents))
             return self.reach.accept(handler, input)
         if kind == "agent":
-            if input is None or input == "":
-                raise InvalidInput(f"The agent {name!r} needs an input.", remedy="Give it a text, or any JSON.")
+            check_input(name, input)
             return input
         if kind == "workflow":
             workflow = self._workflow(name)
@@ -192,7 +192,9 @@ class Catalog:
     def _workflow(self, name: str) -> Workflow:
         found = self.workflows.get(name) or self._found.get(name)
         if found is None:
-            raise NotFound("workflow", name, known=list(self.workflows))
+            known = [*self.workflows, *self._found]
+            none = "There is none: name files in App(workflows=[...]), or store one with 'opspawn workflows create'."
+            raise NotFound("workflow", name, known=known, remedy=None if known else none)
         return found
 
     def _load_workflows(self) -> list[Workflow]:

@@ -66,7 +66,7 @@ class TaskView(Wire):
     queue: str
     priority: int
     strict: bool
-    attempt: int
+    failures: int
     input: Any
     result: Any
     answered: AnsweredView | None = None
@@ -94,7 +94,7 @@ class TaskView(Wire):
             queue=task.queue,
             priority=task.priority,
             strict=task.strict,
-            attempt=task.attempt,
+            failures=task.attempt,
             input=task.input,
             result=task.result,
             answered=None if answered is None else AnsweredView.model_validate(answered),

@@ -16,7 +16,7 @@ from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
 from opspawn.contracts.run_events import RunEnded, RunEvent
 from opspawn.contracts.tool import ToolContext
-from opspawn.errors import ConfigError, ModelError
+from opspawn.errors import ConfigError, InvalidInput, ModelError
 from opspawn.testing import ScriptedModel
 
 
@@ -205,3 +205,9 @@ def test_a_finished_agent_leaves_memory():
     gc.collect()
 
     assert gone() is None
+
+
+@pytest.mark.parametrize("nothing", ["", "  \n", None])
+async def test_an_agent_does_not_begin_with_nothing(nothing: Any):
+    with pytest.raises(InvalidInput, match="The agent 'helper' needs an input"):
+        await helper(ScriptedModel(["never"])).run(nothing)

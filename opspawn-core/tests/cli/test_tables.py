@@ -5,29 +5,66 @@ from __future__ import annotations
 import os
 import pty
 import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from opspawn.cli.output import print_table
+from opspawn.cli.tables import print_table
 
 ID = "t-0123456789abcdef01234567"
 ROW = [ID, "agent/helper", "succeeded", "0", "2026-11-20 09:12:45", "Open Settings, API tokens, and press Reset. " * 2]
 HEAD = ["id", "handler", "state", "failures", "created", "result"]
 
 
-def test_a_narrow_terminal_never_cuts_the_id_that_a_reader_must_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int, head: list[str], rows: list[list[Any]]) -> list[str]:
+    """The lines of a table as a terminal of a width shows them, without colours."""
     master, slave = pty.openpty()
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm")
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr("sys.stdout", terminal)
-        print_table(HEAD, [ROW])
+        print_table(head, rows)
         terminal.flush()
         shown = os.read(master, 65536).decode()
     os.close(master)
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines()]
 
-    assert ID in shown
-    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in shown.splitlines()) <= 80
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_a_row_is_one_line_with_its_id_whole(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    shown = on_terminal(monkeypatch, width, HEAD, [ROW, [*ROW[:3], "2", *ROW[4:]]])
+
+    assert len(shown) == 3
+    assert shown[1].startswith(ID)
+    assert max(map(len, shown)) <= width
+
+
+@pytest.mark.parametrize(("width", "heads"), [(60, HEAD[:4]), (80, HEAD)])
+def test_columns_without_room_are_left_out_and_states_and_times_stay_whole(
+    monkeypatch: pytest.MonkeyPatch, width: int, heads: list[str]
+) -> None:
+    row = [ID, "workflow/greet", "succeeded", "2", datetime.now(UTC) - timedelta(days=3), ROW[5]]
+    shown = on_terminal(monkeypatch, width, HEAD, [row])
+
+    assert shown[0].lower().split() == heads
+    assert re.search(r" succeeded +2", shown[1])
+    assert len(heads) < len(HEAD) or re.search(r" \d\d-\d\d \d\d:\d\d ", shown[1])
+
+
+def test_a_column_without_anything_is_left_out_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = on_terminal(monkeypatch, 80, HEAD, [ROW])
+
+    assert "FAILURES" not in shown[0]
+    assert "Open" in shown[1]
+
+
+def test_a_time_of_today_is_shown_without_its_date_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    shown = on_terminal(monkeypatch, 80, ["id", "created"], [["a", now], ["b", now - timedelta(days=2)]])
+
+    assert re.fullmatch(r"a +\d\d:\d\d:\d\d *", shown[1])
+    assert re.fullmatch(r"b +\d\d-\d\d \d\d:\d\d *", shown[2])
 
 
 def test_other_programs_get_whole_values_between_tabs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,7 +123,7 @@ async def test_dead_and_doubtful_tasks_are_listed_and_decided() -> None:
 
         assert [task.id for task in (await ops.dead_tasks()).items] == [dead.id]
         assert [task.id for task in (await ops.list_tasks(Query(where={"state": "failed"}))).items] == [dead.id]
-        with pytest.raises(InvalidTransition, match="not in doubt"):
+        with pytest.raises(InvalidTransition, match="there is nothing to resolve"):
             await ops.resolve_task(dead.id, "happened", "paid", by="ada")
 
 

@@ -233,7 +233,7 @@ async def test_a_result_goes_with_happened_alone(house: Any, branches: Any) -> N
         await house.engine.resolve(task.id, "again", "paid", key="gather/0/pay")
     await house.engine.cancel(task.id)
     await house.reaches(task, TaskState.CANCELLED)
-    with pytest.raises(InvalidTransition, match="is cancelled, not in doubt"):
+    with pytest.raises(InvalidTransition, match="is cancelled; there is nothing to resolve"):
         await house.engine.resolve(task.id, "again", key="gather/0/pay")
 
 

@@ -186,7 +186,7 @@ async def test_what_cannot_be_paused_or_resumed_says_so(house: Any) -> None:
         return None
 
     queued = await house.submit("work")
-    with pytest.raises(InvalidTransition, match=r"is queued, not paused"):
+    with pytest.raises(InvalidTransition, match=r"is queued; only a paused one"):
         await house.engine.resume(queued.id)
     once = await house.engine.pause(queued.id)
     twice = await house.engine.pause(queued.id)
@@ -195,5 +195,5 @@ async def test_what_cannot_be_paused_or_resumed_says_so(house: Any) -> None:
     ended = await house.settled_for_good(queued)
 
     assert once == twice
-    with pytest.raises(InvalidTransition, match="is succeeded; there is nothing to pause"):
+    with pytest.raises(InvalidTransition, match="has succeeded; there is nothing to pause"):
         await house.engine.pause(ended.id)

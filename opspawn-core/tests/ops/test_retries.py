@@ -447,7 +447,7 @@ async def test_what_runs_or_succeeded_cannot_be_retried(house: Any) -> None:
         return None
 
     task = await house.run("work")
-    with pytest.raises(InvalidTransition, match="is succeeded; only a failed, cancelled or paused task can be retried"):
+    with pytest.raises(InvalidTransition, match="has succeeded; only a failed, cancelled or paused"):
         await house.engine.retry(task.id)
 
 

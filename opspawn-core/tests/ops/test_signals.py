@@ -238,7 +238,7 @@ async def test_a_signal_to_what_has_ended_or_never_was_is_refused(house: Any) ->
 
     task = await house.run("work")
 
-    with pytest.raises(InvalidTransition, match="is succeeded; nobody hears the signal 'go' any more"):
+    with pytest.raises(InvalidTransition, match="has succeeded; nobody hears the signal 'go' any more"):
         await house.engine.signal(task.id, "go")
     with pytest.raises(NotFound, match="There is no task 't-none'"):
         await house.engine.signal("t-none", "go")

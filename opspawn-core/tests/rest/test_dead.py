@@ -126,7 +126,7 @@ async def test_a_run_names_its_retries_and_its_fallback(client: httpx2.AsyncClie
     unknown = await client.post("/v1/agents/frail/run", json={"input": "x", "fallback": "function/nobody"})
     wrong = await client.post("/v1/agents/frail/run", json={"input": "x", "retry": {"attempts": 0}})
 
-    assert (task["state"], task["result"], task["attempt"]) == ("succeeded", "the world is broken", 2)
+    assert (task["state"], task["result"], task["failures"]) == ("succeeded", "the world is broken", 2)
     assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "body/retry/attempts")
 

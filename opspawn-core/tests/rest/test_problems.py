@@ -123,3 +123,18 @@ async def test_the_connection_survives_a_failure_that_nobody_foresaw(client: htt
     assert [answer.status_code for answer in answers] == [503, 503, 200]
     assert answers[0].json()["code"] == "store"
     assert answers[1].json()["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/opscore/tasks", "GET, POST"),
+        ("POST", "/v1/opscore/agent/echo", "DELETE, GET"),
+        ("DELETE", "/v1/opscore/tasks/t-1", "GET"),
+    ],
+)
+async def test_a_405_names_all_methods_that_the_path_takes(
+    client: httpx2.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.headers["Allow"], answer.json()["remedy"]) == (405, allowed, f"Use {allowed}.")

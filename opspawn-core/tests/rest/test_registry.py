@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from loguru import logger
 
 from opspawn import App
 from opspawn.config import load_settings
@@ -188,3 +189,18 @@ async def test_without_a_secret_the_webhook_is_closed_in_words(client: httpx2.As
 
     assert answer.status_code == 403
     assert "OPSPAWN_AGENTS__WEBHOOK_SECRET" in answer.json()["remedy"]
+
+
+async def test_a_report_that_does_not_follow_is_logged_for_who_does_not_read_the_answer(
+    client: httpx2.AsyncClient, host: Host
+) -> None:
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(message.record["message"]), level="WARNING")
+    try:
+        await host.registry.register("far", name="Far", contact_endpoint="https://example.org")
+        answer = await client.post("/v1/opscore/agent/far/state", json={"state": "finished"})
+    finally:
+        logger.remove(sink)
+
+    assert answer.status_code == 409
+    assert said == ["The agent 'far' is unknown and cannot become finished."]

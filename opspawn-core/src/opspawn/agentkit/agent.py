@@ -25,7 +25,7 @@ from opspawn.agentkit.nesting import Nesting, OnEvent
 from opspawn.agentkit.output import OutputMode
 from opspawn.agentkit.perloop import PerLoop
 from opspawn.agentkit.resolving import needs_kit, resolve
-from opspawn.agentkit.running import run_agent
+from opspawn.agentkit.running import check_input, run_agent
 from opspawn.agentkit.subagents import AgentTool, SubAgent
 from opspawn.agentkit.window import Window
 from opspawn.contracts.limit import Limit
@@ -292,6 +292,7 @@ class Agent(Generic[DepsT, OutputT]):
             ModelError: the model refused or kept failing, or never answered with what is wanted. And what the planner
                 raises besides.
         """
+        check_input(self.name, input)
         if session is not None and history:
             raise InvalidInput(
                 "A run takes either history or session.", remedy="Conversation(history) makes one of it."

@@ -17,7 +17,7 @@ from opspawn.agentkit.subagents import MAX_DEPTH, HandedOver
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.planner import Planner, Reason, reason_of
 from opspawn.contracts.tool import Tool, ToolSource
-from opspawn.errors import ConfigError, Halt, StepLimit
+from opspawn.errors import ConfigError, Halt, InvalidInput, StepLimit
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class Ended:
     messages: tuple[Message, ...]
     new_messages: tuple[Message, ...]
     agent: str
+
+
+def check_input(agent: str, input: Any) -> None:
+    """Return if an agent can begin with an input. Raises: InvalidInput: there is nothing in it."""
+    if input is None or (isinstance(input, str) and not input.strip()):
+        raise InvalidInput(f"The agent {agent!r} needs an input.", remedy="Give it a text, or any JSON.")
 
 
 async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()) -> Ended:

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
-from opspawn.cli.output import json_option, print_json, print_table, print_text, say
-from opspawn.cli.roster import Desk, at_desk, json_object
+from opspawn.cli.jsons import json_object
+from opspawn.cli.output import json_option, print_json, print_text, say
+from opspawn.cli.roster import Desk, at_desk
+from opspawn.cli.tables import print_table
 from opspawn.contracts.events import Event
 from opspawn.contracts.lifecycle import AgentState, AgentStatus, RegisteredAgent
 from opspawn.lifecycle_views import RegisteredAgentView, StateView
@@ -147,7 +149,7 @@ def resume(context: click.Context, id: str, as_json: bool) -> None:
 
     async def act(desk: Desk) -> None:
         status = await desk.agents.resume(id)
-        _tell(status, f"Agent {id} is {status.state}.", as_json)
+        _tell(status, f"Agent {id} {status.state.words}.", as_json)
 
     at_desk(context, act)
 
@@ -172,7 +174,7 @@ def state(
             return
         status = await desk.agents.set_state(id, new, said, timestamp)
         late = " The report is older than the last one: it is history only." if status.late else ""
-        _tell(status, f"Agent {id} is {status.state}.{late}", as_json)
+        _tell(status, f"Agent {id} {status.state.words}.{late}", as_json)
 
     at_desk(context, act)
 

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from opspawn.cli.deciding import how_to_run, who, with_engine
-from opspawn.cli.output import json_option, print_json, print_table, print_text, say
+from opspawn.cli.jsons import json_object
+from opspawn.cli.output import json_option, print_json, print_text, say
+from opspawn.cli.tables import print_table
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Query
-from opspawn.errors import InvalidInput
 from opspawn.ops.engine.engine import Engine
 from opspawn.views import QuestionView
 
@@ -41,7 +42,7 @@ def list_approvals(
     async def act(engine: Engine) -> None:
         found = (await engine.approvals(query)).items
         if as_json:
-            print_json([_json(one) for one in found])
+            print_json([QuestionView.of(one).to_json() for one in found])
             return
         rows = [[one.id, one.task, one.state, one.question.to, _call(one)] for one in found]
         print_table(["id", "task", "state", "to", "call"], rows, empty="No such approvals.")
@@ -59,7 +60,7 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
     async def act(engine: Engine) -> None:
         asked = await engine.approval(id)
         if as_json:
-            print_json(_json(asked))
+            print_json(QuestionView.of(asked).to_json())
             return
         call = asked.question.call or {}
         told: dict[str, Any] = {
@@ -90,7 +91,7 @@ def approve(
     context: click.Context, id: str, arguments: str | None, always: bool, by: str | None, as_json: bool
 ) -> None:
     """Allow the call of approval ID."""
-    changed = None if arguments is None else _object(arguments)
+    changed = None if arguments is None else json_object("--arguments", arguments)
 
     async def act(engine: Engine) -> None:
         decided = await engine.approve(id, arguments=changed, always=always, by=by or who())
@@ -116,20 +117,10 @@ def deny(context: click.Context, id: str, reason: str, by: str | None, as_json: 
 
 async def _tell(engine: Engine, decided: AskedQuestion, what: str, as_json: bool) -> None:
     if as_json:
-        print_json(_json(decided))
+        print_json(QuestionView.of(decided).to_json())
     else:
         task = await engine.task(decided.task)
         say(f"{(decided.question.call or {}).get('name')} is {what}; task {task.id} goes on.{how_to_run(task)}")
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InvalidInput(f"--arguments is not JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise InvalidInput("--arguments is no JSON object.", remedy="Write e.g. '{\"amount\": 10}'.")
-    return value
 
 
 def _call(asked: AskedQuestion) -> str:
@@ -143,7 +134,3 @@ def _decision(asked: AskedQuestion) -> str:
         return ""
     said = asked.answer.value.get("decision", "") if isinstance(asked.answer.value, dict) else ""
     return f"{said} by {asked.answer.by}" if asked.answer.by else str(said)
-
-
-def _json(asked: AskedQuestion) -> dict[str, Any]:
-    return QuestionView.of(asked).to_json()

@@ -10,7 +10,8 @@ import click
 from opspawn.cli.assemble import find_app, run
 from opspawn.cli.deciding import brief, how_to_run, tell, with_engine
 from opspawn.cli.moments import moment
-from opspawn.cli.output import configuration, json_option, print_json, print_table, say
+from opspawn.cli.output import configuration, json_option, print_json, say
+from opspawn.cli.tables import print_table
 from opspawn.cli.views import task_json
 from opspawn.contracts.transport import DeadQuery
 from opspawn.errors import InvalidInput

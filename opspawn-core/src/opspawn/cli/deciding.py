@@ -12,7 +12,7 @@ import click
 from opspawn.cli.assemble import existing_store, run
 from opspawn.cli.output import configuration, print_json, say
 from opspawn.cli.views import task_json
-from opspawn.contracts.store import Task
+from opspawn.contracts.store import Store, Task
 from opspawn.errors import InvalidInput
 from opspawn.host import load_plugins, open_waker
 from opspawn.ops.engine.engine import Engine
@@ -20,6 +20,11 @@ from opspawn.ops.engine.engine import Engine
 
 def with_engine(context: click.Context, act: Callable[[Engine], Awaitable[None]]) -> None:
     """Act with an engine on the configured store, and exit."""
+    with_store(context, lambda store, engine: act(engine))
+
+
+def with_store(context: click.Context, act: Callable[[Store, Engine], Awaitable[None]]) -> None:
+    """Act with the configured store and an engine on it, and exit."""
     loaded = configuration()
 
     async def main() -> int:
@@ -27,7 +32,7 @@ def with_engine(context: click.Context, act: Callable[[Engine], Awaitable[None]]
             waker = await open_waker(load_plugins(loaded), loaded)
             engine = Engine(store, waker, _accept_nothing)
             try:
-                await act(engine)
+                await act(store, engine)
             finally:
                 await engine.aclose()
                 await waker.aclose()

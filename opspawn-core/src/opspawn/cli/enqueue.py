@@ -11,10 +11,10 @@ import click
 
 from opspawn.cli.assemble import find_app, run, start_logs
 from opspawn.cli.deciding import tell
-from opspawn.cli.lazy import FAILED, OK
+from opspawn.cli.lazy import FAILED, OK, one_line
 from opspawn.cli.naming import check_known, handler_of, input_of, names_app
 from opspawn.cli.output import configuration, json_option, print_text, say
-from opspawn.cli.views import tell_halt
+from opspawn.cli.views import cause_of, tell_halt
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput
@@ -58,7 +58,7 @@ def enqueue(context: click.Context, /, words: tuple[str, ...], as_json: bool, **
     def tell_of(task: Task) -> int:
         if not as_json:
             print_text(task.id)
-        tell(task, f"Task {task.id} is {task.state}.", as_json)
+        tell(task, f"Task {task.id} {task.state.words}.", as_json)
         return OK
 
     context.exit(run(_accept(list(words), options, 0.0, tell_of)))
@@ -107,9 +107,9 @@ def _report(task: Task, as_json: bool) -> int:
         result = task.result
         print_text(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=2))
     elif task.state not in SETTLED:
-        say(f"Task {task.id} is still {task.state}. Look again with: opspawn tasks show {task.id}")
+        say(f"So far task {task.id} {task.state.words}. Look again with: opspawn tasks show {task.id}")
     elif task.state.terminal:
-        say(f"Error: task {task.id} {task.state}: {(task.error or {}).get('message', 'it was cancelled')}")
+        say(one_line(f"Error: task {task.id} {task.state.words}: {cause_of(task)}"))
     else:
         say(tell_halt(task))
     return OK if task.state is TaskState.SUCCEEDED else FAILED

@@ -15,7 +15,7 @@ import click
 from opspawn.errors import ConfigError, InvalidInput, NotFound, OpspawnError
 
 #: Options that are called otherwise than their arguments.
-_OPTIONS = {"labels": "label", "workflow_id": "workflow", "agent_id": "id"}
+_OPTIONS = {"labels": "label", "workflow_id": "workflow", "agent_id": "id", "retry_count": "retries"}
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 

@@ -1,11 +1,11 @@
-"""What commands share: the configuration, `--json`, tables, talk on stderr."""
+"""What commands share: the configuration, `--json`, talk on stderr."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -67,51 +67,6 @@ def harmless(text: str, stream: TextIO) -> str:
 def print_json(data: Any, *, line: bool = False) -> None:
     """Print data as JSON on stdout; `line` keeps it on one line, for streams."""
     click.echo(json.dumps(data, ensure_ascii=False, indent=None if line else 2, default=_plain))
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "") -> None:
-    """Print a table on stdout: fitted and coloured on a terminal, else tab-separated and whole, for other programs.
-
-    None prints as an empty cell. Without rows nothing is printed on stdout, and `empty`, if any, is said on stderr.
-    """
-    cells = [["" if cell is None else _cell(cell) for cell in row] for row in rows]
-    if not cells:
-        if empty:
-            say(empty)
-        return
-    if not sys.stdout.isatty():
-        heads = [column.upper() for column in columns]
-        click.echo("\n".join("\t".join(row) for row in [heads, *cells]))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*(column.upper() for column in columns), box=None, pad_edge=False, header_style="bold")
-    table.columns[0].no_wrap = True  # an id or name that is cut or broken cannot be copied; the others give way
-    for row in cells:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR"))).print(table)
-
-
-_STYLES = {
-    "succeeded": "green",
-    "loaded": "green",
-    "running": "cyan",
-    "failed": "red",
-    "clash": "red",
-    "in_doubt": "yellow",
-    "paused": "yellow",
-    "blocked": "yellow",
-    "cancelled": "dim",
-}
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    text = "".join(char if char.isprintable() else " " for char in str(value))
-    return " ".join(text.split())
 
 
 def _plain(value: Any) -> Any:

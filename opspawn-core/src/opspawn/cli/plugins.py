@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from opspawn.cli.output import configuration, installed, json_option, print_json, print_table
+from opspawn.cli.output import configuration, installed, json_option, print_json
+from opspawn.cli.tables import print_table
 from opspawn.errors import NotFound
 from opspawn.plugins import Plugins, PluginStatus
 

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from opspawn.cli.deciding import who, with_engine
-from opspawn.cli.output import json_option, print_json, print_table, print_text, say
+from opspawn.cli.output import json_option, print_json, print_text, say
+from opspawn.cli.tables import print_table
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Query
 from opspawn.ops.engine.engine import Engine
@@ -51,7 +52,7 @@ def list_questions(
     async def act(engine: Engine) -> None:
         found = (await engine.questions(query)).items
         if as_json:
-            print_json([_json(one) for one in found])
+            print_json([QuestionView.of(one).to_json() for one in found])
             return
         rows = [
             [one.id, one.task, one.state, one.question.to, one.expires, one.question.text, _wanted(one)]
@@ -70,7 +71,7 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
     """Show one question."""
 
     async def act(engine: Engine) -> None:
-        shown = _json(await engine.question(id))
+        shown = QuestionView.of(await engine.question(id)).to_json()
         if as_json:
             print_json(shown)
             return
@@ -94,7 +95,7 @@ def answer(context: click.Context, id: str, value: str, by: str | None, as_json:
         asked = await engine.question(id)
         answered = await engine.answer(id, _meant(asked, value), by=by or who())
         if as_json:
-            print_json(_json(answered))
+            print_json(QuestionView.of(answered).to_json())
         else:
             say(f"Question {id} is answered; task {answered.task} goes on.")
 
@@ -122,7 +123,3 @@ def _wanted(asked: AskedQuestion) -> str:
     if question.choices:
         return ", ".join(one if isinstance(one, str) else json.dumps(one) for one in question.choices)
     return json.dumps(dict(question.schema), ensure_ascii=False) if question.schema else "any"
-
-
-def _json(asked: AskedQuestion) -> dict[str, Any]:
-    return QuestionView.of(asked).to_json()

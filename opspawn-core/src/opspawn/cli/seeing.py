@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 import click
 
 from opspawn.cli.assemble import existing_store, run
-from opspawn.cli.output import configuration, json_option, print_json, print_table, print_text
+from opspawn.cli.output import configuration, json_option, print_json, print_text
+from opspawn.cli.tables import print_table
 from opspawn.config import Loaded
 from opspawn.contracts.seeing import WorkerInfo
+from opspawn.contracts.store import TaskState
 from opspawn.ops.presence import workers as all_workers
 from opspawn.ops.why.why import why as why_of
 from opspawn.views import WhyView, WorkerView
@@ -28,7 +30,7 @@ def why(context: click.Context, id: str, as_json: bool) -> None:
         if as_json:
             print_json(WhyView.of(found).to_json())
             return 0
-        print_text(f"Task {found.task} ({found.handler}) is {found.state}.")
+        print_text(f"Task {found.task} ({found.handler}) {TaskState(found.state).words}.")
         for wait in found.waits:
             print_text(f"  {wait.what}")
             if wait.remedy is not None:

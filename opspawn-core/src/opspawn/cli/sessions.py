@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
-from opspawn.cli.output import json_option, print_json, print_table, print_text, say
-from opspawn.cli.roster import Desk, at_desk, json_object, json_value
+from opspawn.cli.jsons import json_object, json_value
+from opspawn.cli.output import json_option, print_json, print_text, say
+from opspawn.cli.roster import Desk, at_desk
+from opspawn.cli.tables import print_table
 from opspawn.contracts.lifecycle import Session, SessionState
 from opspawn.lifecycle_views import SessionView
 
@@ -105,7 +107,7 @@ def update(
         if as_json:
             print_json(SessionView.of(session).to_json())
         else:
-            say(f"Session {id} is {session.state}.")
+            say(f"Session {id} {session.state.words}.")
 
     at_desk(context, act)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import click
 
 from opspawn.cli.deciding import how_to_run, tell, who, with_engine
+from opspawn.cli.jsons import json_value
 from opspawn.cli.output import json_option
 from opspawn.contracts.store import TaskState
-from opspawn.errors import InvalidInput
 from opspawn.ops.engine.engine import Engine
 
 
@@ -23,7 +20,7 @@ from opspawn.ops.engine.engine import Engine
 @click.pass_context
 def signal(context: click.Context, id: str, name: str, data: str, signal_id: str | None, as_json: bool) -> None:
     """Send task ID the signal NAME, whether it waits for it already or will later."""
-    plain = as_data("--data", data)
+    plain = json_value("--data", data)
 
     async def act(engine: Engine) -> None:
         task = await engine.signal(id, name, plain, id=signal_id, by=who())
@@ -59,13 +56,3 @@ def resume(context: click.Context, id: str, as_json: bool) -> None:
         tell(task, f"Task {id} goes on.{how_to_run(task)}", as_json)
 
     with_engine(context, act)
-
-
-def as_data(option: str, text: str) -> Any:
-    """The JSON of an option. Raises: InvalidInput."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InvalidInput(
-            f"{option} is not JSON: {error}.", remedy="""A text needs quotes of its own: '"done"'."""
-        ) from error

@@ -10,9 +10,11 @@ from opspawn.cli.dead import dead, fallback, retry
 from opspawn.cli.deciding import brief, how_to_run, tell, who, with_engine
 from opspawn.cli.enqueue import dispatch, enqueue, labels_of
 from opspawn.cli.journal import journal
-from opspawn.cli.output import json_option, print_json, print_table, print_text, say
+from opspawn.cli.jsons import json_value
+from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.seeing import why
-from opspawn.cli.signals import as_data, pause, resume, signal
+from opspawn.cli.signals import pause, resume, signal
+from opspawn.cli.tables import print_table
 from opspawn.cli.trace import trace
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.contracts.store import Query, TaskState
@@ -80,7 +82,7 @@ def show(context: click.Context, id: str, as_json: bool) -> None:
             print_json(shown)
             return
         for name, value in shown.items():
-            if value not in (None, {}, ""):
+            if value not in (None, {}, [], ""):
                 print_text(f"{name:<10} {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
         if task.state in (TaskState.IN_DOUBT, TaskState.PAUSED):
             print_text(f"\n{tell_halt(task)}")
@@ -137,7 +139,7 @@ def resolve(
             "Give exactly one of --happened, --not-happened, --again and --fail.",
             remedy=f"See 'opspawn tasks show {id}'.",
         )
-    result = as_data("--happened", happened) if happened is not None else None
+    result = json_value("--happened", happened) if happened is not None else None
 
     async def act(engine: Engine) -> None:
         task = await engine.resolve(id, outcomes[0], result, key=step, by=by or who())

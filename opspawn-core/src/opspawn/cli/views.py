@@ -15,6 +15,11 @@ def task_json(task: Task, answered: Mapping[str, Any] | None = None) -> dict[str
     return TaskView.of(task, answered).to_json()
 
 
+def cause_of(task: Task) -> str:
+    """Why a task failed or was cancelled."""
+    return str((task.error or {}).get("message") or "it was cancelled")
+
+
 def tell_halt(task: Task) -> str:
     """What a human must know and decide about a task that halted."""
     error = task.error or {}

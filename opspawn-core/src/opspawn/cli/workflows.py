@@ -9,8 +9,9 @@ import click
 
 from opspawn.app import App
 from opspawn.cli.assemble import find_app, run, start_logs
-from opspawn.cli.output import configuration, json_option, print_json, print_table, print_text, say
-from opspawn.cli.roster import json_value
+from opspawn.cli.jsons import json_value
+from opspawn.cli.output import configuration, json_option, print_json, print_text, say
+from opspawn.cli.tables import print_table
 from opspawn.cli.views import task_json
 from opspawn.errors import InvalidInput
 from opspawn.host import Host

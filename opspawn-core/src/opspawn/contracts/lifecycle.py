@@ -23,6 +23,12 @@ class AgentState(StrEnum):
     PAUSED = "paused"
     FINISHED = "finished"
 
+    @property
+    def words(self) -> str:
+        """For sentences: "is idle", "is in error", "is in a state unknown"."""
+        odd = {AgentState.ERROR: "is in error", AgentState.UNKNOWN: "is in a state unknown"}
+        return odd.get(self, f"is {self}")
+
 
 class SessionState(StrEnum):
     """What became of a session; from the last three nothing leads on."""
@@ -38,6 +44,11 @@ class SessionState(StrEnum):
     def terminal(self) -> bool:
         """Whether the session has ended for good."""
         return self in (SessionState.COMPLETED, SessionState.ERROR, SessionState.CANCELLED)
+
+    @property
+    def words(self) -> str:
+        """For sentences: "is waiting", "has ended in error"."""
+        return "has ended in error" if self is SessionState.ERROR else f"is {self}"
 
 
 @dataclass(frozen=True, slots=True)

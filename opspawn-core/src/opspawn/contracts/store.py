@@ -60,6 +60,11 @@ class TaskState(StrEnum):
         """Whether the task has ended for good."""
         return self in _TERMINAL
 
+    @property
+    def words(self) -> str:
+        """For sentences: "is running", "has succeeded", "is in doubt"."""
+        return f"{'has' if self in ('succeeded', 'failed') else 'is'} {self.replace('_', ' ')}"
+
 
 _TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED})
 

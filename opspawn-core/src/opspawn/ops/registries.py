@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from loguru import logger
-
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.lifecycle import AgentStatus
 from opspawn.contracts.store import Batch, Store, Task, Wake
@@ -106,11 +104,7 @@ class Roster:
 
         So an agent that knows no other way to answer than to report its state can do remote work, too.
         """
-        try:
-            status = await self.agents.set_state(agent_id, new_state, details, timestamp)
-        except InvalidTransition as refusal:  # who reports it may not read the answer
-            logger.bind(agent=agent_id, error_type=refusal.error_type).warning("{}", refusal.message)
-            raise
+        status = await self.agents.set_state(agent_id, new_state, details, timestamp)
         said = details or {}
         task = next((said[name] for name in _TASK if isinstance(said.get(name), str)), None)
         if task is not None and str(new_state).strip().lower() in ("idle", "finished", "error"):

@@ -131,7 +131,7 @@ def plain_value(what: str, given: Any) -> Any:
         text = json.dumps(given, ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"The {what} is not JSON: {error}.", remedy="Give plain JSON.") from error
+        raise InvalidInput(f"The {what} must be plain JSON: {error}.") from error
     if size > MAX_DETAILS_BYTES:
-        raise InvalidInput(f"The {what} has {size} bytes; {MAX_DETAILS_BYTES} are the most.", remedy="Keep it short.")
+        raise InvalidInput(f"The {what} must fit into {MAX_DETAILS_BYTES} bytes, not {size}.", remedy="Keep it short.")
     return json.loads(text)

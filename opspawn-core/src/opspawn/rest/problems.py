@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.asgi import Asgi, Message, Receive, Scope, Send
 from opspawn.rest.faults import faults_of, member_of
 
+_FIELD = re.compile(r"\{\w+\}")
 MEDIA_TYPE = "application/problem+json"
 
 #: The HTTP status of each code of `opspawn.errors`; any other is a 500.
@@ -134,12 +136,20 @@ def install(api: FastAPI) -> None:
     api.add_middleware(LastResort)
 
 
+def _methods(request: Request) -> list[str]:
+    """All methods that a path takes, by the API's own description: a route knows only its own."""
+    described: Mapping[str, Mapping[str, Any]] = request.app.openapi()["paths"]
+    path = request.url.path
+    fitting = [methods for known, methods in described.items() if re.fullmatch(_FIELD.sub("[^/]+", known), path)]
+    return sorted({method.upper() for methods in fitting for method in methods})
+
+
 def _of_http(request: Request, error: HTTPException) -> Problem:
     path, headers = request.url.path, error.headers
     if error.status_code == 404:
         return Problem(404, "no-such-path", f"There is no path {path}.", remedy="GET /openapi.json tells the paths.")
     if error.status_code == 405:
-        allowed = (headers or {}).get("Allow", "another method")
+        allowed = ", ".join(_methods(request)) or (headers or {}).get("Allow", "another method")
         detail = f"{request.method} is not allowed on {path}."
-        return Problem(405, "method-not-allowed", detail, headers=headers, remedy=f"Use {allowed}.")
+        return Problem(405, "method-not-allowed", detail, headers={"Allow": allowed}, remedy=f"Use {allowed}.")
     return Problem(error.status_code, "http", str(error.detail), headers=headers)

@@ -6,9 +6,11 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from loguru import logger
 
 from opspawn.contracts.ids import check_key
 from opspawn.contracts.lifecycle import AgentState
+from opspawn.errors import InvalidTransition
 from opspawn.lifecycle_views import RegisteredAgentView, StateView
 from opspawn.rest.deps import MAX_POSITION, HostDep, IdempotencyKey, known_query
 from opspawn.rest.lifecycle_schemas import (
@@ -91,7 +93,11 @@ async def set_state(agentId: str, request: StateReport, host: HostDep) -> StateA
     """Report an agent's state. One that does not follow from the last is refused (409); an older one is history."""
     if request.agent_id is not None and request.agent_id != agentId:
         raise Problem(400, "agent-mismatch", "Agent ID in path does not match agent ID in payload.")
-    status = await host.set_state(agentId, request.state, request.details, request.timestamp)
+    try:
+        status = await host.set_state(agentId, request.state, request.details, request.timestamp)
+    except InvalidTransition as refusal:  # who reports it may not read the answer
+        logger.bind(agent=agentId, error_type=refusal.error_type).warning("{}", refusal.message)
+        raise
     return StateAccepted(agent_id=agentId, state=str(status.state), late=status.late)
 
 

@@ -110,7 +110,7 @@ class Dead(Accepting, Deciding):
         """
         task = await self.task(id)
         if task.state is not TaskState.FAILED:
-            raise InvalidTransition(f"Task {id} is {task.state}; only a failed task has a fallback.")
+            raise InvalidTransition(f"Task {id} {task.state.words}; only a failed task has a fallback.")
         if task.parent is not None:
             raise InvalidTransition(f"Task {id} belongs to {task.root}.", remedy=f"Ask about the whole: {task.root}.")
         handler = handler or plan_of(task).fallback

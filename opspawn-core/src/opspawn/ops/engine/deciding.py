@@ -119,7 +119,7 @@ class Deciding(Pausing):
     def _check_retry(self, task: Task) -> None:
         if task.state not in (TaskState.FAILED, TaskState.CANCELLED):
             raise InvalidTransition(
-                f"Task {task.id} is {task.state}; only a failed, cancelled or paused task can be retried."
+                f"Task {task.id} {task.state.words}; only a failed, cancelled or paused task can be retried."
             )
         if task.parent is not None:
             raise InvalidTransition(f"Task {task.id} belongs to {task.root}.", remedy=f"Retry the whole: {task.root}.")

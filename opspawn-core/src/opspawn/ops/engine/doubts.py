@@ -98,7 +98,7 @@ def _chosen(task: Task, key: str | None) -> tuple[Mapping[str, Any], list[Mappin
     """The doubt that is meant, and the others."""
     doubts = open_doubts(task)
     if not doubts:
-        raise InvalidTransition(f"Task {task.id} is {task.state}, not in doubt; there is nothing to resolve.")
+        raise InvalidTransition(f"Task {task.id} {task.state.words}; there is nothing to resolve.")
     keys = ", ".join(repr(doubt["key"]) for doubt in doubts)
     if key is None and len(doubts) > 1:
         raise InvalidInput(f"Task {task.id} has {len(doubts)} steps in doubt.", remedy=f"Say which one: {keys}.")

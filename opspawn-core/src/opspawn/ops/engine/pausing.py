@@ -30,7 +30,7 @@ class Pausing(Desk):
             if task.state is TaskState.PAUSED:
                 return []
             if task.state.terminal or task.state is TaskState.IN_DOUBT:
-                raise InvalidTransition(f"Task {id} is {task.state}; there is nothing to pause.")
+                raise InvalidTransition(f"Task {id} {task.state.words}; there is nothing to pause.")
             return transitions.pause(task, by)
 
         return await self._decide(id, decide)
@@ -49,7 +49,7 @@ class Pausing(Desk):
 
         def decide(task: Task) -> Sequence[Operation]:
             if task.state is not TaskState.PAUSED:
-                raise InvalidTransition(f"Task {id} is {task.state}, not paused.")
+                raise InvalidTransition(f"Task {id} {task.state.words}; only a paused one can be resumed.")
             return transitions.resume(task, by, self._left(task))
 
         return await self._decide(id, decide)

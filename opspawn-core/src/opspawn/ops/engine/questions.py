@@ -56,7 +56,7 @@ class Answering(Desk):
             plain = check_answer(asked.question, plain)
             task = await self.task(asked.task)
             if task.state.terminal:
-                raise InvalidTransition(f"Task {task.id}, which asked {id}, has ended: it is {task.state}.")
+                raise InvalidTransition(f"Task {task.id}, which asked {id}, has ended: it {task.state.words}.")
             told = {"question": id, "key": asked.key, "value": plain, "by": by, "about": asked.question.kind}
             answer = Answer(plain, by, id, datetime.fromtimestamp(self._clock.time(), UTC))
             # The answer of a plain question is used by the step that asked; of an approval, by the call it allows.

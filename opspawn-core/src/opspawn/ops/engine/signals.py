@@ -60,7 +60,7 @@ class Signalling(Desk):
                     remedy="Send the same signal again, or choose a new id.",
                 )
             return found
-        raise InvalidTransition(f"Task {task} is {found.state}; nobody hears the signal {name!r} any more.")
+        raise InvalidTransition(f"Task {task} {found.state.words}; nobody hears the signal {name!r} any more.")
 
     async def _received(self, task: str, id: str) -> Mapping[str, Any] | None:
         """What the journal of a task says of a signal; None if it did not come."""

@@ -113,7 +113,7 @@ class Sessions:
         """Return if a session takes tasks. Raises: InvalidTransition: its end was declared."""
         record = await self._store.get(KIND, session_id)
         if record is not None and (state := Kept.of(record).declared).terminal:
-            raise InvalidTransition(f"The session {session_id!r} is {state}.", remedy="Start a new session.")
+            raise InvalidTransition(f"The session {session_id!r} {state.words}.", remedy="Start a new session.")
 
     async def update_session(
         self, agent_id: str, session_id: str, changes: Mapping[str, Any], *, version: int | None = None

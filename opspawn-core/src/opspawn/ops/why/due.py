@@ -47,7 +47,7 @@ async def _generation(store: Store, task: Task) -> Wait | None:
     older = await store.get_task(task.retry_of)
     if older is None or older.state.terminal:
         return None
-    what = f"It tries {older.id} again, which has not ended yet: that is {older.state}."
+    what = f"It tries {older.id} again, which has not ended yet: that {older.state.words}."
     return Wait("generation", what, remedy=f"See: opspawn tasks why {older.id}", details={"task": older.id})
 
 

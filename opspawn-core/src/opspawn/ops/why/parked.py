@@ -42,7 +42,7 @@ def _rests(task: Task, events: Sequence[Event]) -> Wait:
         what = f"A service asked to come back: {_sentence(error)} It goes on at {until}."
     else:
         what = f"Attempt {task.attempt} failed: {_sentence(error)} The next try is at {until}."
-    details = {"attempt": task.attempt, "errorType": error.get("type"), "step": data.get("key")}
+    details = {"failures": task.attempt, "errorType": error.get("type"), "step": data.get("key")}
     return Wait("backoff", what, task.due, details=details)
 
 

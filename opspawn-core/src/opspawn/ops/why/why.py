@@ -95,7 +95,7 @@ def _running(task: Task, events: Sequence[Event], history: History, now: datetim
     details = {
         "worker": task.owner,
         "leaseUntil": iso_or_none(task.due),
-        "attempt": task.attempt,
+        "failures": task.attempt,
         "step": _step(events, history),
     }
     return Wait("running", " ".join(words), details={name: value for name, value in details.items() if value})
