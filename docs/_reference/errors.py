@@ -15,6 +15,7 @@ from opspawn.rest.problems import STATUS
 _SAMPLES: dict[str, tuple[Any, ...]] = {
     "NotFound": ("task", "x"),
     "Limited": ("key", 1.0),
+    "EmbedderMismatch": ("kept", "given"),
     "JournalMismatch": ("key", "then", "now"),
     "InDoubt": ("key", "name", {}),
 }

@@ -9,7 +9,9 @@ from _reference.text import docstring, fields, python, signature
 from opspawn import hookspecs
 from opspawn.contracts import (
     events,
+    filters,
     listener,
+    memory,
     model,
     planner,
     plugins,
@@ -64,6 +66,22 @@ MADE: dict[str, tuple[type[Any], tuple[type[Any], ...]]] = {
     ),
     "opspawn_wakers": (waker.Waker, ()),
     "opspawn_listeners": (listener.Listener, ()),
+    "opspawn_memories": (
+        memory.Memory,
+        (
+            memory.MemoryItem,
+            memory.Provenance,
+            memory.Selection,
+            memory.MemoryQuery,
+            memory.Hit,
+            memory.Why,
+            memory.Added,
+            memory.Change,
+            memory.MemoryPage,
+            memory.MemoryStats,
+        ),
+    ),
+    "opspawn_embedders": (memory.Embedder, ()),
     "opspawn_transports": (transport.Transport, (transport.AgentInfo,)),
 }
 
@@ -88,6 +106,8 @@ def pages() -> dict[str, str]:
         parts += protocol(made)
         if hook == "opspawn_tools":
             parts += protocol(tool.ToolSource)
+        if hook == "opspawn_memories":
+            parts += ["Rules for all memories:", docstring(memory), "Filters:", docstring(filters)]
         if hook == "opspawn_stores":
             parts += ["Rules for all stores:", _rules(store)]
         if hook == "opspawn_planners":

@@ -10,6 +10,9 @@
     │   ├── Conflict           an expectation of a batch failed; nothing of it was applied
     │   ├── Limited            a rate is spent for now; carries when to come back; nothing was applied
     │   └── StoreUnusable      locked, read-only, from a newer version, or not a database at all
+    ├── MemoryFailed           a long-term memory cannot do its work; nothing was changed
+    │   ├── MemoryUnusable     locked, read-only, from a newer version, damaged, or without what it needs
+    │   └── EmbedderMismatch   its vectors are of another embedder than the one that is configured
     ├── IdempotencyMismatch    the same idempotency key came with another request
     ├── InvalidTransition      the state of a task, an agent or a session does not allow what was asked
     ├── Refused                the sender of a message is not who it should be, or sent it before
@@ -143,6 +146,35 @@ class StoreUnusable(StoreError):
     """The store cannot be opened: locked, read-only, from a newer version, corrupt, or not a database."""
 
     code = "store-unusable"
+
+
+class MemoryFailed(OpspawnError):
+    """A long-term memory could not do its work; nothing was changed."""
+
+    code = "memory"
+    error_type = "memory"
+
+
+class MemoryUnusable(MemoryFailed):
+    """A memory cannot be opened: locked, read-only, from a newer version, damaged, or without what it needs."""
+
+    code = "memory-unusable"
+
+
+class EmbedderMismatch(MemoryFailed):
+    """A memory has vectors of another embedder, or of another length, which do not compare with those of the one that
+    is configured.
+    """
+
+    code = "embedder-mismatch"
+
+    def __init__(self, kept: str, given: str) -> None:
+        super().__init__(
+            f"This memory has vectors of {kept}, and the configured embedder is {given}.",
+            remedy="Configure the former, or give all items new vectors: 'opspawn memory reembed'.",
+        )
+        self.kept = kept
+        self.given = given
 
 
 class IdempotencyMismatch(OpspawnError):

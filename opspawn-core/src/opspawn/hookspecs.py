@@ -14,7 +14,9 @@ from collections.abc import Iterable
 import pluggy
 
 from opspawn.contracts.plugins import (
+    EmbedderPlugin,
     ListenerPlugin,
+    MemoryPlugin,
     ModelPlugin,
     PlannerPlugin,
     PolicyPlugin,
@@ -121,5 +123,26 @@ def opspawn_listeners() -> Iterable[ListenerPlugin]:
     A record's `name` is what users write in `listeners = ["NAME"]`. `open(section)` is called once per process that
     works or serves, and returns a `Listener`; it lives in a thread of its own, and may be slow or fail without harm to
     any run.
+    """
+    return ()
+
+
+@hookspec
+def opspawn_memories() -> Iterable[MemoryPlugin]:
+    """Offer long-term memories.
+
+    A record's `name` is what users write as `memory = "NAME"`. `open(section, data, embedder)` is awaited once per
+    process, when something is first to be remembered or looked up, and returns an open `Memory`. Prove a memory with
+    `opspawn.testing.MemoryContract`.
+    """
+    return ()
+
+
+@hookspec
+def opspawn_embedders() -> Iterable[EmbedderPlugin]:
+    """Offer embedders, which make vectors of texts.
+
+    A record's `name` is the prefix in `embedder = "NAME:MODEL"`. `open(section, model)` is called once per process,
+    when a memory first needs it, and returns an `Embedder`.
     """
     return ()

@@ -120,6 +120,9 @@ class Host(Hosted):
                 network_models=settings.network_models,
                 rates=rates_of(settings),
                 policy=settings.policy,
+                memory=settings.memory,
+                embedder=settings.embedder,
+                data=settings.data,
             )
             stack.push_async_callback(kit.aclose)
             catalog = Catalog(app, kit, runs=worker if runs is None else runs)

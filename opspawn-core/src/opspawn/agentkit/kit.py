@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkabl
 
 from opspawn.agentkit.bound import BoundModel, WrapsModels
 from opspawn.agentkit.deciding import Policies, as_decider
+from opspawn.agentkit.memories import Memories
 from opspawn.agentkit.offline import refuse_if_forbidden
 from opspawn.agentkit.policy import Policy, Rule
 from opspawn.agentkit.rates import Rate, Rates
@@ -54,6 +55,9 @@ class Kit:
         network_models: bool = True,
         rates: Rates | None = None,
         policy: PolicySettings | None = None,
+        memory: str = "sqlite",
+        embedder: str | None = None,
+        data: str | None = None,
     ) -> None:
         """Take what `load` would find.
 
@@ -65,6 +69,8 @@ class Kit:
             network_models: whether model providers that reach a network may be opened.
             rates: how often models may be asked.
             policy: what decides on the calls of all runs.
+            memory, embedder: the long-term memory, and what makes vectors for it, as "NAME:MODEL".
+            data: the folder for local files; by default ".opspawn" in `root`.
 
         Raises: ConfigError: a rule of the policy is wrong, or a policy plugin that it names is not to be had.
         """
@@ -79,6 +85,15 @@ class Kit:
         self._tools: dict[str, Tool | ToolSource] = {}
         self._sandboxes: dict[str, SandboxRunner] = {}
         self._deciders: dict[str, Decider] = {}
+        #: The long-term memory.
+        self.memories = Memories(
+            plugins,
+            self._sections,
+            memory=memory,
+            embedder=embedder,
+            data=data or str(self._root / ".opspawn"),
+            network_models=network_models,
+        )
         #: What decides on the calls of every run.
         self.policies = Policies() if policy is None else self._configured(policy)
 
@@ -103,6 +118,9 @@ class Kit:
             network_models=settings.network_models,
             rates=rates_of(settings),
             policy=settings.policy,
+            memory=settings.memory,
+            embedder=settings.embedder,
+            data=settings.data,
         )
 
     def model(self, spec: str | None, *, agent: str = "", settings: Mapping[str, Any] | None = None) -> BoundModel:
@@ -185,6 +203,7 @@ class Kit:
 
     async def aclose(self) -> None:
         """Close providers, sources and sandboxes. Idempotent; the kit opens them anew when it is asked again."""
+        await self.memories.aclose()
         for opened in (self._providers, self._sandboxes, self._tools):
             while opened:
                 _, one = opened.popitem()

@@ -198,6 +198,14 @@ class Settings(_Table):
         description="The folder for local files. A relative path in opspawn.toml starts at the folder of that file, "
         "one from the environment or the command line at the current folder.",
     )
+    memory: Name = Field(
+        default="sqlite", description="The long-term memory of agents that have one; a plugin may bring others."
+    )
+    embedder: Name | None = Field(
+        default=None,
+        description='What makes vectors for the memory, as "NAME:MODEL", e.g. "openai:text-embedding-3-small"; unset, '
+        "memories are found by their words.",
+    )
     worker: WorkerSettings = Field(default=WorkerSettings(), description="How a process runs tasks.")
     logs: LogSettings = Field(default=LogSettings(), description="What the process tells on stderr.")
     listeners: list[Name] = Field(

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from opspawn.contracts.listener import Listener
+from opspawn.contracts.memory import Embedder, Memory
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.policy import Decider
@@ -143,6 +144,36 @@ class ListenerPlugin:
     help: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryPlugin:
+    """A long-term memory; users write `memory = "NAME"`.
+
+    `open` gets the section, the folder for data, and the embedder if one is configured, which is not its to close.
+
+    Raises (from `open`): MemoryUnusable, with the remedy.
+    """
+
+    name: str
+    open: Callable[[Any, str, Embedder | None], Awaitable[Memory]]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderPlugin:
+    """Makes vectors of texts; users write `embedder = "NAME:MODEL"`.
+
+    `open` gets the section and the model, imports the driver and makes the embedder, once per process. `network` says
+    whether it reaches one; such an embedder is refused where `network_models` is false.
+    """
+
+    name: str
+    open: Callable[[Any, str], Embedder]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+    network: bool = True
+
+
 PluginRecord = (
     ModelPlugin
     | PlannerPlugin
@@ -154,4 +185,6 @@ PluginRecord = (
     | WakerPlugin
     | TransportPlugin
     | ListenerPlugin
+    | MemoryPlugin
+    | EmbedderPlugin
 )

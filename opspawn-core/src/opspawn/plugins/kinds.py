@@ -33,5 +33,5 @@ def in_words(record_types: Iterable[type[Any]]) -> str:
     return " or ".join(f"{one.__name__}s" for one in record_types)
 
 
-#: Every kind: "model", "planner", "tool", "sandbox", "store", "waker", "transport".
+#: Every kind: "model", "planner", "tool", "sandbox", "store", "waker", "transport", "memory", "embedder", ...
 KINDS = tuple(kind_of(types[0]) for types in HOOKS.values())

@@ -75,7 +75,7 @@ class Plugins:
         return plugins
 
     def get(self, kind: str, name: str) -> PluginRecord:
-        """The record of that kind ("model", "planner", "tool", "sandbox", "store", "waker", "transport") and name.
+        """The record of that kind ("model", "planner", "tool", "store", ...; see `KINDS`) and name.
 
         Raises: PluginError: it is missing (says what to install), blocked, failed (with its text), or offered twice.
         """

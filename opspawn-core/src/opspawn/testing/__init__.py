@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from opspawn.agentkit.offline import forbid_network_models
     from opspawn.testing.crashes import CrashRun, crash_everywhere
     from opspawn.testing.environment import TestEnvironment
+    from opspawn.testing.hashing import HashingEmbedder
     from opspawn.testing.invariants import InvariantsBroken, Violation, assert_invariants, find_violations
     from opspawn.testing.looping import LoopPlanner
+    from opspawn.testing.memory_contract import MemoryContract
     from opspawn.testing.model_contract import AnswerContract, ModelContract
     from opspawn.testing.planner_contract import PlannerContract
     from opspawn.testing.scripted import ScriptedModel, ScriptEnded
@@ -26,8 +28,10 @@ __all__ = [
     "AnswerContract",
     "Capability",
     "CrashRun",
+    "HashingEmbedder",
     "InvariantsBroken",
     "LoopPlanner",
+    "MemoryContract",
     "ModelContract",
     "ModelStore",
     "PlannerContract",
@@ -57,6 +61,8 @@ _HOMES = {
     "find_violations": "invariants",
     "forbid_network_models": "",
     "LoopPlanner": "looping",
+    "HashingEmbedder": "hashing",
+    "MemoryContract": "memory_contract",
     "ScriptEnded": "scripted",
     "ScriptedModel": "scripted",
     "Capability": "store_contract",

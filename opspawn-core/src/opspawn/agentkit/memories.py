@@ -1,0 +1,84 @@
+"""The long-term memory of a configuration, and its embedder: found in plugins, opened when first asked for, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+from opspawn.agentkit.offline import refuse_if_forbidden
+from opspawn.contracts.memory import Embedder, Memory
+from opspawn.contracts.plugins import EmbedderPlugin, MemoryPlugin
+from opspawn.errors import ConfigError, MemoryFailed, PluginError
+from opspawn.plugins import Plugins
+
+
+class Memories:
+    """What `memory = "NAME"` and `embedder = "NAME:MODEL"` stand for. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        sections: Mapping[str, Mapping[str, Any]],
+        *,
+        memory: str,
+        embedder: str | None,
+        data: str,
+        network_models: bool = True,
+    ) -> None:
+        self.name = memory
+        self._plugins = plugins
+        self._sections = sections
+        self._embedder_name = embedder
+        self._data = data
+        self._network_models = network_models
+        self._memory: Memory | None = None
+        self._embedder: Embedder | None = None
+        self._opening = asyncio.Lock()
+
+    async def get(self) -> Memory:
+        """The memory, open.
+
+        Raises: ConfigError: it or its embedder is not installed, or is set wrongly. MemoryUnusable.
+        """
+        async with self._opening:
+            if self._memory is None:
+                record = cast(MemoryPlugin, self._plugins.get("memory", self.name))
+                section = self._plugins.section(record, self._sections)
+                if self._embedder is None and self._embedder_name is not None:
+                    self._embedder = self._open_embedder(self._embedder_name)
+                try:
+                    self._memory = await record.open(section, self._data, self._embedder)
+                except (ConfigError, MemoryFailed):
+                    raise
+                except Exception as error:
+                    words = f"{type(error).__name__}: {error}"
+                    raise PluginError(f"The memory {self.name!r} cannot be opened: {words}") from error
+            return self._memory
+
+    def _open_embedder(self, chosen: str) -> Embedder:
+        prefix, colon, model = chosen.partition(":")
+        if not (colon and prefix and model):
+            raise ConfigError(
+                f"The embedder {chosen!r} names no model.",
+                remedy='Write embedder = "NAME:MODEL", e.g. "openai:text-embedding-3-small".',
+            )
+        record = cast(EmbedderPlugin, self._plugins.get("embedder", prefix))
+        if record.network:
+            refuse_if_forbidden(prefix, allowed=self._network_models)
+        section = self._plugins.section(record, self._sections)
+        try:
+            return record.open(section, model)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise PluginError(f"The embedder {chosen!r} cannot be opened: {type(error).__name__}: {error}") from error
+
+    async def aclose(self) -> None:
+        """Close both. Idempotent; they are opened anew when they are asked for again."""
+        memory, embedder = self._memory, self._embedder
+        self._memory = self._embedder = None
+        if memory is not None:
+            await memory.aclose()
+        if embedder is not None:
+            await embedder.aclose()

@@ -1,0 +1,28 @@
+"""Vectors of texts, in batches, checked; the same text is sent once in a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opspawn.contracts.memory import Embedder
+from opspawn.errors import MemoryFailed
+from opspawn.memories.ranking import unit
+
+
+async def vectors_of(embedder: Embedder, texts: Sequence[str]) -> list[list[float]]:
+    """One vector per text, one long.
+
+    Raises: MemoryFailed, EmbedderMismatch: what the embedder gave cannot be used. And what it raises.
+    """
+    asked = list(dict.fromkeys(texts))
+    made: dict[str, list[float]] = {}
+    dim, batch = embedder.dim, max(1, embedder.batch)
+    for start in range(0, len(asked), batch):
+        some = asked[start : start + batch]
+        vectors = await embedder.embed(some)
+        if len(vectors) != len(some):
+            raise MemoryFailed(f"The embedder {embedder.model!r} gave {len(vectors)} vectors for {len(some)} texts.")
+        for text, vector in zip(some, vectors, strict=True):
+            made[text] = unit(vector, dim, embedder.model)
+            dim = dim or len(vector)
+    return [made[text] for text in texts]

@@ -1,0 +1,132 @@
+"""How near an item is to a query. The same on every memory: from the query and the item alone, in [0, 1].
+
+A memory brings candidates: those best by words (BM25), those best by vectors. `fused` makes one list of both by
+reciprocal rank fusion (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+Learning Methods", SIGIR 2009); ranks of lists compare where raw scores do not. `ranked` then scores those that are in
+the fused list: BM25 depends on what else is kept, so it chooses and breaks ties, and is no score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from operator import mul
+from typing import Protocol, TypeVar
+
+from opspawn.contracts.memory import Hit, MemoryItem, MemoryQuery, Why
+from opspawn.errors import EmbedderMismatch, MemoryFailed
+from opspawn.memories.words import found_in, terms, words
+
+K = TypeVar("K", bound=Hashable)
+
+#: The constant of reciprocal rank fusion: how little the first places differ.
+RRF = 60
+#: Items whose words are the same to this part say the same.
+SAME = 0.9
+
+
+class Reranker(Protocol):
+    """Says how near texts are to a query, by reading both: slower than vectors, and better."""
+
+    async def rerank(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """One number in [0, 1] per text, in order; higher is nearer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item that may be near; `cosine` is None without vectors, `reranked` without a reranker."""
+
+    item: MemoryItem
+    cosine: float | None = None
+    reranked: float | None = None
+
+
+def pool(limit: int) -> int:
+    """How many candidates of each kind to bring for so many hits."""
+    return max(50, 5 * limit)
+
+
+def fused(*lists: Sequence[K]) -> list[K]:
+    """One list of several, each the best first."""
+    scores: dict[K, float] = {}
+    for one in lists:
+        for rank, key in enumerate(one, start=1):
+            scores[key] = scores.get(key, 0.0) + 1.0 / (RRF + rank)
+    return sorted(scores, key=lambda key: -scores[key])
+
+
+def ranked(query: MemoryQuery, candidates: Sequence[Candidate], now: datetime, *, by_words: bool) -> list[Hit]:
+    """The hits, best first; of equals the one that comes first among the candidates."""
+    wanted = terms(query.text)
+    found: list[tuple[Hit, set[str]]] = []
+    for one in candidates:
+        there = set(words(one.item.text))
+        hit = _scored(query, one, found_in(wanted, there), len(wanted), now, by_words)
+        if hit.score > 0 and hit.score >= query.min_score:
+            found.append((hit, there))
+    found.sort(key=lambda pair: -pair[0].score)
+    hits: list[Hit] = []
+    kept: list[set[str]] = []
+    for hit, there in found:
+        if query.distinct and any(_alike(there, other) for other in kept):
+            continue
+        hits.append(hit)
+        kept.append(there)
+        if len(hits) == query.limit:
+            break
+    return hits
+
+
+def _scored(
+    query: MemoryQuery, one: Candidate, has: tuple[str, ...], wanted: int, now: datetime, by_words: bool
+) -> Hit:
+    text = len(has) / wanted if wanted else 0.0
+    told = [text] if by_words else []
+    if one.cosine is not None:
+        told.append(max(0.0, min(1.0, one.cosine)))
+    near = one.reranked if one.reranked is not None else sum(told) / len(told) if told else 0.0
+    created = one.item.updated or one.item.created or now
+    age = max(0.0, (now - created).total_seconds())
+    recency = 1.0 - query.recency * (1.0 - 0.5 ** (age / query.half_life_s))
+    doubt = 1.0 - query.confidence * (1.0 - one.item.confidence)
+    distance = None if one.cosine is None else 1.0 - max(-1.0, min(1.0, one.cosine))
+    why = Why(has, text if by_words else None, distance, recency, doubt)
+    return Hit(one.item, min(1.0, max(0.0, near * recency * doubt)), why)
+
+
+def _alike(one: set[str], other: set[str]) -> bool:
+    if not one or not other:
+        return False
+    return len(one & other) >= SAME * len(one | other)
+
+
+async def reranked(reranker: Reranker | None, query: str, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with what a reranker says of them."""
+    if reranker is None or not candidates:
+        return list(candidates)
+    said = await reranker.rerank(query, [one.item.text for one in candidates])
+    if len(said) != len(candidates) or not all(0 <= one <= 1 for one in said):
+        raise MemoryFailed("The reranker gave other than one number from 0 to 1 for each text.")
+    return [replace(one, reranked=float(number)) for one, number in zip(candidates, said, strict=True)]
+
+
+# -- vectors -----------------------------------------------------------------------------------------------------------
+
+
+def unit(vector: Sequence[float], dim: int | None, model: str) -> list[float]:
+    """The vector, one long. Raises: MemoryFailed: it is empty, not of finite numbers, or all 0. EmbedderMismatch."""
+    length = len(vector)
+    if dim is not None and length != dim:
+        raise EmbedderMismatch(f"{dim} numbers", f"{model!r}, which gave one of {length}")
+    square = sum(map(mul, vector, vector))
+    if not length or not 0.0 < square < float("inf"):
+        raise MemoryFailed(f"The embedder {model!r} gave a vector of {length} numbers that cannot be used: {square}.")
+    size = square**0.5
+    return [one / size for one in vector]
+
+
+def dot(one: Sequence[float], other: Sequence[float]) -> float:
+    """The cosine of two vectors that are one long."""
+    return float(sum(map(mul, one, other)))

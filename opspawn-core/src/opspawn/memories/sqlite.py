@@ -1,0 +1,244 @@
+"""The built-in long-term memory: one SQLite file, found by words (FTS5), and by vectors where there is an embedder.
+
+    memory = await open_memory("memory.db")
+
+All items of a selection are compared with a query's vector, exactly; that does for some ten thousand of them (0.3 s for
+20,000 of 384 numbers), and for more there are memories with an index for vectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+from loguru import logger
+
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
+from opspawn.contracts.memory import (
+    MAX_ITEMS,
+    Added,
+    Change,
+    Duplicates,
+    Embedder,
+    Hit,
+    MemoryItem,
+    MemoryPage,
+    MemoryQuery,
+    MemoryStats,
+    Namespace,
+    OnProgress,
+    Selection,
+)
+from opspawn.errors import EmbedderMismatch, InvalidInput, MemoryFailed, NotFound, StepError
+from opspawn.memories import finding, removing, writing
+from opspawn.memories.embedding import vectors_of
+from opspawn.memories.ranking import Reranker, fused, pool, ranked, reranked
+from opspawn.memories.rows import COLUMNS, item_of, where
+from opspawn.memories.working import Threads, offer
+
+
+async def open_memory(
+    path: str,
+    *,
+    embedder: Embedder | None = None,
+    reranker: Reranker | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    busy_timeout_s: float = 30.0,
+) -> SqliteMemory:
+    """Open a memory, making the file and its folder if they are missing.
+
+    Args:
+        path: a file, or ":memory:" for a memory that ends with the object.
+        embedder: makes vectors; None to find by words alone. It is not closed with the memory.
+        busy_timeout_s: how long to wait, in seconds, while another process writes.
+
+    Raises: MemoryUnusable: the file cannot be used; the text says why.
+    """
+    threads = await asyncio.to_thread(Threads, path, busy_timeout_s)
+    return SqliteMemory(threads, embedder, reranker, clock)
+
+
+class SqliteMemory:
+    """A long-term memory in one file. See `opspawn.contracts.memory.Memory`."""
+
+    def __init__(self, threads: Threads, embedder: Embedder | None, reranker: Reranker | None, clock: Clock) -> None:
+        self._threads = threads
+        self._embedder = embedder
+        self._reranker = reranker
+        self._clock = clock
+
+    def _now(self) -> int:
+        return round(self._clock.time() * 1_000_000)
+
+    # -- keeping -------------------------------------------------------------------------------------------------------
+
+    async def add(self, items: Sequence[MemoryItem], *, duplicates: Duplicates = "merge") -> list[Added]:
+        if not items:
+            return []
+        if len(items) > MAX_ITEMS:
+            raise InvalidInput(f"{len(items)} items are too many at once; {MAX_ITEMS} are the most.")
+        if duplicates not in ("merge", "keep"):
+            raise InvalidInput(f"duplicates is {duplicates!r}; merge or keep is meant.")
+        vectors = await self._vectors([item.text for item in items])
+        now, model = self._now(), self._model
+
+        def work(connection: sqlite3.Connection) -> list[Added]:
+            if vectors is not None:
+                writing.take_embedder(connection, str(model), len(vectors[0]))
+            return [
+                writing.add(connection, item, None if vectors is None else vectors[n], model, now, duplicates)
+                for n, item in enumerate(items)
+            ]
+
+        return await self._threads.write(work)
+
+    async def update(self, namespace: Namespace, id: str, change: Change) -> MemoryItem:
+        before = await self.get(namespace, id)
+        if before is None:
+            raise NotFound("memory", id)
+        changed = writing.changed(before, change)
+        vectors = await self._vectors([changed.text]) if changed.text != before.text else None
+        now, model = self._now(), self._model
+
+        def work(connection: sqlite3.Connection) -> MemoryItem:
+            if vectors is not None:
+                writing.take_embedder(connection, str(model), len(vectors[0]))
+            return writing.update(
+                connection, namespace, id, change, None if vectors is None else vectors[0], model, now
+            )
+
+        item = await self._threads.write(work)
+        if changed.text != before.text:
+            await self._threads.tidy(removing.wipe)
+        return item
+
+    async def _vectors(self, texts: list[str]) -> list[list[float]] | None:
+        return None if self._embedder is None else await vectors_of(self._embedder, texts)
+
+    @property
+    def _model(self) -> str | None:
+        return None if self._embedder is None else self._embedder.model
+
+    # -- finding -------------------------------------------------------------------------------------------------------
+
+    async def get(self, namespace: Namespace, id: str) -> MemoryItem | None:
+        select = Selection(namespace, ids=(id,))
+        found = await self._items(select, 1, None)
+        await self._used(found)
+        return found[0][1] if found else None
+
+    async def items(self, select: Selection, *, limit: int = 100, cursor: str | None = None) -> MemoryPage:
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_ITEMS:
+            raise InvalidInput(f"limit is {limit!r}; a whole number from 1 to {MAX_ITEMS} is meant.")
+        if cursor is not None and not (
+            isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) < 19
+        ):
+            raise InvalidInput(f"{cursor!r:.60} is no cursor of this memory.")
+        found = await self._items(select, limit + 1, None if cursor is None else int(cursor))
+        more = str(found[limit - 1][0]) if len(found) > limit else None
+        return MemoryPage(tuple(item for _, item in found[:limit]), more)
+
+    async def _items(self, select: Selection, limit: int, before: int | None) -> list[tuple[int, MemoryItem]]:
+        condition, values = where(select, self._now())
+        if before is not None:
+            condition, values = f"{condition} AND i.seq < ?", [*values, before]
+        sql = f"SELECT {COLUMNS} FROM items i WHERE {condition} ORDER BY i.seq DESC LIMIT ?"
+
+        def work(connection: sqlite3.Connection) -> list[tuple[int, MemoryItem]]:
+            return [(row[0], item_of(row)) for row in connection.execute(sql, [*values, limit])]
+
+        return await self._threads.read(work, select.filter)
+
+    async def search(self, query: MemoryQuery) -> list[Hit]:
+        mode, vector = await self._mode(query)
+        most, now = pool(query.limit), self._now()
+
+        def work(connection: sqlite3.Connection) -> list[finding.Found]:
+            by_words = finding.by_words(connection, query, most, now) if mode != "vector" else []
+            cosines: dict[int, float] = {}
+            if vector is not None:
+                cosines = finding.cosines(connection, query.select, vector, str(self._model), now)
+            nearest = sorted(cosines, key=lambda seq: (-cosines[seq], -seq))[:most]
+            best = fused(by_words, [seq for seq in nearest if cosines[seq] > 0])[: 2 * most]
+            return finding.candidates(connection, best, cosines)
+
+        found = await self._threads.read(work, query.select.filter)
+        seqs = {id(one.candidate.item): one.seq for one in found}
+        candidates = await reranked(self._reranker, query.text, [one.candidate for one in found])
+        told = datetime.fromtimestamp(now / 1_000_000, UTC)
+        hits = await asyncio.to_thread(ranked, query, candidates, told, by_words=mode != "vector")
+        await self._used([(seqs[id(hit.item)], hit.item) for hit in hits])
+        return hits
+
+    async def _mode(self, query: MemoryQuery) -> tuple[str, list[float] | None]:
+        """How to search, and with which vector."""
+        if query.mode == "text" or (query.mode == "auto" and self._embedder is None):
+            return "text", None
+        if self._embedder is None:
+            raise InvalidInput(
+                f"This memory has no embedder, so mode={query.mode!r} finds nothing.",
+                remedy='Set embedder = "NAME:MODEL" in opspawn.toml, or search by words.',
+            )
+        try:
+            [vector] = await vectors_of(self._embedder, [query.text])
+        except (StepError, MemoryFailed) as error:
+            if query.mode == "vector" or isinstance(error, EmbedderMismatch):
+                raise
+            logger.bind(embedder=self._embedder.model).warning("Searching by words alone, since {}", error)
+            return "text", None
+        return "vector" if query.mode == "vector" else "hybrid", vector
+
+    async def _used(self, found: Sequence[tuple[int, MemoryItem]]) -> None:
+        """Items that are refreshed by use live on from now."""
+        now = self._now()
+        fresh = [(now + round(item.ttl_s * 1e6), seq) for seq, item in found if item.refresh and item.ttl_s]
+        if fresh:
+            sql = "UPDATE items SET expires = max(expires, ?) WHERE seq = ?"
+            await self._threads.write(lambda connection: connection.executemany(sql, fresh))
+
+    # -- forgetting ----------------------------------------------------------------------------------------------------
+
+    async def forget(self, select: Selection) -> int:
+        now = self._now()
+        condition, values = where(select, now)
+
+        def work(connection: sqlite3.Connection) -> int:
+            offer(connection, select.filter)
+            rows = connection.execute(f"SELECT i.seq FROM items i WHERE {condition}", values).fetchall()
+            removing.remove(connection, [seq for (seq,) in rows])
+            removing.remove(connection, removing.expired(connection, now))
+            return len(rows)
+
+        count = await self._threads.write(work)
+        await self._threads.tidy(removing.wipe)
+        return count
+
+    # -- the whole -----------------------------------------------------------------------------------------------------
+
+    async def stats(self, select: Selection) -> MemoryStats:
+        condition, values = where(Selection(select.namespace, below=select.below), self._now())
+        return await self._threads.read(lambda connection: finding.stats(connection, condition, values))
+
+    async def reembed(self, on_progress: OnProgress | None = None) -> int:
+        model, batch = self._model, max(1, self._embedder.batch) if self._embedder is not None else MAX_ITEMS
+        await self._threads.write(lambda connection: writing.change_embedder(connection, model))
+        done = 0
+        while model is not None:
+            left, some = await self._threads.read(lambda connection: finding.without_vector(connection, model, batch))
+            if not some:
+                break
+            vectors = await self._vectors([text for _, text in some])
+            assert vectors is not None
+            made = [(*one, vector) for one, vector in zip(some, vectors, strict=True)]
+            await self._threads.write(partial(writing.set_vectors, model=model, made=made))
+            done += len(some)
+            if on_progress is not None:
+                on_progress(done, done + left - len(some))
+        await self._threads.tidy(removing.wipe)
+        return done
+
+    async def aclose(self) -> None:
+        await self._threads.aclose()
