@@ -10,15 +10,19 @@ from opspawn.agentkit.tool import tool
 from opspawn.agentkit.toolsets import Toolset
 from opspawn.agentkit.window import Window
 from opspawn.app import App
+from opspawn.contracts.budget import Budget, Cheaper
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import RetryPolicy, RunContext
 from opspawn.contracts.sandbox import Sandbox
 from opspawn.contracts.tool import DidNotHappen, Happened, ToolContext
-from opspawn.errors import ModelRetry, OpspawnError, ToolError
+from opspawn.errors import BudgetExceeded, ModelRetry, OpspawnError, ToolError
 
 __all__ = [
     "Agent",
     "App",
+    "Budget",
+    "BudgetExceeded",
+    "Cheaper",
     "Conversation",
     "DidNotHappen",
     "Happened",

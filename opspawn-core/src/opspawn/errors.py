@@ -23,6 +23,7 @@
     │   ├── Denied             a policy, or whoever was asked, said no
     │   ├── StepTimeout        a step or task ran out of its time
     │   ├── StepLimit          a planner reached its limit of steps
+    │   ├── BudgetExceeded     what the run may use is used up; says which limit, and how far
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
     └── Halt                   the run must stop here; not a failure of its own
         ├── Interrupted        this process may not go on with the run (lease lost, store failed); another will
@@ -299,6 +300,28 @@ class StepLimit(StepError):
     code = "step-limit"
     error_type = "budget"
     reason = "step_limit"
+
+
+class BudgetExceeded(StepError):
+    """What the run may use does not suffice for its next act; `limit` says of what, `allowed` and `spent` how far."""
+
+    code = "budget-exceeded"
+    error_type = "budget"
+    reason = "budget"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str | None = None,
+        allowed: float | None = None,
+        spent: float | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.limit = limit
+        self.allowed = allowed
+        self.spent = spent
 
 
 class StepFailed(StepError):

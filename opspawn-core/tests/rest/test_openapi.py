@@ -109,6 +109,7 @@ async def test_members_are_camel_case_and_closed_in_requests(description: dict[s
         "labels",
         "retry",
         "fallback",
+        "budget",
         *times,
     }
     assert schema["additionalProperties"] is False

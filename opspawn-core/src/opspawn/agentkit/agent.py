@@ -28,6 +28,7 @@ from opspawn.agentkit.resolving import needs_kit, resolve
 from opspawn.agentkit.running import check_input, run_agent
 from opspawn.agentkit.subagents import AgentTool, SubAgent
 from opspawn.agentkit.window import Window
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.planner import Planner
@@ -92,6 +93,7 @@ class Agent(Generic[DepsT, OutputT]):
         deps_factory: Callable[[], DepsT | Awaitable[DepsT]] | None = None,
         policies: Sequence[str | Decider | Callable[[Considered], Any]] = (),
         window: Window | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Describe an agent.
 
@@ -124,6 +126,7 @@ class Agent(Generic[DepsT, OutputT]):
             policies: what decides on its calls, beside the policies of the configuration: `Policy(...)`, functions of a
                 `Considered`, or names of policy plugins. The strictest counts.
             window: how much of the conversation the model is shown; by default what it is known to read.
+            budget: what one run may use, its sub-agents included: `Budget(tokens=50_000, usd=0.5)`.
             deps_factory: makes what runs find in `deps` where nobody gives it; in durable runs once in each process.
 
         Raises:
@@ -150,6 +153,7 @@ class Agent(Generic[DepsT, OutputT]):
             deps_factory=deps_factory,
             policies=policies,
             window=window,
+            budget=budget,
         )
         self._kits = PerLoop(Kit.load)
         self._deps = Deps(deps_factory) if deps_factory is not None else None
@@ -289,6 +293,7 @@ class Agent(Generic[DepsT, OutputT]):
         Raises:
             ConfigError: something that the agent names is not set or not installed. StepLimit: `max_steps` did not
                 suffice.
+            BudgetExceeded: what the run may use is used up.
             ModelError: the model refused or kept failing, or never answered with what is wanted. And what the planner
                 raises besides.
         """

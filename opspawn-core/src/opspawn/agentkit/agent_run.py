@@ -9,6 +9,7 @@ from typing import Any
 from opspawn.agentkit.answering import form_of, unfit, validated, without_answers
 from opspawn.agentkit.approvals import Gate
 from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.budget import Needs
 from opspawn.agentkit.calling import options_of, refused, told, use, with_changes
 from opspawn.agentkit.children import ChildAsked, SpawnOptions
 from opspawn.agentkit.codec import (
@@ -22,7 +23,8 @@ from opspawn.agentkit.compacting import Compactor
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.digests import combine, digest, message_digest
-from opspawn.agentkit.failures import normalised
+from opspawn.agentkit.estimates import estimated
+from opspawn.agentkit.failures import error_from_json, normalised
 from opspawn.agentkit.listening import Listener
 from opspawn.agentkit.output import Fit, Misfit, Output
 from opspawn.agentkit.parts import parts_of, words_of
@@ -30,6 +32,7 @@ from opspawn.agentkit.plain import tool_json
 from opspawn.agentkit.rates import estimated_tokens, settlement
 from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
+from opspawn.agentkit.spending import Charge, Spender
 from opspawn.agentkit.subagents import AgentTool, HandedOver, HandoffTool, SubAgent
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
 from opspawn.agentkit.window import Window
@@ -39,7 +42,7 @@ from opspawn.contracts.retry import RetryPolicy
 from opspawn.contracts.run import AGENTS_OWN
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Tool, ToolResult, ToolSource
-from opspawn.errors import Denied, Halt, InvalidInput, ModelError, NotFound, StepError
+from opspawn.errors import BudgetExceeded, Denied, Halt, InvalidInput, ModelError, NotFound, StepError
 
 #: An agent is told at once of a tool that failed; only a service that says when to come back is waited for.
 TOOL_RETRY = RetryPolicy(when=("rate_limited", "transient"))
@@ -64,6 +67,7 @@ class AgentRun(Context):
         handoffs: Sequence[SubAgent] = (),
         policies: Policies | None = None,
         window: Window | None = None,
+        cheaper: BoundModel | None = None,
     ) -> None:
         super().__init__(
             base._log,
@@ -77,6 +81,8 @@ class AgentRun(Context):
         self._root = base._root
         self.attempt = base.attempt
         self._policies = base._policies + (policies or Policies())
+        self._spender = base._spender
+        self._cheaper = cheaper
         self._model = model
         self._transfers = {tool.name: tool for tool in map(HandoffTool, handoffs)}
         self._belt = Toolbelt((*tools, *self._transfers.values()) if handoffs else tools, sources)
@@ -86,6 +92,7 @@ class AgentRun(Context):
         self._said: ModelResponse | None = None
         self._fit: Fit | None = None
         self._corrections = 0
+        self._lenders: dict[str, int] = {}
         self._forms: dict[int, tuple[Any, Output | None]] = {}
         self._digests: dict[int, tuple[Message, bytes]] = {}
         self.instructions = instructions
@@ -223,10 +230,11 @@ class AgentRun(Context):
             schema = None
             if form is not None:
                 specs, schema = (*specs, *form.tools), form.schema
-            request = ModelRequest(self._model.name, tuple(messages), specs, schema, self._model.settings)
+            model = self._model if self._spender is None else self._affordable
+            request = ModelRequest(model.name, tuple(messages), specs, schema, model.settings)
             if listener is not None:
                 listener.begin()
-            answer = await self._model.complete(request, listener)
+            answer = await model.complete(request, listener)
             if takes:
                 used = answer.usage.input_tokens + answer.usage.output_tokens
                 self._log.owe(settlement(takes, estimated, used))
@@ -242,11 +250,32 @@ class AgentRun(Context):
                 retry=MODEL_RETRY,
                 takes=takes,
                 gate=self._model_gate(messages, conversation, tools) if self._policies else None,
+                charge=None if self._spender is None else self._model_charge(self._spender, messages, tools, form),
             )
         finally:
             scope.leave(name)
         self.usage += response.usage
         return response
+
+    @property
+    def _affordable(self) -> BoundModel:
+        """The agent's model, or the cheaper one that goes on since its budget was used up."""
+        gone_on = self._cheaper is not None and self._spender is not None and self._spender.purse.ledger.cheaper
+        return self._cheaper if gone_on and self._cheaper is not None else self._model
+
+    def _model_charge(
+        self, spender: Spender, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None
+    ) -> Charge:
+        specs = self._belt.specs() if tools is None else specs_of(tools)
+        specs = specs if form is None else (*specs, *form.tools)
+
+        async def needs() -> Needs:
+            priced, ledger = spender.purse.limited("usd"), spender.purse.ledger
+            found, unpriced = await estimated(self._affordable, messages, specs, priced=priced)
+            ledger.unpriced = unpriced or ledger.unpriced
+            return found
+
+        return spender.model_call(needs)
 
     def _model_gate(self, messages: Sequence[Message], what: str, tools: Sequence[Tool] | None) -> Gate | None:
         names = [spec.name for spec in (self._belt.specs() if tools is None else specs_of(tools))]
@@ -281,6 +310,8 @@ class AgentRun(Context):
         stem = scope.enter("act")
         keys = [f"{stem}/{index}" for index in range(len(calls))]
         try:
+            if self._spender is not None:
+                await self._admit(self._spender, stem, calls, keys)
             if len(calls) == 1:
                 results = [await self._act(calls[0], keys[0])]
             else:
@@ -291,6 +322,18 @@ class AgentRun(Context):
         if self._transfers:
             self._hand_over(calls, results)
         return results
+
+    async def _admit(self, spender: Spender, stem: str, calls: Sequence[ToolCall], keys: Sequence[str]) -> None:
+        """Return if the budget allows all of these calls. Raises: BudgetExceeded, recorded, now or before."""
+        asked = Asked(f"{stem}/budget", "budget", "act", "")
+        agents = [isinstance(self._belt.find(call.name), AgentTool) for call in calls]
+        self._lenders = {key: sum(agents[index:]) for index, key in enumerate(keys)}
+        try:
+            if self._log.durable and (known := self._log.recall(asked)) is not None:
+                raise error_from_json(known.error or {})
+            await spender.admit(asked, [key for key, agent in zip(keys, agents, strict=True) if not agent])
+        except Halt as halt:
+            await self._halt(halt)
 
     def _hand_over(self, calls: Sequence[ToolCall], results: Sequence[ToolResult]) -> None:
         """Raises: HandedOver: the model asked for another agent; what it called besides has been carried out."""
@@ -332,7 +375,9 @@ class AgentRun(Context):
             told_it = tool.input_of(call.arguments)
             what = digest([handler, told_it]) if self._log.durable else ""
             wanted = ChildAsked(Asked(key, "spawn", handler, what), handler, told_it, SpawnOptions())
-            [value] = await self._spawn([wanted])
+            [value] = await self._spawn([wanted], self._lenders.get(key, 1))
+        except BudgetExceeded:
+            raise
         except (StepError, InvalidInput, NotFound) as error:
             return refused(call, error)
         return told(call, value, options_of(tool), key)
@@ -402,7 +447,10 @@ class AgentRun(Context):
                 retry=own or TOOL_RETRY,
                 ask=self._check_of(tool, key),
                 gate=gate,
+                charge=None if self._spender is None else self._spender.tool_call(),
             )
+        except BudgetExceeded:
+            raise
         except (StepError, InvalidInput, NotFound) as error:  # after its retries, by an operator's word, or too large
             return refused(call, error)
         return result if result.call_id else replace(result, call_id=call.id)

@@ -8,16 +8,18 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NamedTuple
 
 from opspawn.agentkit.recorded import Asked, Recorded
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.run import Retry
 
 
 class SpawnOptions(NamedTuple):
-    """How a child is to be run; `retry` is None for the defaults of the handler."""
+    """How a child is to be run; `retry` is None for the defaults of the handler, `budget` for no limits."""
 
     key: str | None = None
     timeout_s: float | None = None
     retry: Retry | None = None
     fallback: str | None = None
+    budget: Budget | None = None
 
 
 class ChildAsked(NamedTuple):

@@ -19,6 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from opspawn.agentkit.approvals import Gate, call_digest
 from opspawn.agentkit.branches import Branches
+from opspawn.agentkit.budget import Purse
 from opspawn.agentkit.calling import options_of, use
 from opspawn.agentkit.children import ChildAsked, Spawn, SpawnOptions
 from opspawn.agentkit.digests import digest
@@ -30,13 +31,26 @@ from opspawn.agentkit.questions import check_wait, make_question
 from opspawn.agentkit.recorded import Asked, Recorded
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry, counted
 from opspawn.agentkit.scopes import Scope, current
+from opspawn.agentkit.spending import Charge, Spender
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import iso
+from opspawn.contracts.events import NewEvent
 from opspawn.contracts.policy import Act, Considered
 from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.retry import Retry
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Check, Effect, Tool, ToolContext
-from opspawn.errors import Denied, Halt, InDoubt, InvalidInput, Limited, ModelRetry, StepFailed, ToolError
+from opspawn.errors import (
+    BudgetExceeded,
+    Denied,
+    Halt,
+    InDoubt,
+    InvalidInput,
+    Limited,
+    ModelRetry,
+    StepFailed,
+    ToolError,
+)
 
 T = TypeVar("T")
 
@@ -70,6 +84,9 @@ class Context:
         self.deps = deps
         self.attempt = 0
         self._policies = log.policies
+        self._spender: Spender | None = None
+        if log.budget is not None:
+            self.allow("task", log.budget)
 
     # -- what everything stands on -------------------------------------------------------------------------------------
 
@@ -90,8 +107,10 @@ class Context:
         ask: Ask | None = None,
         takes: Sequence[Take] = (),
         gate: Gate | None = None,
+        charge: Charge | None = None,
     ) -> T:
-        """Perform a step unless the log has its end; `gate` must let it pass, and each try spends `takes` first.
+        """Perform a step unless the log has its end; `gate` must let it pass, and each try spends `takes` first, and
+        is held against the budget by `charge`.
 
         Raises: what `normalised` makes of the step's final error.
         """
@@ -112,6 +131,8 @@ class Context:
                         await sleep_until(tries.until, clock)
                 if takes:
                     await self._spend(takes)
+                if charge is not None:
+                    await charge.enter(asked)
                 if self._branches.draining:
                     await self._branches.gate()
                 log.check()
@@ -121,12 +142,18 @@ class Context:
                         if effect == "once":
                             await log.begin(asked, _shown(arguments))
                             log.held()  # to record it may have taken longer than the lease
-                        value = await perform()
+                        if charge is None:
+                            value = await perform()
+                        else:
+                            await charge.begin(asked)
+                            value = await charge.within(perform())
                         result = _encoded(asked, encode, value)
                         try:
                             await log.done(asked, result, clock.monotonic() - began)
                         except InvalidInput as error:
                             raise _too_large(asked, error) from error
+                        if charge is not None:
+                            charge.done(asked, value)
                         return value if decode is not _same else result
                     except Halt:
                         raise
@@ -134,6 +161,8 @@ class Context:
                         final = normalised(error)
                         told = error_to_json(final)
                         again = counted(final, effect, retry, tries, clock.time())
+                        if charge is not None:
+                            charge.failed(asked, told["type"])
                         if again is None:
                             await log.failed(asked, told, clock.monotonic() - began)
                             final.key = asked.key
@@ -155,6 +184,29 @@ class Context:
                 await self._log.denied(asked, error_to_json(denied), denied.detail or {})
             denied.key = asked.key
             raise
+
+    async def _fail(self, asked: Asked, error: BudgetExceeded) -> NoReturn:
+        """Record that a step could not begin. Raises: the error; Halt."""
+        await self._branches.gate()
+        self._log.check()
+        with self._branches.step():
+            await self._log.failed(asked, error_to_json(error), 0.0)
+        error.key = asked.key
+        raise error
+
+    async def _note(self, event: NewEvent) -> None:
+        await self._branches.gate()
+        self._log.check()
+        with self._branches.step():
+            await self._log.note(event)
+
+    def allow(self, name: str, budget: Budget) -> None:
+        """Let a budget count in this run, beside those that count already."""
+        if self._spender is None:
+            purse = Purse(self._log.ledger, self._log.began, self._log.clock)
+            self._spender = Spender(self._log, purse, self._put_approval, self._note, self._fail)
+        self._spender.purse.add(name, budget)
+        self._spender.agent = self.agent
 
     def _gate(self, act: Act, name: str, arguments: Any, what: str = "", **seen: Any) -> Gate | None:
         """What stands before an act; None where there are no policies."""
@@ -261,6 +313,7 @@ class Context:
                 retry=retry or options_of(tool).retry or ONE_TRY,
                 ask=self._check_of(tool, asked.key),
                 gate=gate,
+                charge=None if self._spender is None else self._spender.tool_call(),
             )
 
     def spawn(
@@ -272,8 +325,9 @@ class Context:
         timeout_s: float | None = None,
         retry: Retry | None = None,
         fallback: str | None = None,
+        budget: Budget | None = None,
     ) -> Spawn:
-        options = SpawnOptions(key, timeout_s, retry, fallback)
+        options = SpawnOptions(key, timeout_s, retry, fallback, budget)
         return Spawn(self._root.run, self._spawn_one, handler, input, options)
 
     async def _spawn_one(self, spawn: Spawn) -> Any:
@@ -294,15 +348,25 @@ class Context:
                 await asyncio.sleep(0)
         return await self._spawn(wanted)
 
-    async def _spawn(self, wanted: Sequence[ChildAsked]) -> list[Any]:
-        """The results of children, in order. Raises: what the first that failed ended with."""
+    async def _spawn(self, wanted: Sequence[ChildAsked], among: int = 1) -> list[Any]:
+        """The results of children, in order; `among` is how many there are, with those that others make at once.
+
+        Raises: what the first that failed ended with. BudgetExceeded.
+        """
+        spender = self._spender
         try:
             if self._policies:
                 wanted = [await self._permitted(one) for one in wanted]
             if self._branches.draining:
                 await self._branches.gate()
-            with self._branches.step():
-                children = await self._log.spawn(wanted)
+            if spender is not None:
+                wanted = await self._lend(spender, wanted, among)
+            try:
+                with self._branches.step():
+                    children = await self._log.spawn(wanted)
+            finally:
+                if spender is not None:
+                    spender.lent(wanted)
             if not children.over:
                 with self._branches.waiting(outside=True, children=children):
                     await children.wait()
@@ -311,6 +375,15 @@ class Context:
         if children.failed is not None:
             _outcome(wanted[children.failed].asked, children.ends[children.failed])
         return [_outcome(one.asked, end) for one, end in zip(wanted, children.ends, strict=True)]
+
+    async def _lend(self, spender: Spender, wanted: Sequence[ChildAsked], among: int) -> Sequence[ChildAsked]:
+        """The children with what each may use. Raises: BudgetExceeded, recorded, now or before."""
+        if self._log.durable:
+            for one in wanted:
+                asked = Asked(f"{one.asked.key}/budget", "budget", one.handler, "")
+                if (known := self._log.recall(asked)) is not None:
+                    _outcome(asked, known)
+        return await spender.lend(wanted, among)
 
     async def _permitted(self, one: ChildAsked) -> ChildAsked:
         """The child as it may be made. Raises: Denied, recorded; Halt."""

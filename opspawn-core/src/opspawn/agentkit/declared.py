@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,7 @@ from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.output import OutputMode
 from opspawn.agentkit.window import Window
 from opspawn.config.checks import Origin, build
+from opspawn.contracts.budget import Budget, Cheaper
 from opspawn.errors import ConfigError, OpspawnError
 
 Name = Annotated[str, Field(min_length=1)]
@@ -30,6 +31,27 @@ class WindowTable(BaseModel):
     keep_last: int = Field(4, ge=1, description="How many of the last turns stay as they are.")
     summarise: bool = Field(True, description="Whether the model writes notes of what is left out.")
     instructions: str = Field("", description="What the notes must hold, in your own words.")
+
+
+class DeclaredBudget(BaseModel):
+    """The table `budget` of an agent: what one of its runs may use; a limit that is left out is none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tokens: int | None = Field(None, ge=0, description="Tokens of all model calls, in and out.")
+    usd: float | None = Field(None, ge=0, description="Their cost in US dollars.")
+    requests: int | None = Field(None, ge=0, description="Model calls.")
+    tool_calls: int | None = Field(None, ge=0, description="Calls of tools.")
+    wall_s: float | None = Field(None, ge=0, description="Seconds from the first start of the run.")
+    depth: int | None = Field(None, ge=0, description="Levels of child tasks below the run.")
+    on_exceed: Literal["stop", "ask"] = Field("stop", description="End the run, or have a human asked for more.")
+    cheaper: Name | None = Field(None, description='A model "PROVIDER:MODEL" that goes on instead.')
+    approvers: list[Name] = Field([], description="Who should be asked.")
+
+    def budget(self) -> Budget:
+        """The budget. Raises: ConfigError."""
+        fields = self.model_dump(exclude={"cheaper", "on_exceed"})
+        return Budget(**fields, on_exceed=self.on_exceed if self.cheaper is None else Cheaper(self.cheaper))
 
 
 class DeclaredAgent(BaseModel):
@@ -62,6 +84,7 @@ class DeclaredAgent(BaseModel):
     max_steps: int = Field(32, ge=1, description="How many model calls one run may make.")
     settings: dict[str, Any] = Field({}, description="Passed to the model with every call, e.g. temperature.")
     concurrency: int | None = Field(None, ge=1, description="How many of its tasks run at once, over all workers.")
+    budget: DeclaredBudget | None = Field(None, description="What one run may use, its sub-agents included.")
     sandbox: Name | None = Field(None, description="Where its tools made from functions run.")
     window: WindowTable | None = Field(None, description="How much of the conversation the model is shown.")
 
@@ -113,6 +136,7 @@ def declared_agents(found: Mapping[str, Declaration], known: Mapping[str, Agent]
                 instructions=_instructions(one, place),
                 window=None if one.window is None else Window(**one.window.model_dump()),
                 output=str if one.output is None else one.output,  # type: ignore[arg-type]  # schemas are read, too
+                budget=None if one.budget is None else one.budget.budget(),
                 **one.model_dump(exclude=_BY_HAND),
             )
         except ConfigError as error:
@@ -124,7 +148,7 @@ def declared_agents(found: Mapping[str, Declaration], known: Mapping[str, Agent]
     return {name: make(name, ()) for name in found}
 
 
-_BY_HAND = {"window", "tools", "agents", "handoffs", "instructions", "instructions_file", "output"}
+_BY_HAND = {"window", "budget", "tools", "agents", "handoffs", "instructions", "instructions_file", "output"}
 
 
 def _checked(one: Declaration) -> DeclaredAgent:

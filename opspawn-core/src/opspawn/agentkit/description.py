@@ -19,6 +19,7 @@ from opspawn.agentkit.subagents import HANDOFF, MAX_DEPTH, AgentTool, SubAgent, 
 from opspawn.agentkit.tool import as_tool
 from opspawn.agentkit.toolsets import Toolset, is_source
 from opspawn.agentkit.window import Window
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.planner import Planner
 from opspawn.contracts.policy import Considered, Decider
@@ -33,7 +34,7 @@ DepsFactory = Callable[[], Any | Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """See `Agent.__init__` for the fields; those after `window` follow from them."""
+    """See `Agent.__init__` for the fields; those after `budget` follow from them."""
 
     name: str
     model: ModelChoice = None
@@ -55,6 +56,7 @@ class Description:
     deps_factory: DepsFactory | None = None
     policies: Sequence[str | Decider | Callable[[Considered], Any]] = ()
     window: Window | None = None
+    budget: Budget | None = None
 
     fixed: tuple[Tool | str, ...] = field(init=False)
     sources: tuple[ToolSource, ...] = field(init=False)
@@ -76,6 +78,8 @@ class Description:
         for one in self.output_validators:
             if not callable(one):
                 raise ConfigError(f"The agent {name!r} has {one!r} among its output_validators; functions are meant.")
+        if self.budget is not None and not isinstance(self.budget, Budget):
+            raise ConfigError(f"The agent {name!r} has budget={self.budget!r}.", remedy="Write Budget(tokens=...).")
         if self.deps_factory is not None and not callable(self.deps_factory):
             raise ConfigError(f"The agent {name!r} has deps_factory={self.deps_factory!r}; a function is meant.")
         if not isinstance(self.settings, Mapping):

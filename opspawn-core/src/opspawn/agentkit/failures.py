@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from opspawn.errors import (
+    BudgetExceeded,
     Denied,
     Halt,
     InvalidInput,
@@ -47,6 +48,8 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
         data["faults"] = list(error.faults)
     if isinstance(error, NotFound):
         data |= {"what": error.what, "name": error.name}
+    if isinstance(error, BudgetExceeded):
+        data |= {k: v for k in _BUDGET if (v := getattr(error, k)) is not None}
     if error.key and not isinstance(error, Halt):
         data["key"] = error.key
     if isinstance(error, StepError) and error.retry_after_s is not None:
@@ -67,6 +70,8 @@ def error_from_json(data: dict[str, Any]) -> OpspawnError:
     elif name == "NotFound":
         error = NotFound(str(data.get("what")), str(data.get("name")))
         error.message = message
+    elif name == "BudgetExceeded":
+        error = BudgetExceeded(message, **{k: data.get(k) for k in _BUDGET})
     elif name in _PLAIN:
         error = _PLAIN[name](message)
         error.error_type = kind
@@ -113,4 +118,5 @@ def _own_class(error: OpspawnError) -> str:
 _PLAIN: dict[str, type[StepError]] = {
     kind.__name__: kind for kind in (ToolError, ModelRetry, Denied, StepTimeout, StepLimit)
 }
-_KEPT = frozenset({ModelError, StepFailed, InvalidInput, NotFound, *_PLAIN.values()})
+_BUDGET = ("limit", "allowed", "spent")
+_KEPT = frozenset({BudgetExceeded, ModelError, StepFailed, InvalidInput, NotFound, *_PLAIN.values()})

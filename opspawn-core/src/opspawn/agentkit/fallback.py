@@ -80,6 +80,11 @@ class FallbackModel:
         self._patience_s = patience_s
         self._resting: dict[str, tuple[float, ModelError]] = {}
 
+    @property
+    def members(self) -> tuple[BoundModel, ...]:
+        """The models, the preferred first."""
+        return self._models
+
     async def complete(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """Return the first answer. Pieces of a failed try are made void by a `restart`.
 

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.deciding import Policies
+from opspawn.agentkit.ledger import Ledger
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import Asked, Recorded, Tries
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
@@ -145,6 +147,25 @@ class StepLog(Protocol):
 
         Raises: Denied: it was used by another step, is void by now, or is for other arguments.
         """
+        ...
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the run as a whole may use: it was given that, or lent it by its parent."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the run has used."""
+        ...
+
+    @property
+    def began(self) -> float:
+        """When the run first began, in epoch seconds."""
+        ...
+
+    async def note(self, event: NewEvent) -> None:
+        """Record an event that is no step, durably."""
         ...
 
     async def denied(self, asked: Asked, error: dict[str, Any], detail: dict[str, Any]) -> None:

@@ -9,14 +9,17 @@ from typing import Any
 from uuid import uuid4
 
 from opspawn.agentkit.approvals import answer_of
+from opspawn.agentkit.budget import amount_of
 from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.failures import error_to_json, normalised
+from opspawn.agentkit.ledger import Ledger
 from opspawn.agentkit.log import Grant, OnEntry, Pending
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_answer
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import ModelDelta
@@ -45,7 +48,11 @@ class MemoryLog:
         rates: Rates | None = None,
         policies: Policies | None = None,
         on_approval: OnApproval | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        self.budget = budget
+        self.ledger = Ledger()
+        self.began = clock.time()
         self.rates = rates or Rates()
         self.policies = policies or Policies()
         self._on_approval = on_approval
@@ -54,8 +61,8 @@ class MemoryLog:
         self._on_wait = on_wait
         self._on_event = on_event
         self.clock = clock
-        #: Runs a child by its handler, input and id, in memory; None where there are no children.
-        self.nest: Callable[[str, Any, str], Awaitable[Any]] | None = None
+        #: Runs a child in memory under an id, and enters what it used; None where there are no children.
+        self.nest: Callable[[ChildAsked, str], Awaitable[Any]] | None = None
         self.identity = uuid4().hex
 
     def recall(self, asked: Asked) -> Recorded | None:
@@ -112,18 +119,23 @@ class MemoryLog:
 
     async def _nested(self, children: Children, index: int, one: ChildAsked) -> None:
         assert self.nest is not None
-        child, result = uuid4().hex, None
+        child, result, loan = uuid4().hex, None, one.options.budget
         self._tell("child.spawned", one.asked, child=child)
+        if loan is not None:
+            self.ledger.lent(one.asked.key, child, amount_of(loan))
         try:
             async with asyncio.timeout(one.options.timeout_s) as timer:
-                result = plain_json(await self.nest(one.handler, one.input, child))
+                result = plain_json(await self.nest(one, child))
             end = Recorded("", one.asked.name, True, result)
         except (Halt, ConfigError):
             raise
         except Exception as error:
             if isinstance(error, TimeoutError) and timer.expired():
                 error = StepTimeout(f"{one.handler!r} ran longer than {one.options.timeout_s:g} s.")
-            end = Recorded("", one.asked.name, False, error=error_to_json(normalised(error)))
+            told = error_to_json(normalised(error))
+            if told["class"] == "BudgetExceeded":  # it is not the budget of whoever asked that is used up
+                told["class"] = "StepFailed"
+            end = Recorded("", one.asked.name, False, error=told)
         self._tell("child.ended", one.asked, child=child, **({"result": result} if end.ok else {"error": end.error}))
         children.ended(index, end)
 
@@ -185,7 +197,7 @@ class MemoryLog:
             return Recorded("", asked.name, True, {"value": default, "expired": True})
         value, by = answer_of(said), getattr(said, "by", None)
         self._tell("question.answered", asked, value=value, by=by)
-        if value.get("always") and question.call is not None:
+        if value.get("always") and question.call is not None and "scope" in question.call:
             self._standing[question.call["scope"]] = Grant(None, question.digest or "", by, standing=True)
         return Recorded("", asked.name, True, {"value": value, "by": by})
 
@@ -195,6 +207,10 @@ class MemoryLog:
     async def redeem(self, asked: Asked, grant: Grant, *, with_intent: bool) -> None:
         changed = {} if grant.arguments is None else {"arguments": grant.arguments}
         self._tell("approval.used", asked, by=grant.by, standing=grant.standing, **changed)
+
+    async def note(self, event: NewEvent) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
 
     async def denied(self, asked: Asked, error: dict[str, Any], detail: dict[str, Any]) -> None:
         self._tell("policy.denied", asked, **detail)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from opspawn.agentkit.children import ChildAsked
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.failures import error_to_json, normalised
+from opspawn.agentkit.ledger import Amount
 from opspawn.agentkit.log import LogEntry
 from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.running import Ended, Parts, agent_of, known_to, run_agent
 from opspawn.agentkit.telling import Teller
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.policy import OnApproval
@@ -71,8 +75,16 @@ class Nesting:
         return ended
 
     async def _run(
-        self, id: str, parts: Parts, input: Any, history: tuple[Message, ...] = (), session: str | None = None
+        self,
+        id: str,
+        parts: Parts,
+        input: Any,
+        history: tuple[Message, ...] = (),
+        session: str | None = None,
+        budget: Budget | None = None,
+        lender: Callable[[Amount], None] | None = None,
     ) -> Ended:
+        """One run of the nest; `lender` is told what it used of `budget`."""
         log = MemoryLog(
             None if self._teller is None else self._listener(self._teller, id, parts.about.name),
             on_question=self._on_question,
@@ -80,20 +92,28 @@ class Nesting:
             rates=self._rates,
             policies=self._policies,
             on_approval=self._on_approval,
+            budget=budget,
         )
         within = Usage()
         if parts.others:
             known = known_to(parts)
 
-            async def nest(handler: str, told: Any, child: str) -> Any:
+            async def nest(one: ChildAsked, child: str) -> Any:
                 nonlocal within
-                ended = await self._run(child, agent_of(handler, known), told, (), session)
+                loan = one.options.budget
+                lender = partial(log.ledger.returned, child) if loan is not None else None
+                told = agent_of(one.handler, known)
+                ended = await self._run(child, told, one.input, (), session, loan, lender)
                 within += ended.usage
                 return ended.plain
 
             log.nest = nest
         base = Context(log, name=parts.about.name, input=input, session=session, deps=self._deps)
-        ended = await run_agent(base, parts, history)
+        try:
+            ended = await run_agent(base, parts, history)
+        finally:
+            if lender is not None:
+                lender(log.ledger.total)
         return replace(ended, usage=ended.usage + within) if within.requests else ended
 
     def _listener(self, teller: Teller, run: str, agent: str) -> Callable[[LogEntry], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from opspawn.agentkit import instructions
+from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.choosing import chosen_model, is_named
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.description import Description
@@ -13,6 +14,7 @@ from opspawn.agentkit.placing import Placing, place
 from opspawn.agentkit.running import Parts
 from opspawn.agentkit.subagents import SubAgent
 from opspawn.agentkit.toolsets import is_source
+from opspawn.contracts.budget import Cheaper
 
 
 def resolve(about: Description, kit: Kit | None) -> Parts:
@@ -40,7 +42,16 @@ def resolve(about: Description, kit: Kit | None) -> Parts:
         instructions.fixed(about.fragments),
         Policies([cast(Kit, kit).policy(one) if isinstance(one, str) else one for one in about.deciders]),
         {agent.name: resolve(described(agent), kit) for agent in about.subagents},
+        _cheaper(about, kit),
     )
+
+
+def _cheaper(about: Description, kit: Kit | None) -> BoundModel | None:
+    """The model that goes on when the budget is used up."""
+    wanted = about.budget.on_exceed if about.budget is not None else None
+    if not isinstance(wanted, Cheaper):
+        return None
+    return chosen_model(wanted.model, kit, agent=about.name, settings=about.settings)
 
 
 def needs_kit(about: Description) -> bool:
@@ -48,6 +59,7 @@ def needs_kit(about: Description) -> bool:
     named = (about.planner, *about.fixed, *about.deciders)
     return (
         is_named(about.model)
+        or (about.budget is not None and isinstance(getattr(about.budget.on_exceed, "model", None), str))
         or about.place is not None
         or any(isinstance(part, str) or getattr(part, "sandbox", None) is not None for part in named)
         or any(needs_kit(described(agent)) for agent in about.subagents)

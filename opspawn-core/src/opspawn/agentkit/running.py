@@ -33,6 +33,7 @@ class Parts:
     fixed_instructions: str | None
     policies: Policies
     others: Mapping[str, Parts] = field(default_factory=dict)
+    cheaper: BoundModel | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
 
     Raises: what the planner raises. StepLimit: the conversation was handed on and on.
     """
-    usage, before = Usage(), tuple(history)
+    usage, before, cheaper = Usage(), tuple(history), parts.cheaper
+    if parts.about.budget is not None:
+        base.allow("agent", parts.about.budget)
     for _ in range(MAX_DEPTH + 1):
         about = parts.about
         base.agent = about.name
@@ -80,6 +83,7 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
             handoffs=about.handoffs,
             policies=parts.policies,
             window=about.window,
+            cheaper=cheaper,
         )
         context.usage = usage
         try:

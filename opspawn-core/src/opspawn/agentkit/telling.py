@@ -24,7 +24,7 @@ Stamp = Mapping[str, Any]
 
 #: Steps that every run of an agent makes for itself.
 _OWN_STEPS = ("instructions", "check the answer", "earlier tasks")
-_NO_STEPS = ("now", "random", "take", "ask", "wait", "sleep", "emit", "policy", "spawn")
+_NO_STEPS = ("now", "random", "take", "ask", "wait", "sleep", "emit", "policy", "budget", "spawn")
 
 
 @dataclass
@@ -287,6 +287,8 @@ _TELLS: dict[str, Callable[[Teller, _Run, Data, Stamp], list[RunEvent]]] = {
     "question.answered": Teller._said,
     "question.expired": Teller._expired,
     "policy.denied": Teller._denied,
+    "budget.raised": Teller._budget,
+    "usage.unknown": Teller._budget,
     "plan.made": Teller._plan_made,
     "plan.changed": Teller._plan_changed,
 }

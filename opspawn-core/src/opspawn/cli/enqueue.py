@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from opspawn.cli.assemble import find_app, run, start_logs
+from opspawn.cli.budgets import budget_of, budget_option
 from opspawn.cli.deciding import tell
 from opspawn.cli.lazy import FAILED, OK, one_line
 from opspawn.cli.naming import check_known, handler_of, input_of, names_app
@@ -34,6 +35,7 @@ _OPTIONS = (
     click.option("--timeout", "timeout_s", type=float, metavar="S", help="Seconds for one attempt."),
     click.option("--idle-timeout", "idle_timeout_s", type=float, metavar="S", help="Seconds without progress."),
     click.option("--deadline", "deadline_s", type=float, metavar="S", help="Seconds for it and all under it."),
+    budget_option,
     click.option("--idempotency-key", help="The same key with the same request gives the task of the first time."),
     json_option,
 )
@@ -84,7 +86,7 @@ async def _accept(words: list[str], options: dict[str, Any], wait_s: float, tell
     handler = handler_of(words[0])
     check_known(app, handler)
     input = plain_json(handler, input_of(words))
-    asked: TaskOptions = {**options, "labels": labels_of(options["labels"])}  # type: ignore[typeddict-item]
+    asked: TaskOptions = {**options, "labels": labels_of(options["labels"]), "budget": budget_of(options["budget"])}  # type: ignore[typeddict-item]
     async with Host.open(app, loaded=loaded, worker=False, check=lambda all: all.accept(handler, input)) as host:
         return tell_of(await host.dispatch(handler, input, wait_s=wait_s, **asked))
 

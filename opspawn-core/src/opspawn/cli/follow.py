@@ -14,6 +14,7 @@ from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Task
 from opspawn.errors import NotFound
 from opspawn.host import Host
+from opspawn.logs import event_line
 from opspawn.ops.engine.reading import SETTLED
 
 _LOOK_S = 0.5
@@ -114,6 +115,8 @@ def _line(event: Event) -> str | None:
         return f"✗ {data['name']} is not allowed. {data.get('reason', '')}".rstrip()
     if event.type == "agent.compacted":
         return f"… the conversation was too long: {data['how']}"
+    if event.type == "budget.raised":
+        return f"! {event_line(event)['message']}"
     if event.type == "child.spawned":
         return f"⤷ {data['name']} as {data['child']}"
     return None

@@ -8,6 +8,7 @@ import click
 
 from opspawn.cli import assemble
 from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs, stopping_words
+from opspawn.cli.budgets import budget_of, budget_option
 from opspawn.cli.follow import Follower
 from opspawn.cli.lazy import FAILED, INTERRUPTED, OK
 from opspawn.cli.naming import check_known, handler_of, input_of, names_app
@@ -28,9 +29,17 @@ _QUEUE = "run-"
 @click.argument("words", nargs=-1, metavar="[APP] AGENT INPUT")
 @click.option("--resume", metavar="ID", help="Go on with a run that was cut off.")
 @click.option("--session", metavar="ID", help="The conversation that it goes on with; a new one by default.")
+@budget_option
 @json_option
 @click.pass_context
-def run(context: click.Context, words: tuple[str, ...], resume: str | None, session: str | None, as_json: bool) -> None:
+def run(
+    context: click.Context,
+    words: tuple[str, ...],
+    resume: str | None,
+    session: str | None,
+    budget: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Run AGENT (or workflow/NAME, function/NAME) of APP on INPUT and print its result.
 
     APP may be left out where opspawn.toml names it. INPUT is a text for an agent, a JSON value for workflows and
@@ -41,14 +50,19 @@ def run(context: click.Context, words: tuple[str, ...], resume: str | None, sess
     opspawn run helper "And on a phone?" --session tokens
     opspawn run workflow/triage '{"report": "reports/today.md"}'
     """
-    context.exit(assemble.run(_run(configuration(), list(words), resume, session, as_json)))
+    context.exit(assemble.run(_run(configuration(), list(words), resume, session, budget, as_json)))
 
 
-async def _run(loaded: Loaded, words: list[str], resume: str | None, session: str | None, as_json: bool) -> int:
+async def _run(
+    loaded: Loaded, words: list[str], resume: str | None, session: str | None, budget: tuple[str, ...], as_json: bool
+) -> int:
     start_logs(loaded)
     named = words.pop(0) if words and names_app(words[0]) else None
     if resume is not None and session is not None:
         raise InvalidInput("--session goes with a new run.", remedy="A run that is resumed has its session.")
+    allowed = budget_of(budget)
+    if resume is not None and allowed is not None:
+        raise InvalidInput("--budget goes with a new run.", remedy="A run that is resumed keeps what it was given.")
     if resume is None and not words:
         raise InvalidInput("Nothing is named to run.", remedy='Write: opspawn run [APP] AGENT "INPUT", or --resume ID.')
     app = find_app(named, loaded)
@@ -69,7 +83,7 @@ async def _run(loaded: Loaded, words: list[str], resume: str | None, session: st
 
         on_signals(stop, first=stopping_words(loaded))
         if resume is None:
-            await host.submit(handler, input, id=id, queue=queue, session=session)
+            await host.submit(handler, input, id=id, queue=queue, session=session, budget=allowed)
         task = await follower.follow()
         return _report(task, follower, as_json)
 

@@ -37,8 +37,9 @@ EVENT_TYPES: dict[str, str] = {
     "task.progress": "The run says how far it is; journaled at most every 5 s. data: note, done, total.",
     "pause.requested": "Inbox: somebody asked to pause; the claimer parks at its next step. data: by.",
     "cancel.requested": "Somebody asked to cancel; the claimer unwinds, children first.",
-    "child.spawned": "A child task was made, in one commit with the child. data: key, child, digest.",
-    "child.ended": "Inbox: a child reached its end. data: child, state, result, error.",
+    "child.spawned": "A child task was made, in one commit with the child. data: key, child, digest, "
+    "lent (what it may use of its parent's budget).",
+    "child.ended": "Inbox: a child reached its end. data: child, state, result, error, spent (of what it was lent).",
     "step.started": "The intent of a `once` effect, before it begins. data: key, name, digest, arguments.",
     "step.done": "A step's result. data: key, kind, name, digest, result, duration_s.",
     "step.failed": "A step failed for good. data: key, kind, name, digest, error, duration_s.",
@@ -68,6 +69,12 @@ EVENT_TYPES: dict[str, str] = {
     "approval.used": "A step that was approved begins; in one commit with its intent, if it has one. data: key, "
     "question, digest (of what was asked), by, standing (allowed for the whole run); if the approver changed them: "
     "arguments, usedDigest.",
+    "usage.reserved": "A model call of a run with a budget begins. data: key, n (which try), tokens, usd, requests "
+    "(what it may use, by an estimate).",
+    "usage.unknown": "What a model call used will never be known, since it was cut off: it is charged as it was "
+    "reserved. data: key, n, tokens, usd, requests.",
+    "budget.raised": "A budget was used up, and raised. data: key, n, purse (whose budget: task or agent), limits (by "
+    "how much each; null for without limit), spent, by (who allowed it), model (which goes on instead).",
     "question.expired": "Nobody answered in time. data: question, key, default or error.",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import Retry
 
@@ -25,6 +26,7 @@ class TaskOptions(TypedDict, total=False):
         fallback: the handler that is asked when no attempt is left. It gets `{"input": ..., "error": {...}}`, and its
             result becomes the task's; if it fails, too, the task fails with both errors.
         labels: marks of the caller's own, by which tasks are found. Children have them, too.
+        budget: what it and everything under it may use.
         limits: how many tasks may run at once under a name, beside the limits of the handler.
     """
 
@@ -43,3 +45,4 @@ class TaskOptions(TypedDict, total=False):
     fallback: str | None
     labels: Mapping[str, str] | None
     limits: Sequence[Limit]
+    budget: Budget | None

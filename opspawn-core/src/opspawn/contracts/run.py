@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.model import Message, ModelCapabilities, ModelResponse, ToolCall
 from opspawn.contracts.question import NO_DEFAULT
 from opspawn.contracts.retry import MAX_POSTPONEMENTS as MAX_POSTPONEMENTS
@@ -105,16 +106,19 @@ class RunContext(Protocol):
         timeout_s: float | None = None,
         retry: Retry | None = None,
         fallback: str | None = None,
+        budget: Budget | None = None,
     ) -> Any:
         """Run a child task ("agent/NAME", "workflow/NAME", "function/NAME") and return its result; holds no slot while
         waiting.
 
         `retry` is None for the defaults of the child's handler. `fallback` is the handler that is asked when no attempt
-        of the child is left: it gets `{"input": ..., "error": {...}}`, and its result is the child's.
+        of the child is left: it gets `{"input": ..., "error": {...}}`, and its result is the child's. `budget` is what
+        the child may use; where this run has a budget itself it is lent a part of that, at most what is left, and what
+        it does not use comes back.
 
         Raises:
             StepFailed: the child failed or was cancelled; carries the child's error.
-            NotFound: no such handler, or fallback.
+            NotFound: no such handler, or fallback. BudgetExceeded: it would be too many levels deep.
         """
         ...
 

@@ -289,7 +289,9 @@ class Recalled(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSpent(Told):
-    """A budget is used up, or runs low; `data` says which limit and how far, as the journal has it."""
+    """A budget was used up and raised, or a call that was cut off is charged as it was reserved; `data` is that of the
+    events `budget.raised` and `usage.unknown` of the journal.
+    """
 
     data: Mapping[str, Any]
     type: Literal["budget_spent"] = "budget_spent"

@@ -147,6 +147,25 @@ def _timer(data: Data) -> str:
     )
 
 
+def _amounts(data: Data) -> str:
+    return (
+        ", ".join(
+            f"{data[name]} {words}" for name, words in (("tokens", "tokens"), ("usd", "US dollars")) if data.get(name)
+        )
+        or "nothing"
+    )
+
+
+def _budget_raised(data: Data) -> str:
+    limits = data.get("limits")
+    words = [
+        f"{name} without limit" if more is None else f"{more} more {name}"
+        for name, more in (limits.items() if isinstance(limits, Mapping) else ())
+    ]
+    model = f" The model {data['model']!r} goes on." if data.get("model") else ""
+    return f"The budget was raised{_by(data)}: {', '.join(words) or '?'}.{model}"
+
+
 def _error(data: Data) -> str:
     error = data.get("error")
     text = error.get("message") or error.get("type") if isinstance(error, Mapping) else error
@@ -215,6 +234,9 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "question.answered": lambda data: f"Question {data.get('question', '?')} was answered{_by(data)}.",
     "policy.denied": lambda data: f"{data.get('name', '?')} is not allowed{_by(data)}: {data.get('reason', '?')}",
     "approval.used": lambda data: f"Step {data.get('key', '?')} begins, approved{_by(data)}.",
+    "usage.reserved": lambda data: f"Step {data.get('key', '?')} may use {_amounts(data)}.",
+    "usage.unknown": lambda data: f"Step {data.get('key', '?')} was cut off; it is charged {_amounts(data)}.",
+    "budget.raised": _budget_raised,
     "question.expired": lambda data: f"Nobody answered question {data.get('question', '?')} in time.",
     "agent.registered": lambda data: f"The agent was registered{' again' if data.get('again') else ''}.",
     "agent.deregistered": lambda data: f"The agent was deregistered; it was {data.get('state', 'unknown')}.",

@@ -1,4 +1,7 @@
-"""What to do when a task fails: kept as JSON in `Task.retry`, so that every worker and every generation knows it."""
+"""What is decided about a task as a whole: what to do when it fails, and what it may use.
+
+Kept as JSON in `Task.retry`, so that every worker and every generation knows it.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ class Plan:
         fallback: the handler to ask when no attempt is left.
         idle_timeout_s: seconds without a sign of life after which an attempt has failed.
         generation: how many generations came before. from_scratch: whether it inherits nothing from them.
+        budget: what the task may use, as `Budget.to_json` says it: it was given that, or lent it by its parent.
+        depth: how many tasks it stands below the root of its tree.
     """
 
     retry: Retry = ONCE
@@ -28,6 +33,8 @@ class Plan:
     generation: int = 0
     from_scratch: bool = False
     idle_timeout_s: float | None = None
+    budget: Mapping[str, Any] | None = None
+    depth: int = 0
 
     def to_json(self) -> dict[str, Any] | None:
         """As `Task.retry`; None for a plan that says nothing."""
@@ -36,7 +43,7 @@ class Plan:
         if isinstance(self.retry, Mapping):
             data: dict[str, Any] = {"by_class": {kind: asdict(policy) for kind, policy in self.retry.items()}}
         else:
-            data = asdict(self.retry)
+            data = {} if self.retry == ONCE else asdict(self.retry)
         if self.fallback is not None:
             data["fallback"] = self.fallback
         if self.generation:
@@ -45,6 +52,10 @@ class Plan:
             data["from_scratch"] = True
         if self.idle_timeout_s is not None:
             data["idle_timeout_s"] = self.idle_timeout_s
+        if self.budget is not None:
+            data["budget"] = dict(self.budget)
+        if self.depth:
+            data["depth"] = self.depth
         return data
 
 
@@ -77,6 +88,8 @@ def plan_of(task: Task) -> Plan:
         data.get("generation", 0),
         data.get("from_scratch", False),
         data.get("idle_timeout_s"),
+        data.get("budget"),
+        data.get("depth", 0),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Unpack
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.ids import ID_PATTERN
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.run import RetryPolicy
@@ -42,6 +43,22 @@ class RetrySpec(Body):
         return policy if self.when is None else replace(policy, when=tuple(self.when))
 
 
+class BudgetSpec(Body):
+    """What a run and everything under it may use; a limit that is left out is none."""
+
+    tokens: int | None = Field(None, ge=0, le=10**15, description="Tokens of all model calls, in and out.")
+    usd: float | None = Field(None, ge=0, le=1e15, description="Their cost in US dollars.")
+    requests: int | None = Field(None, ge=0, le=10**15, description="Model calls.")
+    tool_calls: int | None = Field(None, ge=0, le=10**15, description="Calls of tools.")
+    wall_s: float | None = Field(None, ge=0, le=366 * 86400, description="Seconds from its first start.")
+    depth: int | None = Field(None, ge=0, le=32, description="Levels of child tasks below it.")
+    on_exceed: Literal["stop", "ask"] = Field("stop", description="End the run, or have a human asked for more.")
+    approvers: list[str] = Field(default_factory=list, max_length=20, description="Who should be asked.")
+
+    def budget(self) -> Budget:
+        return Budget(**self.model_dump())
+
+
 class Order(Body):
     """What every request says that starts something."""
 
@@ -58,6 +75,7 @@ class Order(Body):
     deadline_s: float | None = Field(
         None, gt=0, description="Seconds from now in which it and everything under it must have ended."
     )
+    budget: BudgetSpec | None = Field(None, description="What it and everything under it may use.")
     labels: dict[Id, str] = Field(
         default_factory=dict, description="Your own marks, kept with the task: up to 64 texts of up to 200 characters."
     )
@@ -75,6 +93,7 @@ class Order(Body):
             "deadline_s": self.deadline_s,
             "retry": None if self.retry is None else self.retry.policy(),
             "fallback": self.fallback,
+            "budget": None if self.budget is None else self.budget.budget(),
             "labels": self.labels,
             **more,
         }

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, check_retry
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.ids import check_id, check_key, check_labels
 from opspawn.contracts.limit import MAX_LIMITS, Limit, checked_limits
 from opspawn.contracts.run import Retry
 from opspawn.contracts.store import MAX_PRIORITY, Hold, Operation, Put, Receipt, Record, Store, Task
 from opspawn.contracts.waker import Waker
-from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
+from opspawn.errors import ConfigError, Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
 from opspawn.ops.engine.base import Desk, as_json
 from opspawn.ops.ids import agent_of, new_id
@@ -70,6 +71,7 @@ class Accepting(Desk):
         fallback: str | None = None,
         labels: Mapping[str, str] | None = None,
         limits: Sequence[Limit] = (),
+        budget: Budget | None = None,
         also: Callable[[Task], Sequence[Operation]] = lambda task: (),
     ) -> Task:
         """Accept a task durably and return it. The same key with the same request gives the task of the first time.
@@ -104,7 +106,7 @@ class Accepting(Desk):
             session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
-            retry=Plan(retry or ONCE, fallback, idle_timeout_s=idle_timeout_s).to_json(),
+            retry=Plan(retry or ONCE, fallback, idle_timeout_s=idle_timeout_s, budget=_plain_budget(budget)).to_json(),
             labels=dict(labels or {}),
             strict=strict,
             holds=self._held(handler, limits),
@@ -171,6 +173,14 @@ def _check_ids(**given: str | None) -> None:
     for name, value in given.items():
         if value is not None:
             check_id(name, value)
+
+
+def _plain_budget(budget: Budget | None) -> dict[str, Any] | None:
+    """The budget as it is kept. Raises: InvalidInput: it cannot be given to a task."""
+    try:
+        return None if budget is None else budget.to_json()
+    except ConfigError as error:
+        raise InvalidInput(error.message, remedy=error.remedy) from error
 
 
 def _check_place(queue: str, priority: int, labels: Mapping[str, str] | None) -> None:

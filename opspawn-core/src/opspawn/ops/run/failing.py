@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from opspawn.agentkit.budget import amount_of
 from opspawn.agentkit.failures import error_to_json, failed_step
 from opspawn.agentkit.log import backoff_s
 from opspawn.agentkit.retries import asks_to_wait, policy_for, postponed
@@ -17,7 +18,7 @@ from opspawn.contracts.store import Append, Operation
 from opspawn.errors import InvalidInput, NotFound
 from opspawn.ops import transitions
 from opspawn.ops.ids import derived_id
-from opspawn.ops.retry_plans import fallback_input, plan_of
+from opspawn.ops.retry_plans import NO_PLAN, Plan, fallback_input, plan_of
 from opspawn.ops.run.journal import Journal
 
 #: The key of the child that a fallback is.
@@ -55,10 +56,14 @@ async def give_up(journal: Journal, error: dict[str, Any], orphans: Sequence[str
     except (InvalidInput, NotFound) as refused:
         both = _both(error, fallback, None, error_to_json(refused))
         return [*last, *transitions.fail(task, both, task.attempt + 1)]
-    child = journal.child(FALLBACK, derived_id(task.id, FALLBACK), fallback, input)
+    loan = journal.what_is_left()
+    plan = NO_PLAN if loan is None else Plan(budget=loan.to_json())
+    child = journal.child(FALLBACK, derived_id(task.id, FALLBACK), fallback, input, plan=plan)
     data = {"error": error, "attempt": task.attempt + 1, "handler": fallback, "child": child.id}
     event = NewEvent("task.fallback", data, level="warning", error_type=error["type"])
-    spawned = {"key": FALLBACK, "child": child.id, "name": fallback, "digest": ""}
+    spawned: dict[str, Any] = {"key": FALLBACK, "child": child.id, "name": fallback, "digest": ""}
+    if loan is not None:
+        spawned["lent"] = amount_of(loan).to_json()
     return [
         *last,
         Append(task.id, event, task.token),

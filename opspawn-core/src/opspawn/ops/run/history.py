@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from opspawn.agentkit.ledger import READ, Amount, Ledger
 from opspawn.agentkit.recorded import Recorded, Tries
 from opspawn.contracts.events import TOLD_BY_RUNS, Event
 from opspawn.contracts.store import TaskState
@@ -60,6 +61,7 @@ class History:
         unwinding: whether the children were asked to end. mail: what others sent.
         pause_requested: whether somebody asked to pause, and it has not been done.
         rests_until: when the next attempt is due, if one failed, by the store's clock.
+        ledger: what the run has used. first_claim: when the first claim was, by the store's clock; None before it.
     """
 
     def __init__(self, *generations: Sequence[Event]) -> None:
@@ -86,6 +88,8 @@ class History:
         self.mail = Mail()
         self.rests_until: datetime | None = None
         self.losses = Losses()
+        self.ledger = Ledger()
+        self.first_claim: datetime | None = None
         for events in generations:
             self.absorb(events)
             self._begin_anew()
@@ -98,6 +102,8 @@ class History:
             self.position = event.position
             if event.type in LOSSES:
                 self.losses.absorb(event)
+            if event.type in READ:
+                self.ledger.read(event.type, event.data)
             reader = _READERS.get(event.type)
             if reader is not None:
                 reader(self, event.data)
@@ -109,6 +115,7 @@ class History:
                 MAIL[event.type](self.mail, event.data)
             elif event.type == "task.claimed":
                 self.began = self.began or event.time
+                self.first_claim = self.first_claim or event.time
             elif event.type.startswith(TOLD_BY_RUNS) and "digest" in event.data:
                 self.emitted[event.data["key"]] = Recorded(event.data["digest"], event.type, True)
 
@@ -125,6 +132,8 @@ class History:
     def spawned(self, data: dict[str, Any]) -> None:
         """A child was made."""
         key, known = data["key"], self.children.get(data["key"])
+        if "lent" in data:
+            self.ledger.lent(key, data["child"], Amount.from_json(data["lent"]))
         if known is None or known.child != data["child"]:
             self.children[key] = Child(data["name"], data["digest"], data["child"])
             self.lives[key] = self.lives.get(key, 0) + 1
@@ -144,6 +153,7 @@ class History:
         self.position = 0
         self.cancel_requested = self.unwinding = self.pause_requested = False
         self.began = self.rests_until = None
+        self.ledger, self.first_claim = Ledger(), None  # what a former generation has used is paid by nobody anew
         self.mail.begin_anew()
         self.losses.begin_anew()
 

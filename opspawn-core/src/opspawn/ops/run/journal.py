@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+from opspawn.agentkit.budget import MAX_TASK_DEPTH, amount_of, purse_of
 from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.deciding import Policies
+from opspawn.agentkit.ledger import Ledger
 from opspawn.agentkit.log import Grant, Pending
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, Level, NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
 from opspawn.contracts.store import Append, Batch, Hold, Lease, Operation, Receipt, Record, Store, Take, Task
-from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
+from opspawn.errors import BudgetExceeded, Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
 from opspawn.ops import transitions
 from opspawn.ops.ids import agent_of, child_id
-from opspawn.ops.retry_plans import NO_PLAN, ONCE, Plan, sample_input
+from opspawn.ops.retry_plans import NO_PLAN, ONCE, Plan, plan_of, sample_input
 from opspawn.ops.run.history import History
 from opspawn.ops.run.inbox import Inbox
 from opspawn.ops.run.liveness import Pulse
 from opspawn.ops.run.redeeming import Redeemer
 from opspawn.ops.run.spawning import NewChild, batches
+from opspawn.ops.run.spending import cut_off, with_spent
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
@@ -80,6 +86,9 @@ class Journal:
         self.policies = policies or Policies()
         self.task: Task = lease.task
         self.history = history
+        self._plan = plan_of(lease.task)
+        self.budget = None if self._plan.budget is None else Budget.from_json(self._plan.budget)
+        self.began = (history.first_claim or lease.task.updated or datetime.now(UTC)).timestamp()
         self.identity = identity or lease.task.id
         self.clock = clock
         self.wakes = lease.task.wakes
@@ -114,6 +123,34 @@ class Journal:
             return []
         level: Level = "warning" if self._answered["error"] else "info"
         return [Append(self.task.id, NewEvent("agent.answered", self._answered, level=level), self.task.token)]
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.history.ledger
+
+    async def open_books(self) -> None:
+        """From now on the run itself enters what it uses; calls that an earlier life had begun are charged.
+
+        Raises: Interrupted.
+        """
+        if lost := cut_off(self.ledger, self.line):
+            await self.commit(lost)
+        self.ledger.live = True
+
+    def closing(self, operations: Sequence[Operation]) -> list[Operation]:
+        """What ends the task, with what it used."""
+        lost = cut_off(self.ledger, self.line)
+        told = operations if self.budget is None else with_spent(operations, self.task.parent, self.ledger)
+        return [*lost, *told]
+
+    def what_is_left(self) -> Budget | None:
+        """Of what the task was given, for whoever goes on in its place; None if it was given no budget."""
+        if self.budget is None:
+            return None
+        return purse_of(self.budget, self.ledger, self.began, self.clock).loan(0)
+
+    async def note(self, event: NewEvent) -> None:
+        await self._commit_here([self.line(event)])
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -395,6 +432,7 @@ class Journal:
         self, key: str, id: str, handler: str, input: Any, timeout_s: float | None = None, plan: Plan = NO_PLAN
     ) -> Task:
         """A child that is to be made at a key."""
+        plan = replace(plan, depth=self._plan.depth + 1)
         return Task(
             id=id,
             handler=handler,
@@ -416,15 +454,28 @@ class Journal:
 
     async def _make_children(self, wanted: Sequence[ChildAsked]) -> None:
         made: list[NewChild] = []
+        if self._plan.depth >= MAX_TASK_DEPTH:
+            raise BudgetExceeded(
+                f"{wanted[0].handler!r} would be more than {MAX_TASK_DEPTH} tasks deep.",
+                limit="depth",
+                allowed=MAX_TASK_DEPTH,
+                spent=self._plan.depth,
+                remedy="Let it not start itself without end, or start a tree of its own.",
+            )
         for one in wanted:
             key, options = one.asked.key, one.options
             input = await self.accept(one.handler, one.input)
             if options.fallback is not None:
                 await self.accept(options.fallback, sample_input(one.input))
             plan = Plan(options.retry or ONCE, options.fallback)
+            if options.budget is not None:
+                plan = replace(plan, budget=options.budget.to_json())
             id = child_id(self.task.id, key, self.history.lives.get(key, 0))
             child = self.child(key, id, one.handler, input, options.timeout_s, plan)
-            made.append(NewChild(child, {"key": key, "child": id, "name": one.handler, "digest": one.asked.digest}))
+            told: dict[str, Any] = {"key": key, "child": id, "name": one.handler, "digest": one.asked.digest}
+            if options.budget is not None:
+                told["lent"] = amount_of(options.budget).to_json()
+            made.append(NewChild(child, told))
         for batch in batches(made):
             self._may_act()
             await self._commit_here([step for new in batch for step in transitions.spawn(self.task, *new)])

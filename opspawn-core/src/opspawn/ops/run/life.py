@@ -109,6 +109,7 @@ class Life:
 
         Raises: Interrupted: the store refuses or fails, or the lease is lost. StoreError: it could not be read.
         """
+        await self.journal.open_books()
         operations = await self._live()
         return operations if self._unwinds else within(operations, time_left(self.task, self._clock))
 
@@ -153,19 +154,23 @@ class Life:
         ended = _ended(operations)
         told = ended is not None and ended.state is not TaskState.CANCELLED
         try:
-            await self.journal.commit([*(self.journal.last_words if told else ()), *operations])
+            await self.journal.commit([*(self.journal.last_words if told else ()), *self._closing(operations)])
         except InvalidInput as error:
             if ended is None or ended.result is None:
                 operations = await self.condemn(error_to_json(error))
             else:
                 operations = await self._failed(result_too_large(self.task, ended.result))
             ended = _ended(operations)
-            await self.journal.commit(operations)
+            await self.journal.commit(self._closing(operations))
         if self._orphans:
             await cancel_children(self._store, self._orphans, tell=False)
         open_questions = self.journal.history.mail.open_questions
         if open_questions and ended is not None:
             await withdraw(self._store, open_questions)
+
+    def _closing(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+        """With what the task used, if it ends."""
+        return operations if _ended(operations) is None else self.journal.closing(operations)
 
     async def _body(self) -> Any:
         context = Context(
