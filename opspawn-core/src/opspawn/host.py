@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from opspawn.agentkit.kit import Kit, rates_of
 from opspawn.app import App
-from opspawn.catalog import INLINE, Catalog
+from opspawn.catalog import Catalog
 from opspawn.config import Loaded, load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
@@ -33,10 +33,11 @@ from opspawn.hosted import Hosted
 from opspawn.isolation import isolation
 from opspawn.ops.agents.reach import REMOTE_RETRY
 from opspawn.ops.agents.records import handler_of
-from opspawn.ops.definitions import Definitions
+from opspawn.ops.definitions import INLINE, Definitions
 from opspawn.ops.engine.engine import Engine
 from opspawn.ops.housekeeping import keep_house, keep_of
 from opspawn.ops.listening import Listeners
+from opspawn.ops.overdue import keep_deadlines
 from opspawn.ops.registries import Roster, RosterOptions
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.executor import Worker, WorkerOptions
@@ -65,7 +66,7 @@ class Host(Hosted):
         self._engine: Engine
         self._working: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
-        self._house: asyncio.Task[None] | None = None
+        self._keeping: list[asyncio.Task[None]] = []
         #: Tells this process from others, where one does something for all.
         self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:6]}"
 
@@ -346,7 +347,12 @@ class Host(Hosted):
         self.worker = self._new_worker(options, None)
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
         keep = keep_of(self.loaded.settings.retention)
-        self._house = asyncio.create_task(keep_house(self.store, keep, self.id, self._clock), name="opspawn-house")
+        self._keeping = [
+            asyncio.create_task(keep_house(self.store, keep, self.id, self._clock), name="opspawn-house"),
+            asyncio.create_task(
+                keep_deadlines(self.store, self._waker, self.id, self._clock), name="opspawn-deadlines"
+            ),
+        ]
 
     async def work_alone(self, task: Task, worker: str, options: WorkerOptions, ahead_s: float) -> None:
         """Live one life of a task that `worker`, another process, has claimed; nothing is claimed here.
@@ -376,9 +382,9 @@ class Host(Hosted):
 
     async def _stop(self) -> None:
         self._closing.set()
-        if self._house is not None:
-            self._house.cancel()
-            await asyncio.gather(self._house, return_exceptions=True)
+        for keeper in self._keeping:
+            keeper.cancel()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
         if self.worker is not None and self._working is not None:
             if not self.worker.stopping:  # a second call would give tasks back in the middle of a step
                 self.worker.stop()

@@ -193,11 +193,11 @@ class OpsCore:
         return await self.host.fallback_task(task_id, handler)
 
     async def pause_task(self, task_id: str) -> Task:
-        """Let a task stand still at its next step, until `resume_task`."""
+        """Let a task and all under it stand still at their next steps, until `resume_task`."""
         return await self.host.pause(task_id)
 
     async def resume_task(self, task_id: str) -> Task:
-        """Let a paused task go on."""
+        """Let a paused task go on, and what was paused with it."""
         return await self.host.resume(task_id)
 
     async def resolve_task(

@@ -6,10 +6,15 @@ import asyncio
 import gc
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 from opspawn import tool
-from opspawn.contracts.store import MAX_OPERATIONS, Query, TaskState
+from opspawn.contracts.limit import Limit
+from opspawn.contracts.store import MAX_OPERATIONS, Batch, Query, SetLane, TaskState
+from opspawn.ops.engine import Engine
+from opspawn.stores.sqlite import open_sqlite
+from opspawn.wakers.local import LocalWaker
 
 
 async def test_an_async_tool_a_thread_tool_and_a_child_three_levels_deep_are_reached(house: Any, count: Any) -> None:
@@ -63,6 +68,65 @@ async def test_another_process_is_reached_by_its_own_look(house: Any, count: Any
     await house.engine.cancel(task.id)
 
     assert (await house.settled(task)).state is TaskState.CANCELLED
+
+
+async def test_a_request_to_end_passes_the_lane_of_a_paused_agent_and_full_limits(house: Any) -> None:
+    """A parent and its child wait; then their lane is closed, and somebody else has the only place."""
+    one = Limit("slot", 1)
+
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        return await ctx.spawn("function/child", None)
+
+    @house.function
+    async def child(ctx: Any) -> None:
+        await ctx.wait("never")
+
+    @house.function
+    async def holder(ctx: Any) -> None:
+        await asyncio.sleep(60)
+
+    house.worker()
+    task = await house.submit("parent", limits=[one])
+    await house.until(lambda: _parked(house, task, 1))
+    holding = await house.reaches(await house.submit("holder", limits=[one]), TaskState.RUNNING)
+    await house.store.commit(Batch([SetLane("function/parent", False), SetLane("function/child", False)]))
+    await house.engine.cancel(task.id)
+    tree = await _tree_ended(house, task)
+    still = (await house.engine.task(holding.id)).state
+    await house.engine.cancel(holding.id)
+
+    assert [one.state for one in tree] == [TaskState.CANCELLED] * 2
+    assert still is TaskState.RUNNING
+    await house.settled(holding)
+
+
+async def test_two_stores_on_one_file_reach_each_others_runs(house_on_file: Any, tmp_path: Path, count: Any) -> None:
+    """As two processes do: the one that cancels has no waker that the worker hears."""
+    house = house_on_file
+
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        return await ctx.spawn("function/child", None)
+
+    @house.function
+    async def child(ctx: Any) -> None:
+        count("began")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            count("ended")
+
+    house.worker(poll_s=0.2)
+    task = await house.submit("parent")
+    await house.until(lambda: count["began"] == 1)
+    other = await open_sqlite(str(tmp_path / "opspawn.db"))
+    await Engine(other, LocalWaker(), lambda handler, input: input).cancel(task.id)
+    await other.aclose()
+    tree = await _tree_ended(house, task)
+
+    assert [one.state for one in tree] == [TaskState.CANCELLED] * 2
+    assert count["ended"] == 1
 
 
 async def test_a_task_with_hundreds_of_children_is_cancelled_in_bounded_batches(house: Any) -> None:

@@ -8,9 +8,21 @@ from typing import Any
 
 import pytest
 
+from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.store import TaskState
+from opspawn.contracts.store import Batch, Query, SetLane, TaskState
 from opspawn.errors import InvalidInput, ToolError
+from opspawn.ops.overdue import keep_deadlines
+
+
+class HourAhead:
+    """The clock of a process that is wrong."""
+
+    virtual = False
+    monotonic = staticmethod(SYSTEM_CLOCK.monotonic)
+
+    def time(self) -> float:
+        return SYSTEM_CLOCK.time() + 3600
 
 
 async def test_a_running_task_that_is_past_its_deadline_fails(house: Any, count: Any) -> None:
@@ -127,6 +139,42 @@ async def test_a_task_that_was_paused_past_its_deadline_fails_when_it_is_resumed
 
     assert still is TaskState.PAUSED
     assert (ended.state, ended.error["type"]) == (TaskState.FAILED, "timeout")
+
+
+async def test_a_paused_tree_ends_at_its_deadline(house: Any) -> None:
+    """Nobody claims what is paused: a process looks now and then, and the time of the store counts, not its own."""
+
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        return await ctx.spawn("function/child")
+
+    @house.function
+    async def child(ctx: Any) -> None:
+        await ctx.wait("go")
+
+    house.worker()
+    tasks = [await house.submit("parent", deadline_s=seconds) for seconds in (0.6, 3600, None)]
+    await house.until(lambda: _waiting(house, 6))
+    for task in tasks:
+        await house.engine.pause(task.id)
+    await house.store.commit(Batch([SetLane("function/parent", False)]))  # its agent is paused, too
+    keeping = asyncio.create_task(keep_deadlines(house.store, house.waker, "me", HourAhead(), every_s=0.05))
+    await house.until(lambda: _has_failed(house, tasks[0]))
+    keeping.cancel()
+    [child_of_it] = await house.children(tasks[0])
+    states = [(await house.engine.task(task.id)).state for task in tasks]
+
+    assert states == [TaskState.FAILED, TaskState.PAUSED, TaskState.PAUSED]
+    assert (await house.engine.task(tasks[0].id)).error["message"] == "The task did not end before its deadline."
+    assert child_of_it.state.terminal
+
+
+async def _waiting(house: Any, many: int) -> bool:
+    return len((await house.store.find_tasks(Query(where={"state": "waiting"}, limit=200))).items) == many
+
+
+async def _has_failed(house: Any, task: Any) -> bool:
+    return (await house.engine.task(task.id)).state is TaskState.FAILED
 
 
 async def test_a_task_that_ends_in_time_is_not_touched(house: Any) -> None:

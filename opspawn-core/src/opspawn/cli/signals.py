@@ -34,7 +34,7 @@ def signal(context: click.Context, id: str, name: str, data: str, signal_id: str
 @json_option
 @click.pass_context
 def pause(context: click.Context, id: str, as_json: bool) -> None:
-    """Let a task stand still: at once if it waits, else at its next step. Its children go on."""
+    """Let a task and all under it stand still: at once what waits, the rest at its next step."""
 
     async def act(engine: Engine) -> None:
         task = await engine.pause(id, by=who())
@@ -49,7 +49,7 @@ def pause(context: click.Context, id: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(context: click.Context, id: str, as_json: bool) -> None:
-    """Let a paused task go on where it was."""
+    """Let a paused task go on where it was, and what was paused with it."""
 
     async def act(engine: Engine) -> None:
         task = await engine.resume(id, by=who())

@@ -240,11 +240,12 @@ class Host(Protocol):
         ...
 
     async def pause(self, id: str, *, by: str | None = None) -> Task:
-        """Let a task stand still, at its next step if it runs. Raises: NotFound, InvalidTransition."""
+        """Let a task and all under it stand still, at the next step what runs. Raises: NotFound, InvalidTransition."""
         ...
 
     async def resume(self, id: str, *, by: str | None = None) -> Task:
-        """Let a paused task go on. Raises: NotFound, InvalidTransition (it is not paused)."""
+        """Let a paused task go on, and what was paused with it. Raises: NotFound, InvalidTransition (it is not
+        paused)."""
         ...
 
     async def questions(self, query: Query) -> Page[AskedQuestion]:

@@ -1,9 +1,9 @@
-"""Ending the children of a task: those that run are told, the others need nobody to run them for that."""
+"""What is under a task: finding it, and ending it. Those that run are told, the others need nobody for that."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from opspawn.contracts.store import Batch, Query, Store, Task, TaskState
 from opspawn.errors import Conflict
@@ -12,6 +12,22 @@ from opspawn.ops import transitions
 _AT_ONCE = 100
 _LIVE = [state for state in TaskState if not state.terminal]
 _TOLD = (TaskState.RUNNING, TaskState.WAITING)
+
+
+async def descendants(store: Store, task: str) -> AsyncIterator[Sequence[Task]]:
+    """The live tasks under a task: the children of one parent at a time, parents before their children.
+
+    What is made meanwhile may be missed.
+    """
+    parents = [task]
+    while parents:
+        parent = parents.pop()
+        if not (await store.find_tasks(Query(where={"parent": parent}, limit=1))).items:
+            continue
+        found = [child for state in _LIVE for child in await _all(store, {"parent": parent, "state": state})]
+        if found:
+            yield found
+        parents += [child.id for child in found if child.token > 0]  # one that was never claimed has none
 
 
 async def cancel_children(store: Store, children: Sequence[str], *, tell: bool) -> None:
@@ -36,13 +52,11 @@ async def cancel_descendants(store: Store, task: str) -> list[Task]:
 
     Raises: StoreError.
     """
-    found = [child for state in _LIVE for child in await _all(store, {"parent": task, "state": state})]
-    if found:
+    told: list[Task] = []
+    async for found in descendants(store, task):
         await cancel_children(store, [child.id for child in found], tell=True)
-    for child in list(found):
-        if child.state is not TaskState.QUEUED:
-            found += await cancel_descendants(store, child.id)
-    return found
+        told += found
+    return told
 
 
 async def _all(store: Store, where: dict[str, str]) -> list[Task]:

@@ -180,14 +180,14 @@ def cancel(task: Task) -> list[Operation]:
     return [*request_cancel(task.id), Put(replace(task, state=TaskState.QUEUED), expect=task.version)]
 
 
-def pause(task: Task, by: str | None) -> list[Operation]:
+def pause(task: Task, by: str | None, root: str | None = None) -> list[Operation]:
     """An operator wants a task that has not ended to stand still; one that runs is asked, and does it at its next
-    step.
+    step. `root` is the task above it that was meant, if it was not this one.
     """
-    told = {} if by is None else {"by": by}
+    told = _by(by, root)
     if task.state is TaskState.RUNNING:
         return [Append(task.id, NewEvent("pause.requested", told, level="warning")), Wake(task.id, urgent=True)]
-    error = paused_error(by)
+    error = paused_error(by, root)
     if task.state is TaskState.QUEUED and task.due is not None:
         error["due"] = iso(task.due)  # what may not start yet may not do so after a pause either
     event = NewEvent("task.paused", {"error": error, **told}, level="warning")
@@ -195,31 +195,50 @@ def pause(task: Task, by: str | None) -> list[Operation]:
     return [Append(task.id, event), Put(halted, expect=task.version, due_in_s=None)]
 
 
-def paused(task: Task, by: str | None) -> list[Operation]:
+def paused(task: Task, by: str | None, root: str | None) -> list[Operation]:
     """The claimer of a task stopped on request."""
-    stopped = replace(_given_back(task), state=TaskState.PAUSED, error=paused_error(by))
-    told = {"error": stopped.error} | ({} if by is None else {"by": by})
+    stopped = replace(_given_back(task), state=TaskState.PAUSED, error=paused_error(by, root))
+    told = {"error": stopped.error, **_by(by, root)}
     return [
         Append(task.id, NewEvent("task.paused", told, level="warning"), task.token),
         Put(stopped, expect=task.version, token=task.token, due_in_s=None),
     ]
 
 
-def paused_error(by: str | None) -> dict[str, Any]:
+def _by(by: str | None, root: str | None = None) -> dict[str, Any]:
+    return ({} if by is None else {"by": by}) | ({} if root is None else {"with": root})
+
+
+def paused_error(by: str | None, root: str | None = None) -> dict[str, Any]:
     """Why a task is paused."""
+    if root is not None:
+        words = f"{by} paused {root}" if by else f"{root} was paused on request"
+        return {"type": "paused", "message": f"{words}, and all that belongs to it.", "with": root}
     return {"type": "paused", "message": f"{by} paused it." if by else "It was paused on request."}
 
 
 def resume(task: Task, by: str | None, delay_s: float = 0.0) -> list[Operation]:
     """A paused task goes on, after `delay_s` seconds."""
-    event = NewEvent("task.resumed", {} if by is None else {"by": by})
     back = replace(task, state=TaskState.QUEUED, error=None)
-    return [Append(task.id, event), Put(back, expect=task.version, due_in_s=delay_s)]
+    return [Append(task.id, NewEvent("task.resumed", _by(by))), Put(back, expect=task.version, due_in_s=delay_s)]
+
+
+def call_off_pause(task: Task, by: str | None) -> list[Operation]:
+    """A task that was asked to pause, and has not done it yet, just goes on."""
+    return [Append(task.id, NewEvent("task.resumed", _by(by))), Wake(task.id)]
+
+
+def overdue(task: Task) -> list[Operation]:
+    """The time of a paused task is up: it is handed to a claimer, which ends it, whatever its lane and its limits."""
+    return [*resume(task, "its deadline"), Wake(task.id, cancel=True)]
 
 
 def request_cancel(task: str) -> list[Operation]:
-    """Ask the claimer of a task to unwind it; does nothing to a task that has ended."""
-    return [Append(task, NewEvent("cancel.requested", level="warning")), Wake(task, urgent=True)]
+    """Ask the claimer of a task to unwind it; does nothing to a task that has ended.
+
+    It is claimed for that even from the closed lane of a paused agent, and where its limits are full.
+    """
+    return [Append(task, NewEvent("cancel.requested", level="warning")), Wake(task, urgent=True, cancel=True)]
 
 
 def request_cancels(tasks: Sequence[str]) -> list[list[Operation]]:

@@ -40,6 +40,11 @@ class Turn:
             return False
         return True
 
+    async def taken(self) -> datetime | None:
+        """When somebody last took it, by the store's clock. Raises: StoreError."""
+        known = await self._store.get(KIND, self._name)
+        return None if known is None else known.updated
+
     async def holder(self) -> str | None:
         """Who has it, or None. Raises: StoreError."""
         known = await self._store.get(KIND, self._name)

@@ -40,11 +40,11 @@ async def signal_task(
 
 @router.post("/{id}/pause", operation_id="pauseTask", status_code=202)
 async def pause_task(id: str, host: HostDep, request: ByRequest | None = None) -> TaskView:
-    """Let a task stand still: at once if it waits, else at its next step. Its children go on."""
+    """Let a task and all under it stand still: at once what waits, the rest at its next step."""
     return TaskView.of(await host.pause(id, by=request.by if request else None))
 
 
 @router.post("/{id}/resume", operation_id="resumeTask", status_code=202)
 async def resume_task(id: str, host: HostDep, request: ByRequest | None = None) -> TaskView:
-    """Let a paused task go on where it was."""
+    """Let a paused task go on where it was, and what was paused with it."""
     return TaskView.of(await host.resume(id, by=request.by if request else None))

@@ -59,7 +59,8 @@ class History:
         postponements: how often services put off the task as a whole.
         began: when the first claim of this attempt was, by the store's clock; None before it.
         unwinding: whether the children were asked to end. mail: what others sent.
-        pause_requested: whether somebody asked to pause, and it has not been done.
+        pause_requested: whether somebody asked to pause, and it has not been done; paused_by and paused_with tell who,
+            and the task above this one that was meant, if it was not this one.
         rests_until: when the next attempt is due, if one failed, by the store's clock.
         ledger: what the run has used. first_claim: when the first claim was, by the store's clock; None before it.
     """
@@ -85,6 +86,7 @@ class History:
         self.fell_back = False
         self.pause_requested = False
         self.paused_by: str | None = None
+        self.paused_with: str | None = None
         self.mail = Mail()
         self.rests_until: datetime | None = None
         self.losses = Losses()
@@ -229,7 +231,7 @@ class History:
         self.fell_back = True
 
     def _pause(self, data: dict[str, Any]) -> None:
-        self.pause_requested, self.paused_by = True, data.get("by")
+        self.pause_requested, self.paused_by, self.paused_with = True, data.get("by"), data.get("with")
 
     def _cancel(self, data: dict[str, Any]) -> None:
         self.cancel_requested = True

@@ -38,6 +38,7 @@ from opspawn.ops import transitions
 from opspawn.ops.children import cancel_children
 from opspawn.ops.deadlines import missed, time_left, within
 from opspawn.ops.engine.doubts import describe
+from opspawn.ops.pauses import pause_below, undo_if_called_off
 from opspawn.ops.question_records import withdraw
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run import failing
@@ -79,6 +80,7 @@ class Life:
         self._news = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._orphans: list[str] = []
+        self._looked: int | None = None
         self._idle_s = 0.0
         self._deadline = self._out_of_time()
         self._seen = journal.wakes
@@ -164,6 +166,8 @@ class Life:
             await self.journal.commit(self._closing(operations))
         if self._orphans:
             await cancel_children(self._store, self._orphans, tell=False)
+        if self._looked is not None:
+            await undo_if_called_off(self._store, self.task.id, self._looked, self._clock)
         open_questions = self.journal.history.mail.open_questions
         if open_questions and ended is not None:
             await withdraw(self._store, open_questions)
@@ -340,7 +344,11 @@ class Life:
             return await self._unwind()
         if not history.pause_requested:  # resumed meanwhile
             return transitions.release(self.task)
-        return transitions.paused(self.task, history.paused_by)
+        by, root = history.paused_by, history.paused_with
+        if history.unfinished_children:  # those that it made since it was asked
+            await pause_below(self._store, self.task.id, root or self.task.id, by)
+        self._looked = history.position
+        return transitions.paused(self.task, by, root)
 
     async def _failed(self, error: BaseException) -> Sequence[Operation]:
         later = failing.try_later(self.journal, error, self._seen)

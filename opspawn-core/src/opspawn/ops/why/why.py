@@ -60,7 +60,10 @@ def _ended(task: Task) -> Wait:
 def _paused(task: Task) -> Wait:
     error = task.error or {}
     what = f"It is paused: {str(error.get('message') or 'on request').rstrip('.')}."
-    return Wait("paused", what, remedy=f"Let it go on with: opspawn tasks resume {task.id}", details={"error": error})
+    if task.deadline is not None:
+        what += f" It fails at its deadline, {task.deadline:%Y-%m-%d %H:%M:%S} UTC, all the same."
+    root = error.get("with") or task.id
+    return Wait("paused", what, remedy=f"Let it go on with: opspawn tasks resume {root}", details={"error": error})
 
 
 def _doubts(task: Task) -> list[Wait]:
