@@ -22,8 +22,11 @@ from ._process import ModelServer, Serve, json_lines, wait_for
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
 KILLS = 10
-#: The work must go on this soon after a restart, in seconds; a lease that must run out first would take 30.
-GOES_ON_S = 15.0
+#: So long, that work which waited for a lease to run out after a restart would not go on within this test's patience. So
+#: it is not a time that is looked at, but what the worker waits for: nothing, and after three lost claims in a row the
+#: start of a process of its own.
+LEASE_S = 600.0
+PATIENCE_S = 60.0
 #: Of the model, per call. With the tools a run takes some 9 s undisturbed, more than all that ten kills can let pass.
 LATENCY_S = 0.45
 LONGEST_LIFE_S = 0.8
@@ -81,7 +84,7 @@ def helpdesk(folder: Path) -> Path:
     shutil.copytree(QUICKSTART, folder, ignore=shutil.ignore_patterns("reports", ".opspawn", "__pycache__"))
     (folder / "counted.py").write_text(COUNTED)
     settings = (folder / "opspawn.toml").read_text().replace('app = "app:app"', 'app = "counted:app"')
-    (folder / "opspawn.toml").write_text(settings)
+    (folder / "opspawn.toml").write_text(f"{settings}\n[worker]\nlease_s = {LEASE_S}\n")
     return folder
 
 
@@ -116,11 +119,11 @@ class Work:
         return sum(begin <= kill <= end for kill in self.kills)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_server_killed_ten_times_ends_with_the_same_report_and_repeats_nothing_recorded(
     folder: Path, tmp_path: Path
 ) -> None:
-    """Work goes on within 3 s of each restart; only calls that were in flight at a kill come twice."""
+    """Work goes on at each restart, without waiting for leases; only calls that were in flight at a kill come twice."""
     undisturbed, conversations = run_undisturbed(helpdesk(tmp_path / "undisturbed"))
     seed = int(os.environ.get("RECOVERY_SEED") or random.SystemRandom().randrange(10**6))
     print(f"RECOVERY_SEED={seed}")
@@ -144,23 +147,18 @@ def test_a_server_killed_ten_times_ends_with_the_same_report_and_repeats_nothing
 def kill_and_restart(work: Work, chance: random.Random) -> str:
     """Start the workflow, and kill the server's whole group at ten random moments of it; returns the task's id."""
     task = ""
-    paces = []
     for _ in range(KILLS):
         seen = work.signs
         with Serve(work.folder, work.model.env) as server:
             if task:
-                limit_s = GOES_ON_S - (time.monotonic() - server.ready)
-                wait_for(lambda seen=seen: work.signs > seen, "the work to go on after a restart", limit_s)
-                paces.append(time.monotonic() - server.started)
+                wait_for(lambda seen=seen: work.signs > seen, "the work to go on after a restart", PATIENCE_S)
+                print(f"went on {time.monotonic() - server.started:.2f} s after the start of the process")
             else:
                 task = trigger(server)
                 wait_for(lambda seen=seen: work.signs > seen, "the workflow to begin")
             time.sleep(chance.uniform(0.0, LONGEST_LIFE_S))
             server.kill()
             work.kills.append(time.time())
-    print("went on, seconds after the start of the process:", " ".join(f"{pace:.2f}" for pace in paces))
-    # Each went on in time once it listened. Nearly all before that is imports, which a busy machine stretches at will.
-    assert min(paces) < GOES_ON_S
     return task
 
 

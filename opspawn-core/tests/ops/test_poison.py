@@ -11,7 +11,7 @@ import pytest
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import TaskState
 from opspawn.ops.run.history import History
-from opspawn.ops.run.poison import AT_ONCE, MAX_TRIES_ALONE, Cell
+from opspawn.ops.run.poison import AT_ONCE, CUT_OFF_AT_ONCE, LONGEST_REST_S, Cell, rest_s
 
 #: What a process of its own does: says that it begins, and ends as it is told.
 ALONE = "import sys, os, signal, time\norder = sys.stdin.readline()\nprint('began', flush=True)\n"
@@ -171,16 +171,33 @@ async def test_a_worker_that_stops_gives_a_suspect_back_and_it_stays_suspect(dea
     assert ended.error["type"] == "poison"
 
 
-async def test_a_try_alone_that_was_cut_off_by_the_end_of_the_worker_is_repeated_a_few_times(deadly: Any) -> None:
+async def test_a_good_task_whose_workers_are_all_killed_from_outside_is_never_condemned(
+    deadly: Any, monkeypatch: Any
+) -> None:
+    """Named guard: only the end of the process of its own, while its worker lives, tells of the task itself."""
+    monkeypatch.setattr("opspawn.ops.run.poison.FIRST_REST_S", 0.01)
     task = await deadly.kill_times(4)
-    for n in range(1, MAX_TRIES_ALONE + 1):
+    for n in range(1, CUT_OFF_AT_ONCE + 4):
         worker = deadly.worker(isolate=cells("time.sleep(60)"))
         await deadly.until(lambda n=n: _has(deadly, task, "task.isolated", n))
         await deadly.kill(worker)
-    deadly.worker(isolate=cells("time.sleep(60)"))
-    ended = await deadly.settled(task)
+    alive = (await deadly.engine.task(task.id)).state
+    deadly.worker(isolate=cells("os.abort()"))
 
-    assert "3 tries in a process of its own were cut off" in ended.error["message"]
+    assert not alive.terminal
+    assert "was killed by SIGABRT" in (await deadly.settled(task)).error["message"]
+
+
+async def test_who_is_killed_together_with_its_worker_is_not_condemned_by_it(deadly: Any, monkeypatch: Any) -> None:
+    """The process of its own goes first; its worker, which is next, must not commit a verdict in between."""
+    monkeypatch.setattr("opspawn.ops.run.poison.WHOLE_S", 60.0)
+    isolate = cells("os.kill(os.getpid(), signal.SIGKILL)")
+    task = await deadly.kill_times(4)
+    worker = deadly.worker(isolate=isolate)
+    await deadly.until(lambda: bool(isolate.made) and isolate.made[0].killed)
+    await deadly.kill(worker)
+
+    assert not (await deadly.engine.task(task.id)).state.terminal
 
 
 async def test_a_few_are_tried_at_once_and_the_others_wait(deadly: Any, count: Any) -> None:
@@ -231,6 +248,19 @@ DONE = ("step.done", {"key": "a", "name": "a", "digest": ""})
 )
 def test_claims_are_counted_that_were_lost_in_a_row_without_progress(events: Any, lost: list[str]) -> None:
     assert journal(*events).losses.lost == lost
+
+
+@pytest.mark.parametrize(
+    ("tries", "after_s", "rest"),
+    [(2, 0.0, 0.0), (3, 0.0, 5.0), (3, 4.0, 1.0), (3, 9.0, 0.0), (4, 0.0, 10.0), (99, 0.0, 300.0)],
+)
+def test_tries_alone_that_were_cut_off_are_repeated_after_longer_and_longer_rests(
+    tries: int, after_s: float, rest: float
+) -> None:
+    history = journal(*[("task.isolated", {})] * tries)
+    assert history.losses.tried is not None
+
+    assert rest_s(history, history.losses.tried.timestamp() + after_s) == rest <= LONGEST_REST_S
 
 
 async def _has(house: Any, task: Any, type: str, times: int = 1) -> bool:

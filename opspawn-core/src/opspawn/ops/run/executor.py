@@ -30,7 +30,7 @@ from opspawn.ops.run.heart import HASTE, Heart
 from opspawn.ops.run.history import History
 from opspawn.ops.run.journal import Accepts, Holds, Journal
 from opspawn.ops.run.life import GIVE_BACK_S, UNWIND_S, Life
-from opspawn.ops.run.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, suspect, verdict
+from opspawn.ops.run.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, rest_s, suspect, verdict
 from opspawn.ops.run.store_time import StoreTime
 from opspawn.ops.unserved import tell_unserved
 
@@ -307,6 +307,8 @@ class Worker:
     async def _try_alone(self, lease: Lease, life: Life) -> Sequence[Operation]:
         """Run a suspect in a process of its own; what is to be committed if that did not end the claim."""
         task, journal = lease.task, life.journal
+        if (rest := rest_s(journal.history, journal.clock.time())) > 0:
+            return transitions.release(task, rest, deliveries=task.deliveries)
         logger.bind(task=task.id, agent=task.agent, error_type="poison").warning(
             "The task has ended its workers {} times without progress; it is run alone",
             len(journal.history.losses.lost),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from opspawn.contracts.events import Event
 
 #: What a run records for good: a claim in which one of these came was not in vain.
@@ -14,13 +16,15 @@ class Losses:
     """Claims lost in a row, without a newly finished step.
 
     Attributes:
-        lost: the workers that had these claims. alone: tries since then in a process of its own.
+        lost: the workers that had these claims. alone: tries since then in a process of its own; tried: when the last
+            of them began, by the store's clock.
         last_step: the key of what was recorded last.
     """
 
     def __init__(self) -> None:
         self.lost: list[str] = []
         self.alone = 0
+        self.tried: datetime | None = None
         self.last_step: str | None = None
         self._worker = ""
         self._deliveries = 0
@@ -29,7 +33,7 @@ class Losses:
     def absorb(self, event: Event) -> None:
         """Take in an event of one of `LOSSES`."""
         if event.type == "task.isolated":
-            self.alone += 1
+            self.alone, self.tried = self.alone + 1, event.time
         elif event.type == "task.claimed":
             self._claimed(str(event.data.get("worker")), event.data.get("deliveries", 0))
         else:

@@ -2,8 +2,10 @@
 
 A worker that dies leaves nothing but leases that run out. So each claim looks back: `POISON_AT` claims in a row that
 were lost, without a step that ended in between, make a task suspect. A suspect is run alone, in a process of its own,
-which cannot take anybody with it. If that process ends well, all is well: the task was near others that are poison. If
-it dies, the task is dead.
+which cannot take anybody with it. If that process ends well, all is well: the task was near others that are poison, or
+somebody killed its workers. If it dies while this process lives, it died of the task, which is dead. If this process
+dies, too, somebody ended both: that tells nothing about the task, which is tried again, after longer and longer rests,
+so that a task that ends this process, too, cannot do it all the time.
 """
 
 from __future__ import annotations
@@ -22,8 +24,14 @@ from opspawn.ops.run.journal import Journal
 
 #: Claims lost in a row without progress, after which a task is run alone.
 POISON_AT = 3
-#: Tries alone that were cut off because the worker beside them died, too; after these the task is dead.
-MAX_TRIES_ALONE = 3
+#: Tries alone that are cut off by the end of the worker beside them are repeated at once, so many of them; then after a
+#: rest that doubles, in seconds.
+CUT_OFF_AT_ONCE = 3
+FIRST_REST_S, LONGEST_REST_S = 5.0, 300.0
+#: Whoever ends a whole worker ends its processes one after the other: so long it may take, in seconds.
+WHOLE_S = 0.5
+#: How a process ends that somebody ended; or that asked the system for too much.
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 #: How many processes for single tasks a worker has at once.
 AT_ONCE = 4
 #: What the process of its own writes when it is about to run the task.
@@ -43,8 +51,8 @@ class Cell:
         self._order = json.dumps(order).encode() + b"\n"
         self._process: asyncio.subprocess.Process | None = None
         self._wanted: signal.Signals | None = None
-        #: Whether it was ended from here.
-        self.ended = False
+        #: Whether it was ended from here; whether it died as one does whom somebody ends.
+        self.ended = self.killed = False
 
     async def run(self) -> str | None:
         """Run it; None if it ended in order, else how it died, as the end of a sentence."""
@@ -74,6 +82,7 @@ class Cell:
             await asyncio.shield(self._process.wait())
         if code == 0:
             return None
+        self.killed = -code in _FROM_OUTSIDE
         return _words(code) if began else f"could not be started (exit code {code}; see the log)"
 
     def stop(self) -> None:
@@ -119,9 +128,6 @@ class Quarantine:
         """
         if isinstance(self._isolate, str):
             return self._isolate
-        alone = journal.history.losses.alone
-        if alone >= MAX_TRIES_ALONE:
-            return f"{alone} tries in a process of its own were cut off by the end of the worker, too."
         async with self._places:
             if self._stopped:
                 raise GivenBack
@@ -130,6 +136,8 @@ class Quarantine:
             self._cells[lease.task.id] = (lease.token, cell)
             try:
                 how = await cell.run()
+                if cell.killed and not cell.ended:  # are we next?
+                    await asyncio.sleep(WHOLE_S)
             finally:
                 del self._cells[lease.task.id]
         if how is not None and (self._stopped or cell.ended):
@@ -158,6 +166,15 @@ class Quarantine:
 def suspect(history: History) -> bool:
     """Whether the code of a task may not run beside others."""
     return len(history.losses.lost) >= POISON_AT and not history.cancel_requested and not history.fell_back
+
+
+def rest_s(history: History, now: float) -> float:
+    """In how many seconds a suspect may be tried alone; `now` is the store's time, in epoch seconds."""
+    losses = history.losses
+    if losses.alone < CUT_OFF_AT_ONCE or losses.tried is None:
+        return 0.0
+    rest = min(LONGEST_REST_S, FIRST_REST_S * 2 ** min(10, losses.alone - CUT_OFF_AT_ONCE))
+    return max(0.0, losses.tried.timestamp() + rest - now)
 
 
 def isolated(task: Task, worker: str, history: History) -> list[Operation]:
