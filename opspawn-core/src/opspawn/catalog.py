@@ -23,14 +23,11 @@ from opspawn.contracts.store import Batch, Hold, Put, Record, Store
 from opspawn.contracts.tool import Tool
 from opspawn.errors import AppError, Conflict, InvalidInput, NotFound
 from opspawn.ops.agents.reach import Reach
+from opspawn.ops.definitions import INLINE, PINNED, is_old
 from opspawn.ops.sessions.conversations import earlier
 
 if TYPE_CHECKING:
     from opspawn.ops.workflows import Workflow
-
-#: The handler of runs whose definition came along with the request.
-INLINE = "workflow/inline"
-PINNED = "workflow"
 
 
 class Catalog:
@@ -147,11 +144,14 @@ class Catalog:
     async def _keep(self, workflow: Workflow) -> None:
         store = cast(Store, self.store)
         self._known[workflow.digest] = workflow
-        if await store.get(PINNED, workflow.digest) is None:
+        known = await store.get(PINNED, workflow.digest)
+        if known is None or is_old(known):
+            record = Record(PINNED, workflow.digest, workflow.definition)
             try:
-                await store.commit(Batch([Put(Record(PINNED, workflow.digest, workflow.definition), expect=0)]))
-            except Conflict:
-                return  # somebody else kept the same definition just now
+                await store.commit(Batch([Put(record, expect=0 if known is None else known.version)]))
+            except Conflict:  # somebody else kept the same definition just now, or has deleted it
+                if await store.get(PINNED, workflow.digest) is None:
+                    await store.commit(Batch([Put(record, expect=0)]))
 
     async def _earlier(self, context: Context, agent: str) -> Sequence[Message]:
         return await earlier(cast(Store, self.store), context, agent)

@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 
+from opspawn import App, tool
+from opspawn.config import load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.events import NewEvent
-from opspawn.contracts.store import Append, Batch, Put, Query, Record, Task, TaskState
+from opspawn.contracts.store import Append, Batch, EventQuery, Put, Query, Record, Task, TaskState
 from opspawn.errors import StoreError
+from opspawn.host import Host
 from opspawn.ops.housekeeping import TURN, keep_house, sweep
-from opspawn.ops.retention import Keep, Pruned, prune
+from opspawn.ops.keeping import Keep, Pruned
+from opspawn.ops.retention import prune
 from opspawn.ops.turns import Turn
+from opspawn.stores.sqlite import open_sqlite
 
 LATER = timedelta(days=40)
 MONTH = Keep(ended_s=30 * 86400)
@@ -221,3 +226,87 @@ async def test_a_session_that_was_ended_by_name_goes_once_no_task_of_it_is_left(
 
     assert await house.store.get("session", "s-old") is None
     assert await house.store.get("session", "s-live") is not None
+
+
+async def told(store: Any, *types: str) -> None:
+    """Events that belong to no task."""
+    for type in types:
+        await store.commit(Batch([Append(None, NewEvent(type), agent="helper")]))
+
+
+async def of_no_task(store: Any) -> list[str]:
+    return [event.type for event in await store.events(EventQuery(apart=True))]
+
+
+async def test_events_of_no_task_go_when_they_are_old(functions: Any) -> None:
+    """Those of agents and sessions; what is to be audited stays."""
+    house = functions
+    await told(house.store, "agent.state", "audit.key", "session.ended")
+    task = await house.run("leaf")
+
+    young = await prune(house.store, MONTH, datetime.now(UTC))
+    dry = await prune(house.store, MONTH, later(), dry_run=True)
+    kept = await of_no_task(house.store)
+    done = await prune(house.store, MONTH, later())
+
+    assert (young.events, dry.events, done.events) == (0, 2, 2)
+    assert kept == ["agent.state", "audit.key", "session.ended"]
+    assert await of_no_task(house.store) == ["audit.key"]
+    assert task.id not in await left(house)
+
+
+async def test_of_too_many_events_of_no_task_the_newest_stay(house: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("opspawn.ops.leftovers._BATCH", 2)
+    await told(house.store, *(f"agent.n{n}" for n in range(7)))
+
+    done = await prune(house.store, Keep(at_most=2), datetime.now(UTC))
+
+    assert done.events == 5
+    assert await of_no_task(house.store) == ["agent.n5", "agent.n6"]
+
+
+async def test_definitions_go_that_no_run_and_no_name_uses(functions: Any) -> None:
+    """They are pinned by their digests; a run that still stands needs its own, however old it is."""
+    house = functions
+    names = ("gone", "runs", "named", "large")
+    pins = [Put(Record("workflow", name, {"name": name}), expect=0) for name in names]
+    stored = Put(Record("workflow-name", "named", {"versions": ["named"]}), expect=0)
+    using = [
+        Task("t-1", "workflow/inline", root="t-1", queue="nobody", input={"definition": "runs"}),
+        Task(
+            "t-2", "workflow/large", root="t-2", queue="nobody", input={"definition": "large", "inputs": "x" * 40_000}
+        ),
+    ]
+    made = [step for task in using for step in (Put(task, 0), Append(task.id, NewEvent("task.accepted")))]
+    await house.store.commit(Batch([*pins, stored, *made]))
+
+    young = await prune(house.store, MONTH, datetime.now(UTC))
+    done = await prune(house.store, MONTH, later())
+    kept = {record.id for record in (await house.store.find("workflow", Query())).items}
+
+    assert (young.records, done.records) == (0, 1)
+    assert kept == {"runs", "named", "large"}
+
+
+async def test_a_definition_that_is_used_again_becomes_young(tmp_path: Any, monkeypatch: Any) -> None:
+    """So none is deleted between the moment in which it is pinned and that in which its run is accepted."""
+    app = App(functions={"leaf": _leaf}, tools=[_look])
+    loaded = load_settings(cwd=tmp_path)
+    asked = {"opspawn": "1", "name": "w", "steps": {"look": {"uses": "tool/_look"}}}
+    async with Host.open(app, loaded=loaded, worker=False, store=await open_sqlite(":memory:")) as host:
+        versions = []
+        for refresh_s in (3600.0, 3600.0, -1.0):
+            monkeypatch.setattr("opspawn.ops.definitions.REFRESH_S", refresh_s)
+            await host.submit_definition(asked)
+            versions += [record.version for record in (await host.store.find("workflow", Query())).items]
+
+    assert versions == [1, 1, 2]
+
+
+async def _leaf(ctx: Any) -> None: ...
+
+
+@tool(effect="read")
+async def _look() -> str:
+    """Look."""
+    return "seen"

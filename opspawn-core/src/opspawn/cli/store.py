@@ -94,7 +94,8 @@ def migrate(context: click.Context) -> None:
 def prune(
     context: click.Context, older_than: str | None, keep_at_most: int | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Delete trees of tasks that ended long ago, with their journals, questions and idempotency keys.
+    """Delete trees of tasks that ended long ago, with their journals, questions and idempotency keys; and what is
+    as old: events of agents and sessions, ended sessions, definitions of workflows that no run uses.
 
     A tree of which anything still goes on is never touched.
     """
@@ -120,7 +121,8 @@ def prune(
             print_json({**asdict(done), "dryRun": dry_run})
             return
         would = "Would delete" if dry_run else "Deleted"
-        say(f"{would}: trees {done.trees:,}, tasks {done.tasks:,}, questions and keys {done.records:,}.")
+        beside = f"questions, keys and other records {done.records:,}, events of no task {done.events:,}"
+        say(f"{would}: trees {done.trees:,}, tasks {done.tasks:,}, {beside}.")
         if done.held:
             say(f"Old trees that stay, since a later retry builds on them: {done.held:,}.")
 

@@ -217,9 +217,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a record at a version, or (kind "task") an ended task with its journal and what it alone refers to.
+    """Remove a record at a version; or (kind "task") an ended task with its journal and what it alone refers to; or
+    (kind "event", its position as `id`, `expect` 0) an event that belongs to no task.
 
-    Another version, a task that has not ended, and what is not there are a `Conflict`.
+    Another version, a task that has not ended, a task's event, and what is not there are a `Conflict`.
     """
 
     kind: str
@@ -328,7 +329,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """Which events: every given field must match; `types` any of them; `root` a whole tree of tasks.
+    """Which events: every given field must match; `types` any of them; `root` a whole tree of tasks; `apart` those of
+    no task.
 
     `position` starts after that position; `after` and `before` bound the time, half open. Oldest first, at most `limit`
     (1 to 1000). With `newest=True` the last `limit` matches, still oldest first.
@@ -346,6 +348,7 @@ class EventQuery:
     before: datetime | None = None
     limit: int = 200
     newest: bool = False
+    apart: bool = False
 
 
 T = TypeVar("T")

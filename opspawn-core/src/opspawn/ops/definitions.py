@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from opspawn.contracts.events import NewEvent
@@ -14,8 +15,19 @@ if TYPE_CHECKING:
     from opspawn.ops.workflows import Workflow
 
 KIND = "workflow-name"
+#: The kind of record under which a definition is kept, by its digest, for the runs that began with it.
+PINNED = "workflow"
+#: The handler of runs whose definition came along with the request.
+INLINE = "workflow/inline"
+#: A definition that is used is written again after so long, in seconds, so that one can tell which are used no more.
+REFRESH_S = 1800.0
 MAX_VERSIONS = 1000
 _RACES = 10
+
+
+def is_old(pinned: Record) -> bool:
+    """Whether a definition that is used again must be written again; see `REFRESH_S`."""
+    return pinned.updated is None or (datetime.now(UTC) - pinned.updated).total_seconds() > REFRESH_S
 
 
 class Definitions:

@@ -42,8 +42,14 @@ async def keep_house(store: Store, keep: Keep, owner: str, clock: Clock, *, ever
     while True:
         try:
             done = await sweep(store, keep, Turn(store, TURN, owner, clock=clock), clock)
-            if done is not None and (done.trees or done.records):
-                logger.info("Deleted {} trees of {} tasks that ended long ago.", done.trees, done.tasks)
+            if done is not None and (done.trees or done.records or done.events):
+                logger.info(
+                    "Deleted what is old: {} trees of {} tasks, {} other records, {} events of no task.",
+                    done.trees,
+                    done.tasks,
+                    done.records,
+                    done.events,
+                )
         except StoreError as error:
             logger.bind(error_type=error.error_type).warning("Nothing old could be deleted: {}", error)
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))

@@ -1,4 +1,5 @@
-"""Deleting what is old: whole trees of tasks that have ended, with their questions, signals and idempotency keys.
+"""Deleting what is old: whole trees of tasks that have ended, with their questions, signals and idempotency keys; and
+what belongs to no task (see `leftovers`).
 
 A tree is deleted only if every task in it has ended, and if no later task that stays builds on it: a retry answers the
 steps of the task that it tries again from that one's journal. A tree goes in bounded batches, its root last, so that
@@ -8,47 +9,16 @@ one which was interrupted is found again.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from opspawn.contracts.store import Batch, Delete, Operation, Query, Store, Task, TaskState
 from opspawn.errors import Conflict
+from opspawn.ops import leftovers
+from opspawn.ops.keeping import Keep, Pruned
 from opspawn.ops.question_records import KIND as QUESTION
-from opspawn.ops.sessions.records import KIND as SESSION
 from opspawn.ops.signal_marks import KIND as SIGNAL
 
 _BATCH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """What stays: trees that ended less than `ended_s` seconds ago (`failed_s` for those that failed; None: however old
-    they are), and of all trees that have ended the newest `at_most`.
-    """
-
-    ended_s: float | None = None
-    failed_s: float | None = None
-    at_most: int | None = None
-
-    @property
-    def everything(self) -> bool:
-        """Whether nothing is ever deleted."""
-        return self.ended_s is None and self.failed_s is None and self.at_most is None
-
-    def since(self, root: Task, now: datetime) -> datetime | None:
-        """The time up to which a tree with this root must have ended to be deleted by its age; None: it is kept."""
-        seconds = self.failed_s if root.state is TaskState.FAILED and self.failed_s is not None else self.ended_s
-        return None if seconds is None else now - timedelta(seconds=seconds)
-
-
-@dataclass(slots=True)
-class Pruned:
-    """What was deleted, or with `dry_run` would be; `held` counts trees that stay since something builds on them."""
-
-    trees: int = 0
-    tasks: int = 0
-    records: int = 0
-    held: int = 0
 
 
 async def prune(
@@ -80,8 +50,7 @@ async def prune(
         if between is not None and not await between():
             break
         await _prune_tree(store, root, since, dry_run, done)
-    if keep.ended_s is not None:
-        await _prune_sessions(store, now - timedelta(seconds=keep.ended_s), dry_run, done)
+    await leftovers.prune(store, keep, now, dry_run, done)
     return done
 
 
@@ -152,24 +121,3 @@ async def _records(store: Store, kind: str, where: dict[str, str]) -> list[tuple
 async def _commit(store: Store, operations: Sequence[Operation]) -> None:
     for start in range(0, len(operations), _BATCH):
         await store.commit(Batch(operations[start : start + _BATCH]))
-
-
-async def _prune_sessions(store: Store, since: datetime, dry_run: bool, done: Pruned) -> None:
-    """Sessions that were ended by name, long ago, and of which no task is left."""
-    cursor: str | None = None
-    while True:
-        page = await store.find(SESSION, Query(before=since, limit=200, cursor=cursor))
-        for record in page.items:
-            ended = record.data.get("ended")
-            if ended is None or datetime.fromisoformat(ended) >= since:
-                continue
-            if (await store.find_tasks(Query(where={"session": record.id}, limit=1))).items:
-                continue
-            done.records += 1
-            if not dry_run:
-                try:
-                    await store.commit(Batch([Delete(SESSION, record.id, record.version)]))
-                except Conflict:
-                    done.records -= 1
-        if (cursor := page.cursor) is None:
-            return

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection
@@ -18,6 +19,11 @@ from sqlite3 import Connection
 #: Pages that the log should hold when they are moved into the database, as in SQLite's own default.
 CHECKPOINT_PAGES = 1000
 _FEWEST, _MOST = 8, 4096  # groups between two checkpoints
+_RETRY_S = 0.001
+
+
+class CheckpointHeld(Exception):
+    """Another process holds the exclusive lock for longer than a checkpoint takes."""
 
 
 class Checkpoints:
@@ -34,13 +40,29 @@ class Checkpoints:
         self._left = 0
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold off checkpoints while a transaction is open."""
-        fcntl.flock(self._file, fcntl.LOCK_SH)
+    def writing(self, timeout_s: float) -> Iterator[None]:
+        """Hold off checkpoints while a transaction is open.
+
+        Raises: CheckpointHeld: the process that makes one does not end it within `timeout_s` seconds.
+        """
+        give_up = None
+        while not self._share():
+            now = time.monotonic()
+            give_up = give_up or now + timeout_s
+            if now >= give_up:
+                raise CheckpointHeld("a checkpoint of another process does not end")
+            time.sleep(_RETRY_S)
         try:
             yield
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _share(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def rest(self, connection: Connection) -> None:
         """Between two groups: checkpoint if one is due.

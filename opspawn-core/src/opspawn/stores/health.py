@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from opspawn.contracts.store import Finding
 from opspawn.stores import mounts
+from opspawn.stores.holders import Holders
 from opspawn.stores.layout import LAYOUT
 from opspawn.stores.schema import MEMORY
 
 WAL_RESET_FIXED = (3, 51, 3)
 _LITTLE_SPACE = 1 << 30
 _VERY_LITTLE_SPACE = 100 << 20
+#: No commit should take so long; one that is seen at its beginning and after it hangs, or waits for a slow disk.
+_LONG_COMMIT_S = 0.2
 _WORST_FIRST = ("error", "warning", "ok")
 
 
@@ -25,7 +29,7 @@ def check(connection: sqlite3.Connection, path: str) -> list[Finding]:
     if path == MEMORY:
         findings.append(Finding("warning", "The store is in memory: it ends with this process.", "Give it a path."))
     else:
-        findings += [*_durability(connection), *_place(Path(path)), *_space(Path(path))]
+        findings += [*_durability(connection), *_place(Path(path)), *_space(Path(path)), *_lock(path)]
     return sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.level))
 
 
@@ -67,6 +71,18 @@ def _durability(connection: sqlite3.Connection) -> Iterator[Finding]:
             "A power failure may take the last commits (synchronous = normal).",
             'Set synchronous = "full" in [plugins.sqlite] if that matters.',
         )
+
+
+def _lock(path: str) -> Iterator[Finding]:
+    holders = Holders(path)
+    holder = holders.find()
+    if holder is None:
+        return
+    time.sleep(_LONG_COMMIT_S)
+    if holders.find() == holder:
+        who, remedy = holders.words()
+        words = f"The lock of the database is held by {who}: nothing can be committed."
+        yield Finding("error" if holder.stopped else "warning", words, remedy)
 
 
 def _place(path: Path) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from opspawn.contracts.store import (
     Wake,
 )
 from opspawn.errors import Conflict, StoreError
-from opspawn.stores import rates, records, rows, tasks
+from opspawn.stores import apart, rates, records, rows, tasks
 from opspawn.stores.payloads import Large
 from opspawn.stores.transaction import Transaction
 
@@ -50,6 +50,9 @@ _APPEND_ALL = (
 _HOLDS = "SELECT count(*) FROM tasks WHERE id = ? AND token = ? AND state = 'running'"
 _OPEN = "DELETE FROM closed WHERE handler = ?"
 _CLOSE = "INSERT INTO closed (handler) VALUES (?) ON CONFLICT DO NOTHING"
+
+
+_DELETES: dict[str, Callable[[Transaction, Delete], int]] = {"task": tasks.delete, "event": apart.delete}
 
 
 def prepare(batch: Batch) -> list[Prepared]:
@@ -137,7 +140,7 @@ def _prepare(operation: Operation, large: Large) -> Prepared:
         rates.check(operation)
         return rates.spend, "", operation, 0
     if isinstance(operation, Delete):
-        return (tasks.delete if operation.kind == "task" else records.delete), "", operation, 0
+        return _DELETES.get(operation.kind, records.delete), "", operation, 0
     return _set_lane, "", operation, 0
 
 

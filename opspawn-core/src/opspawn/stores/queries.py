@@ -154,6 +154,8 @@ def _event_terms(query: EventQuery) -> tuple[list[str], list[Any]]:
             values.append(value)
 
     where("events.position > ?", query.position)
+    if query.apart:
+        terms.append("events.task = 0")
     where("events.task = (SELECT seq FROM tasks WHERE id = ?)", query.task)
     where("events.task IN (SELECT seq FROM tasks WHERE root = ?)", query.root)
     where("events.agent = ?", query.agent)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from opspawn.errors import StoreUnusable
 from opspawn.stores import migrations, mounts
+from opspawn.stores.holders import Holders
 from opspawn.stores.layout import APPLICATION_ID, LAYOUT, WHOLE
 from opspawn.stores.leftovers import Leftovers
 
@@ -26,21 +27,25 @@ def is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
 
 
-def begin(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+def begin(connection: sqlite3.Connection, busy_timeout_s: float, holders: Holders | None = None) -> None:
     """Start a writing transaction; while another process writes, try again every millisecond.
+
+    After a while of waiting `holders` looks who it is that keeps the lock, and says so in the log.
 
     Raises: sqlite3.OperationalError: still busy after `busy_timeout_s` seconds.
     """
-    give_up = None
+    began = None
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
             now = time.monotonic()
-            give_up = give_up or now + busy_timeout_s
-            if not is_busy(error) or now >= give_up:
+            began = began or now
+            if not is_busy(error) or now - began >= busy_timeout_s:
                 raise
+            if holders is not None:
+                holders.waited(now - began)
             time.sleep(RETRY_S)
 
 
@@ -160,19 +165,26 @@ def _set_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
 
 def _lay_out(connection: sqlite3.Connection, path: str, busy_timeout_s: float) -> None:
     """Create what is missing. Taking the write lock also shows at once whether the file can be written."""
+    if path != MEMORY and _check_owner(connection, path) == LAYOUT:  # nothing to do, and whoever reads needs no lock
+        _read_through(connection)
+        return
     begin(connection, busy_timeout_s)
     try:
         _check_owner(connection, path)  # again: another process may have been faster
         if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
             for statement in (*WHOLE, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {LAYOUT}"):
                 connection.execute(statement)
-        connection.execute("SELECT max(position) FROM events").fetchone()
-        connection.execute("SELECT max(seq) FROM tasks").fetchone()
+        _read_through(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _read_through(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT max(position) FROM events").fetchone()
+    connection.execute("SELECT max(seq) FROM tasks").fetchone()
 
 
 def _read_only(path: str) -> StoreUnusable:
@@ -197,10 +209,8 @@ def _is_full(path: str) -> bool:
 def _unusable(path: str, error: sqlite3.Error, busy_timeout_s: float) -> StoreUnusable:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
-        return StoreUnusable(
-            f"The database {path} has been locked by another program for {busy_timeout_s:g} s.",
-            remedy="Close that program, or raise busy_timeout_s in [plugins.sqlite].",
-        )
+        who, remedy = Holders(path).words()
+        return StoreUnusable(f"The database {path} has been locked by {who} for {busy_timeout_s:g} s.", remedy=remedy)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return _read_only(path)
     if code == sqlite3.SQLITE_NOTADB:

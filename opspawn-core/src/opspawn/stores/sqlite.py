@@ -35,6 +35,7 @@ from opspawn.stores import claims, health, operations, payloads, queries, schema
 from opspawn.stores.answers import Answers
 from opspawn.stores.backup import backup
 from opspawn.stores.checkpoints import Checkpoints
+from opspawn.stores.holders import Holders
 from opspawn.stores.jobs import as_store_error
 from opspawn.stores.locks import WorkerLocks
 from opspawn.stores.readers import Readers, Source
@@ -117,6 +118,7 @@ class SqliteStore:
             lambda: locks is not None and locks.peers,
             time,
             checkpoints,
+            None if checkpoints is None else Holders(path),
         )
         self._closing: asyncio.Future[None] | None = None
 
@@ -234,7 +236,10 @@ class SqliteStore:
 
     async def _close(self) -> None:
         try:
-            await self._writer.run(self._give_up, None, last=True)
+            if self._locks is not None and self._locks.workers:
+                await self._writer.run(self._give_up, None, last=True)
+            else:  # whoever only read must not write, nor wait for the lock
+                self._writer.close()
         finally:
             await asyncio.to_thread(self._close_threads)
 

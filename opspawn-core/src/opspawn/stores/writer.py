@@ -19,12 +19,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Set
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from opspawn.errors import StoreError
 from opspawn.stores import operations, schema
-from opspawn.stores.checkpoints import Checkpoints
+from opspawn.stores.checkpoints import CheckpointHeld, Checkpoints
+from opspawn.stores.holders import Holders
 from opspawn.stores.jobs import Job, Outbox, as_store_error, deliver
 from opspawn.stores.storetime import StoreTime
 from opspawn.stores.transaction import Transaction
@@ -44,6 +45,7 @@ class Writer:
         peers: whether other processes are at work, which then get their turn.
         time: gives each transaction its time.
         checkpoints: keeps commits and checkpoints of several processes apart; None in memory.
+        holders: says who holds the lock for which a commit waits; None in memory.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Writer:
         peers: Callable[[], bool],
         time: StoreTime,
         checkpoints: Checkpoints | None = None,
+        holders: Holders | None = None,
     ) -> None:
         self._connection = connection
         self._lock = lock
@@ -63,6 +66,7 @@ class Writer:
         self._peers = peers
         self._time = time
         self._checkpoints = checkpoints
+        self._holders = holders
         self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._outbox = Outbox(self._accept, _PIECE)
         self._closing = threading.Lock()
@@ -98,6 +102,10 @@ class Writer:
             job.error = StoreError("The store is closed.")
         deliver(jobs)
 
+    def close(self) -> None:
+        """Accept nothing more, and end once everything accepted is done, without a last job."""
+        self._accept([], last=True)
+
     def join(self) -> None:
         """Wait until everything accepted is done, and close the connection; blocks. After a `run` with `last`."""
         self._thread.join()
@@ -119,8 +127,7 @@ class Writer:
                 time.sleep(_PAUSE_S)
                 began = time.monotonic()
             if jobs:
-                with self._checkpoints.writing() if self._checkpoints else nullcontext():
-                    self._commit(jobs)
+                self._commit(jobs)
                 deliver(jobs)
                 self._checkpoint()
 
@@ -138,22 +145,32 @@ class Writer:
     def _commit(self, jobs: list[Job]) -> None:
         transaction = None
         try:
-            with self._lock:
-                schema.begin(self._connection, self._busy_timeout_s)
+            with self._apart(), self._lock:
+                schema.begin(self._connection, self._busy_timeout_s, self._holders)
                 transaction = Transaction(self._connection, self._time)
+                before = self._connection.total_changes
                 for job in self._apply_all(self._append_all(jobs, transaction), transaction):
                     self._run(job, transaction)
-                if not transaction.journaled:
+                if not transaction.journaled and self._connection.total_changes != before:
                     self._time.keep(self._connection)
                 transaction.execute("COMMIT")
         except Exception as error:  # whatever it is, the thread must live and every caller must hear of it
             self._roll_back()
+            told = self._failure(error)
             for job in jobs:
-                job.error = as_store_error(error)
+                job.error = told
             self._finish(transaction, committed=False)
             return
         self._finish(transaction, committed=True)
         self._committed(transaction.types)
+
+    def _apart(self) -> AbstractContextManager[None]:
+        """What keeps the checkpoints of other processes away."""
+        return self._checkpoints.writing(self._busy_timeout_s) if self._checkpoints else nullcontext()
+
+    def _failure(self, error: Exception) -> Exception:
+        locked = isinstance(error, CheckpointHeld) or (isinstance(error, sqlite3.Error) and schema.is_busy(error))
+        return self._holders.failure(error) if locked and self._holders is not None else as_store_error(error)
 
     def _append_all(self, jobs: list[Job], transaction: Transaction) -> list[Job]:
         """Do the plain appends, and return the jobs that are left to do. Raises: sqlite3.Error: as `_run`."""

@@ -118,6 +118,7 @@ class Reading(State):
         return (
             all(value is None or getattr(event, name) == value for name, value in given.items())
             and (query.root is None or root == query.root)
+            and (event.task is None or not query.apart)
             and (not query.types or event.type in query.types)
             and values.within(query.after, event.time, query.before)
         )

@@ -139,6 +139,12 @@ class Writing(State):
         self._set(self._rates, take.key, max(now, full))
 
     def _delete(self, delete: Delete) -> None:
+        if delete.kind == "event":
+            line = self._lines.get(int(delete.id) if delete.id.isdecimal() else 0)
+            if line is None or line.event.task is not None or delete.expect != 0:
+                raise Conflict(f"There is no event of no task at {delete.id!r}.")
+            self._set(self._lines, line.event.position, None)
+            return
         if delete.kind != "task":
             former = self._records.get((delete.kind, delete.id))
             if former is None or former[0].version != delete.expect:

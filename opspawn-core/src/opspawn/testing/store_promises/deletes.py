@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opspawn.contracts.store import Delete, EventQuery, Put, Query, Record, Store, TaskState
+from opspawn.contracts.events import NewEvent
+from opspawn.contracts.store import Append, Delete, EventQuery, Put, Query, Record, Store, TaskState
 from opspawn.errors import Conflict
 from opspawn.testing.store_promises import a_task, claim, commit, create, created_and_claimed, ended, step, the_task
 
@@ -21,6 +22,24 @@ class DeletePromises:
         assert (await store.find("k", Query({"a": "x"}))).items == []
         receipt = await commit(store, Put(Record("k", "i", {}), 0))
         assert list(receipt.versions) == [1]
+
+    async def test_an_event_of_no_task_is_deleted_by_its_position(self, store: Store) -> None:
+        """It alone, and once; a task's events go with the task. The newest goes, too, and its position is not given
+        again."""
+        await create(store)
+        await commit(store, step({"n": 1}), Append(None, NewEvent("a", {"n": 2})), Append(None, NewEvent("b")))
+        first, second, third = await store.events(EventQuery())
+        assert await store.events(EventQuery(apart=True)) == [second, third]
+        for wrong in (str(first.position), str(third.position + 1), "no position", ""):
+            with pytest.raises(Conflict):
+                await commit(store, Delete("event", wrong, 0))
+        await commit(store, Delete("event", str(third.position), 0), Delete("event", str(second.position), 0))
+        with pytest.raises(Conflict):
+            await commit(store, Delete("event", str(third.position), 0))
+        assert await store.events(EventQuery()) == [first]
+        assert await store.events(EventQuery(apart=True)) == []
+        receipt = await commit(store, Append(None, NewEvent("c")))
+        assert receipt.positions[0] > third.position
 
     async def test_a_delete_expects_a_version(self, store: Store) -> None:
         """Another version, or nothing there, is a conflict."""
