@@ -22,8 +22,8 @@ from ._process import ModelServer, Serve, json_lines, wait_for
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
 KILLS = 10
-#: So long, that work which waited for a lease to run out after a restart would not go on within this test's patience. So
-#: it is not a time that is looked at, but what the worker waits for: nothing, and after three lost claims in a row the
+#: So long, that work which waited for a lease to run out after a restart would not go on within this test: so
+#: not a time is looked at, but what the worker waits for: nothing, and after three lost claims in a row the
 #: start of a process of its own.
 LEASE_S = 600.0
 PATIENCE_S = 60.0

@@ -139,12 +139,16 @@ async def test_a_truncated_database_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_database_that_stays_locked_is_refused_after_the_busy_time(tmp_path: Path) -> None:
-    path = tmp_path / "x.db"
-    await a_database(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        assert "locked by another program for 0.2 s" in await refusal(path, busy_timeout_s=0.2)
-    await a_record_is_readable(path)
+    """One that must be made or changed first; the others open, and read, whoever writes."""
+    path, ready = tmp_path / "x.db", tmp_path / "ready.db"
+    await a_database(ready)
+    for one in (path, ready):
+        with closing(sqlite3.connect(one, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            if one is path:
+                assert "locked by another program for 0.2 s" in await refusal(path, busy_timeout_s=0.2)
+            else:
+                await a_record_is_readable(ready)
 
 
 async def a_record_is_readable(path: Path) -> None:

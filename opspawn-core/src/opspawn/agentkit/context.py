@@ -55,6 +55,7 @@ from opspawn.errors import (
 T = TypeVar("T")
 
 _TURN = 250  # children, after which others get their turn of the event loop
+_TICK_S = 0.001  # less than that is no time to an event loop
 
 
 class Context:
@@ -499,7 +500,7 @@ class Context:
                 if isinstance(ended, Recorded):
                     return _outcome(asked, ended)
                 with self._branches.waiting(outside=True, until=ended.until, what=ended.what):
-                    left = None if ended.until is None else max(0.0, ended.until - self._log.clock.time())
+                    left = None if ended.until is None else max(_TICK_S, ended.until - self._log.clock.time())
                     await asyncio.wait({ended.news}, timeout=left)
         except Halt as halt:
             return await self._halt(halt)

@@ -100,7 +100,7 @@ def prune(
     A tree of which anything still goes on is never touched.
     """
     from opspawn.ops.housekeeping import TURN, keep_of, sweep
-    from opspawn.ops.retention import Keep
+    from opspawn.ops.keeping import Keep
     from opspawn.ops.turns import Turn
 
     seconds = None if older_than is None else span_s(older_than)

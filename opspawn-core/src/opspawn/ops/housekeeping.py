@@ -13,7 +13,8 @@ from opspawn.config.settings import RetentionSettings
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.store import Store
 from opspawn.errors import StoreError
-from opspawn.ops.retention import Keep, Pruned, prune
+from opspawn.ops.keeping import Keep, Pruned
+from opspawn.ops.retention import prune
 from opspawn.ops.turns import Turn
 
 #: How long after its start a process looks first, and how often it does, in seconds.

@@ -25,10 +25,10 @@ _RACES = 10
 Decide = Callable[[Task], Sequence[Operation]]
 
 
-async def pause_below(store: Store, task: str, root: str, by: str | None) -> list[Task]:
+async def pause_below(store: Store, task: str, root: str, by: str | None, clock: Clock) -> list[Task]:
     """Let all that is under a task stand still, and return what was told; `root` is the task that somebody paused.
 
-    Raises: StoreError.
+    If that one goes on meanwhile, so does what is under it. Raises: StoreError.
     """
 
     async def pause(child: Task) -> bool:
@@ -36,7 +36,10 @@ async def pause_below(store: Store, task: str, root: str, by: str | None) -> lis
             return False
         return await _change(store, child, lambda now: transitions.pause(now, by, root) if _may_pause(now) else [])
 
-    return await _each(store, task, pause)
+    told = await _each(store, task, pause)
+    if told and not await _stands_still(store, root):  # whoever let it go on may have passed by before we came
+        await resume_below(store, task, root, by, clock)
+    return told
 
 
 async def resume_below(store: Store, task: str, root: str, by: str | None, clock: Clock) -> list[Task]:
@@ -62,6 +65,13 @@ async def pause_asked(store: Store, task: str) -> str | None:
     history = History()
     history.absorb(await store.journal(task))
     return (history.paused_with or task) if history.pause_requested else None
+
+
+async def _stands_still(store: Store, task: str) -> bool:
+    found = await store.get_task(task)
+    if found is None or found.state is TaskState.PAUSED:
+        return True
+    return await pause_asked(store, task) is not None
 
 
 async def ends_on_request(store: Store, task: str) -> bool:

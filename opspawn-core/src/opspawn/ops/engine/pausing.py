@@ -40,7 +40,7 @@ class Pausing(Desk):
         task = await self._decide(id, decide)
         error = task.error or {}
         if task.state is not TaskState.PAUSED or error.get("type") == "paused":  # and not by a mismatch
-            self._ring_for(await pause_below(self._store, id, error.get("with") or id, by))
+            self._ring_for(await pause_below(self._store, id, error.get("with") or id, by, self._clock))
         return task
 
     async def resume(self, id: str, *, by: str | None = None) -> Task:

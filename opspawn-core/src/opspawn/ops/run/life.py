@@ -346,7 +346,7 @@ class Life:
             return transitions.release(self.task)
         by, root = history.paused_by, history.paused_with
         if history.unfinished_children:  # those that it made since it was asked
-            await pause_below(self._store, self.task.id, root or self.task.id, by)
+            await pause_below(self._store, self.task.id, root or self.task.id, by, self._clock)
         self._looked = history.position
         return transitions.paused(self.task, by, root)
 

@@ -173,7 +173,7 @@ def rest_s(history: History, now: float) -> float:
     losses = history.losses
     if losses.alone < CUT_OFF_AT_ONCE or losses.tried is None:
         return 0.0
-    rest = min(LONGEST_REST_S, FIRST_REST_S * 2 ** min(10, losses.alone - CUT_OFF_AT_ONCE))
+    rest = min(LONGEST_REST_S, FIRST_REST_S * 2.0 ** min(10, losses.alone - CUT_OFF_AT_ONCE))
     return max(0.0, losses.tried.timestamp() + rest - now)
 
 

@@ -4,7 +4,8 @@
     python -m opspawn.testing.simulation --seeds 500
 
 Workers crash, freeze past their leases and go on, are restarted, and their clocks jump; the store is slow, refuses, and
-loses replies; doorbells are lost and doubled; callers cancel in storms. Then all is calm: everything must end in
+loses replies; doorbells are lost and doubled; callers cancel in storms, and pause whole trees; people answer late and
+say everything twice. Then all is calm: everything must end in
 bounded time, as it would have ended undisturbed, and the store must hold what is promised.
 """
 
@@ -21,7 +22,7 @@ from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Store, Task
 from opspawn.testing.invariants import find_violations, read_everything
-from opspawn.testing.simulation.programs import Failed, expected
+from opspawn.testing.simulation.programs import RATE, RATES, Failed, expected
 from opspawn.testing.simulation.world import LEASE_S, STORM_S, Order, World
 from opspawn.testing.store_model import ModelStore
 from opspawn.testing.virtual import VirtualClock
@@ -83,6 +84,7 @@ async def _simulate(seed: int, clock: VirtualClock, store: Store, storm_s: float
     broken += [str(violation) for violation in found]
     broken += _outcomes(world.orders, {task.id: task for task in tasks})
     broken += _effects(world)
+    broken += _rates(events)
     return Report(seed, broken, len(tasks), len(events), world.faults, clock.monotonic(), _trace(said, events))
 
 
@@ -105,6 +107,22 @@ def _effects(world: World) -> Iterator[str]:
     for key, began in world.outside.began.items():
         if key in once and began > 1 + world.again.get(key, 0):
             yield f"the once effect {key} began {began} times, and {world.again.get(key, 0)} decisions allowed it"
+
+
+def _rates(events: Sequence[Event]) -> Iterator[str]:
+    """However many took at the same time, and whatever they did not hear of: no more than the bucket held."""
+    [take] = RATES.of(RATE, 1)
+    level, last = take.burst, None
+    for event in events:
+        if event.type != "step.done" or event.data.get("kind") != "take":
+            continue
+        level = (
+            take.burst if last is None else min(take.burst, level + (event.time - last).total_seconds() * take.per_s)
+        )
+        level, last = level - 1, event.time
+        if level < -1e-3:
+            yield f"the rate {RATE!r} was taken too often, at {event.position}"
+            return
 
 
 def _trace(said: Sequence[tuple[float, str]], events: Sequence[Event]) -> list[str]:

@@ -18,9 +18,11 @@ class Body(Protocol):
 
 
 class Outside:
-    """Which effects began, and which happened, and how often."""
+    """Which effects began, and which happened, and how often; `wanted` are the signals for which runs wait, with the
+    tasks that they are for."""
 
     def __init__(self) -> None:
+        self.wanted: dict[str, str] = {}
         self.began: Counter[str] = Counter()
         self.happened: Counter[str] = Counter()
 

@@ -9,10 +9,11 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from opspawn.agentkit.rates import Rate, Rates
 from opspawn.agentkit.tool import tool
 from opspawn.contracts.run import RetryPolicy, RunContext
-from opspawn.errors import StepError
-from opspawn.testing.simulation.outside import act, stumble
+from opspawn.errors import StepError, StepTimeout
+from opspawn.testing.simulation.outside import act, outside, stumble
 
 HANDLER = "function/program"
 _WEIGHTS = {
@@ -25,7 +26,13 @@ _WEIGHTS = {
     "caught": 1,
     "noted": 1,
     "stumble": 1,
+    "wait": 2,
+    "unheard": 1,
+    "ask": 2,
+    "take": 2,
 }
+#: The rate that all runs share.
+RATE, RATES = "busy", Rates({"busy": Rate(requests_per_minute=60.0, burst=3)})
 _DEEPEST = 3
 #: For whole tasks, several of whose steps may stumble.
 PATIENT = RetryPolicy(attempts=40, initial_s=1.0, max_s=4.0)
@@ -55,6 +62,8 @@ def _action(chance: random.Random, kind: str, key: str, depth: int) -> dict[str,
         action["takes"] = [round(chance.expovariate(1 / 2.0), 3), round(chance.expovariate(1.0), 3)]
     if kind in ("flaky", "stumble"):
         action["failures"] = chance.randint(1, 2)
+    if kind == "unheard":
+        action["seconds"] = round(chance.uniform(0.0, 20.0), 3)
     if kind == "sleep":
         action["seconds"] = round(chance.choice([chance.uniform(0.0, 0.9), chance.uniform(1.0, 40.0)]), 3)
     if kind == "spawn":
@@ -146,6 +155,28 @@ async def _noted(context: RunContext, action: dict[str, Any]) -> Any:
     return f"{action['key']} done"
 
 
+async def _wait(context: RunContext, action: dict[str, Any]) -> Any:
+    """Somebody sends the signal as often as they like: it is one."""
+    outside.get().wanted[action["key"]] = str(context.task)
+    return await context.wait(action["key"])
+
+
+async def _unheard(context: RunContext, action: dict[str, Any]) -> Any:
+    try:
+        await context.wait(action["key"], timeout_s=action["seconds"])
+    except StepTimeout:
+        return f"{action['key']} done"
+
+
+async def _ask(context: RunContext, action: dict[str, Any]) -> Any:
+    return await context.ask(action["key"])
+
+
+async def _take(context: RunContext, action: dict[str, Any]) -> Any:
+    await context.take(RATE)
+    return f"{action['key']} done"
+
+
 async def _stumble(context: RunContext, action: dict[str, Any]) -> Any:
     """Fails the whole attempt; the task's own policy tries again."""
     return await context.step(action["key"], stumble, action["key"], action["failures"])
@@ -175,5 +206,9 @@ _ACTIONS = {
     "caught": _caught,
     "noted": _noted,
     "stumble": _stumble,
+    "wait": _wait,
+    "unheard": _unheard,
+    "ask": _ask,
+    "take": _take,
     "fail": _fail,
 }

@@ -17,8 +17,9 @@ from opspawn.ops.engine.engine import Engine
 from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.testing.simulation.alone import SimulatedCell
 from opspawn.testing.simulation.outside import Outside, body, outside
+from opspawn.testing.simulation.people import People
 from opspawn.testing.simulation.process import Doorbell, Process, Weather
-from opspawn.testing.simulation.programs import HANDLER, PATIENT, make_program, once_effects, run_program
+from opspawn.testing.simulation.programs import HANDLER, PATIENT, RATES, make_program, once_effects, run_program
 from opspawn.testing.virtual import VirtualClock
 
 LEASE_S = 10.0
@@ -81,6 +82,7 @@ class World:
             self._employ()
         callers = [asyncio.create_task(self._call(number)) for number in range(round(_TASKS_PER_S * self.storm_s))]
         operators = [asyncio.create_task(self._operate()) for _ in range(2)]
+        operators += [asyncio.create_task(self._correspond()) for _ in range(2)]
         with suppress(TimeoutError):
             async with asyncio.timeout(self.storm_s):
                 await self._rage()
@@ -106,7 +108,7 @@ class World:
             await asyncio.gather(*(employed.run for employed in self._staff), return_exceptions=True)
 
     async def _unfinished(self) -> bool:
-        for state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.WAITING, TaskState.IN_DOUBT):
+        for state in (state for state in TaskState if not state.terminal):
             if (await self.store.find_tasks(Query(where={"state": state}, limit=1))).items:
                 return True
         return False
@@ -135,6 +137,7 @@ class World:
             _OPTIONS,
             id=process.name,
             clock=process,
+            rates=RATES,
             isolate=lambda lease, ahead_s: SimulatedCell(process, lease, ahead_s, self._worker),
         )
 
@@ -164,6 +167,15 @@ class World:
                 page = await self.store.find_tasks(Query(where={"state": TaskState.IN_DOUBT}, limit=200))
                 for task in page.items:
                     await self._resolve(engine, task)
+
+    async def _correspond(self) -> None:
+        """Send what runs wait for, answer what they ask, and let go on what is paused. There are two of these, too."""
+        process = self._process("correspondent")
+        people = People(self._engine(process), self.outside, self.chance, self.weather)
+        while True:
+            await asyncio.sleep(self.chance.uniform(1.0, 3.0))
+            with suppress(StoreError):
+                await people.act()
 
     async def _resolve(self, engine: Engine, task: Task) -> None:
         for doubt in open_doubts(task):
@@ -208,6 +220,7 @@ class World:
             self._jump,
             self._restart,
             self._storm,
+            self._hold,
         ]
         while True:
             await asyncio.sleep(self.chance.expovariate(1 / _FAULT_EVERY_S))
@@ -254,6 +267,18 @@ class World:
             employed.worker.stop()
         self._employ()
         employed.run.add_done_callback(lambda _: employed.process.die())
+
+    async def _hold(self) -> None:
+        """Pause some of what there is, whole trees and parts of them; others let it go on."""
+        engine = self._engine(self._process("pauser"))
+        for state in (TaskState.RUNNING, TaskState.WAITING, TaskState.QUEUED):
+            with suppress(StoreError):
+                page = await self.store.find_tasks(Query(where={"state": state}, limit=200))
+                for task in page.items:
+                    if self.chance.random() < 0.3:
+                        self.say(f"pause {task.id}")
+                        with suppress(StoreError, InvalidTransition, NotFound):
+                            await engine.pause(task.id, by="nemesis")
 
     async def _storm(self) -> None:
         """Cancel what there is, some of it twice."""
