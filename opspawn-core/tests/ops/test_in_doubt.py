@@ -125,7 +125,7 @@ async def test_only_a_task_in_doubt_can_be_resolved_and_only_in_three_ways(
         await house.engine.resolve(task.id, "maybe")
     with pytest.raises(InvalidInput, match="The result is not JSON"):
         await house.engine.resolve(task.id, "happened", object())
-    await house.engine.resolve(task.id, "happened", {1: (2, 3)})
+    await house.engine.resolve(task.id, "happened", {"1": (2, 3)})
     ended = await house.settled(task)
     assert ended.result == {"1": [2, 3]}
     with pytest.raises(InvalidTransition, match="has succeeded; there is nothing to resolve"):
