@@ -55,3 +55,11 @@ def test_it_fixes_everything_that_a_package_or_a_tool_asks_for(
 def test_no_lock_file_is_kept(root: Path) -> None:
     """A lock file would name the registry of whoever made it."""
     assert "uv.lock" in (root / ".gitignore").read_text().split()
+
+
+def test_the_matrix_of_redis_leaves_out_only_what_it_varies(lines: list[str], root: Path) -> None:
+    varied = {"arq", "hiredis", "pyjwt", "redis"}
+    text = (root / "plugins/opspawn-store-redis/tests/constraints.txt").read_text()
+
+    listed = [line for line in text.splitlines() if not line.startswith("#")]
+    assert listed == [line for line in lines if normal(line) not in varied], "copy what has changed"

@@ -280,6 +280,8 @@ class Host(Hosted):
             await self.store.find_tasks(Query(limit=1))
         except StoreError as error:
             parts["store"] = error.message
+        if (alarm := getattr(self.store, "alarm", None)) is not None:
+            parts["store"] = alarm
         if self._working is not None:
             parts["worker"] = "ok" if not self._working.done() else "stopped"
         failed = [status.name for status in self.plugins.report() if status.status == "failed"]

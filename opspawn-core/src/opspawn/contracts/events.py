@@ -47,6 +47,8 @@ EVENT_TYPES: dict[str, str] = {
     "agent.registered": "An agent was registered, or anew. data: name, version, capabilities, contactEndpoint, again.",
     "agent.deregistered": "An agent was forgotten; its history stays. data: state.",
     "agent.state": "An agent's state. data: state, before, details, timestamp; reported and late where they differ.",
+    "store.went_back": "The store has lost what it had confirmed: a fail-over, or a crash without a log. Written once "
+    "for each process that noticed. data: message.",
     "session.started": "A session began. data: workflow, metadata.",
     "session.updated": "Somebody changed a session. data: what was changed, state, before.",
     "workflow.created": "A workflow was stored under its name. data: workflow, digest.",

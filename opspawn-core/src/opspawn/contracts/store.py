@@ -375,6 +375,9 @@ class Store(Protocol):
     """A durable store. Every method may be called from any event loop of the process that opened it.
 
     Raises (every method): `StoreError` when the store fails; the call then had no effect unless its reply was lost.
+
+    A store that can lose what it confirmed, as a server does that fails over, has an attribute `alarm` as well: None,
+    or since then a sentence for whoever operates it. The process is not ready any more, and a person judges.
     """
 
     name: str

@@ -90,7 +90,7 @@ def find(connection: sqlite3.Connection, asked: tuple[str, Query]) -> Page[Recor
 
 def _terms(query: Query) -> tuple[list[str], list[Any]]:
     """What tasks and records are searched by alike."""
-    _check_limit(query.limit, 200)
+    check_limit(query.limit, 200)
     terms = ["1"]
     values: list[Any] = []
     if query.after is not None:
@@ -101,7 +101,7 @@ def _terms(query: Query) -> tuple[list[str], list[Any]]:
         values.append(rows.microseconds(query.before))
     if query.cursor is not None:
         terms.append("seq < ?")
-        values.append(_position(query.cursor))
+        values.append(cursor_position(query.cursor))
     return terms, values
 
 
@@ -136,7 +136,7 @@ def events_after(connection: sqlite3.Connection, key: tuple[int, int, Set[str]])
 
 def events(connection: sqlite3.Connection, query: EventQuery) -> list[Event]:
     """Events that match, oldest first; see `EventQuery`. Raises: InvalidInput: the limit is out of range."""
-    _check_limit(query.limit, 1000)
+    check_limit(query.limit, 1000)
     terms, values = _event_terms(query)
     order = "DESC" if query.newest else "ASC"
     select = f"{_EVENTS} WHERE {' AND '.join(terms)} ORDER BY events.position {order} LIMIT ?"
@@ -181,12 +181,14 @@ def _task_term(name: str, value: str) -> str:
     return f"{name} = ?"
 
 
-def _check_limit(limit: int, most: int) -> None:
+def check_limit(limit: int, most: int) -> None:
+    """Raises: InvalidInput: the limit of a query is out of range."""
     if not 1 <= limit <= most:
         raise InvalidInput(f"The limit is {limit}.", remedy=f"Give one from 1 to {most}.")
 
 
-def _position(cursor: str) -> int:
+def cursor_position(cursor: str) -> int:
+    """Where a cursor goes on. Raises: InvalidInput: it is none of ours."""
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
         raise InvalidInput(f"{cursor!r} is no cursor of this store.", remedy="Pass the cursor of a former page.")
     return int(cursor)

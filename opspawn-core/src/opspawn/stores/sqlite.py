@@ -35,12 +35,13 @@ from opspawn.stores import claims, health, operations, payloads, queries, schema
 from opspawn.stores.answers import Answers
 from opspawn.stores.backup import backup
 from opspawn.stores.checkpoints import Checkpoints
+from opspawn.stores.followers import Follower
 from opspawn.stores.holders import Holders
 from opspawn.stores.jobs import as_store_error
 from opspawn.stores.locks import WorkerLocks
 from opspawn.stores.readers import Readers, Source
 from opspawn.stores.storetime import StoreTime
-from opspawn.stores.tails import Follower, Hub
+from opspawn.stores.tails import Hub
 from opspawn.stores.transaction import Transaction
 from opspawn.stores.writer import Writer
 

@@ -13,116 +13,20 @@ A follower that wants some types only is offered nothing else; while all are lik
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import suppress
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.stores import queries
+from opspawn.stores.followers import KEPT, Follower, wanted_types
 from opspawn.stores.readers import Source
 
 _LOOK_EVERY_S = 0.1
 _PAGE = 500
-_KEPT = 1000
-
-Read = Callable[[int, int, Set[str]], Awaitable[list[Event]]]  # (after this position, at most so many, of types)
-
-
-class Follower(AsyncIterator["Event | TaskDelta"]):
-    """What `tail` returns. Ends when the store is closed."""
-
-    def __init__(self, hub: Hub, read: Read, position: int, types: Set[str] = frozenset()) -> None:
-        self.types = types
-        self._hub = hub
-        self._read = read
-        self._position = position
-        self._items: deque[Event | TaskDelta] = deque()
-        self._behind = True
-        self._missed = False
-        self._ended = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
-
-    def __aiter__(self) -> Follower:
-        return self
-
-    async def __anext__(self) -> Event | TaskDelta:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            if not self._hub.join(self):
-                self._end()
-        while not self._items:
-            if self._ended:
-                raise StopAsyncIteration
-            if self._behind:
-                await self._catch_up()
-            else:
-                self._news.clear()
-                await self._news.wait()
-        item = self._items.popleft()
-        if isinstance(item, Event):
-            self._position = item.position
-        return item
-
-    async def aclose(self) -> None:
-        """Stop following; what was not fetched is dropped."""
-        self._hub.leave(self)
-        self._end()
-
-    async def _catch_up(self) -> None:
-        self._missed = False
-        page = await self._read(self._position, _PAGE, self.types)
-        self._items.extend(page)
-        if not page and not self._missed:
-            self._behind = False
-
-    def post(self, items: Sequence[Event | TaskDelta]) -> None:
-        """Offer items from any thread; what this follower does not want is left out."""
-        if self.types:
-            items = [item for item in items if isinstance(item, Event) and item.type in self.types]
-        if items:
-            self._call(self._offer, items)
-
-    def miss(self) -> None:
-        """Say, from any thread, that something was not offered."""
-        self._call(self._fall_behind)
-
-    def end(self) -> None:
-        """Let the iteration stop, from any thread."""
-        self._call(self._end)
-
-    def _call(self, function: Callable[..., None], *arguments: object) -> None:
-        if self._loop is None:
-            return
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the follower's loop was closed under it
-            self._hub.leave(self)
-
-    def _offer(self, items: Sequence[Event | TaskDelta]) -> None:
-        if self._behind or len(self._items) + len(items) > _KEPT:
-            if any(isinstance(item, Event) for item in items):
-                self._fall_behind()
-        else:
-            last = self._position
-            self._items.extend(item for item in items if isinstance(item, TaskDelta) or item.position > last)
-        self._news.set()
-
-    def _fall_behind(self) -> None:
-        self._missed = True
-        if not self._behind:
-            self._behind = True
-            self._items.clear()
-        self._news.set()
-
-    def _end(self) -> None:
-        self._ended = True
-        self._items.clear()
-        self._news.set()
 
 
 class Hub:
@@ -135,7 +39,7 @@ class Hub:
         self._look = threading.Event()
         self._wanted: Set[str] | None = None  # the types that followers want; empty for all, None without followers
         self._commits = self._offered = 0  # groups committed by this process, and those whose events were offered
-        self._waiting: deque[tuple[int, Sequence[TaskDelta]]] = deque(maxlen=_KEPT)  # deltas, and the position before
+        self._waiting: deque[tuple[int, Sequence[TaskDelta]]] = deque(maxlen=KEPT)  # deltas, and the position before
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -150,7 +54,7 @@ class Hub:
             if self._closed:
                 return False
             self._followers.add(follower)
-            self._wanted = _types(self._followers)
+            self._wanted = wanted_types(self._followers)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work, args=(self.position(),), name="opspawn-sqlite-tail", daemon=True
@@ -209,7 +113,7 @@ class Hub:
             self._look.clear()
             with self._guard:
                 followers = list(self._followers)
-                self._wanted = wanted = _types(followers)
+                self._wanted = wanted = wanted_types(followers)
                 if wanted is None:
                     self._thread = None
                     self._waiting.clear()
@@ -255,12 +159,3 @@ class Hub:
                 follower.post(items)
             for follower in self._followers.difference(followers):  # joined while we read
                 follower.miss()
-
-
-def _types(followers: Collection[Follower]) -> Set[str] | None:
-    """The types that somebody wants: empty for all, None for nothing."""
-    if not followers:
-        return None
-    if not all(follower.types for follower in followers):
-        return frozenset()
-    return frozenset[str]().union(*(follower.types for follower in followers))

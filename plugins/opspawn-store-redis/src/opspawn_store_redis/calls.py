@@ -1,0 +1,194 @@
+"""Calling scripts, from any event loop of the process.
+
+The event loop in which the store was opened has connections of its own; whoever calls from another (a worker's heart,
+which must go on while that loop is blocked) goes through a client for threads.
+
+What fails in passing is tried again for a while. That is safe: a script that writes is told who asks and the number of
+the call, and answers the last one again instead of applying it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from uuid import uuid4
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from opspawn.contracts.clock import Clock
+from opspawn.errors import OpspawnError, StoreError
+from opspawn_store_redis import connections, scripts
+from opspawn_store_redis.encoding import Argument
+from opspawn_store_redis.scripts import Name
+from opspawn_store_redis.settings import RedisConfig
+from opspawn_store_redis.watermark import Watermark
+
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+_READS_AT_ONCE = 16
+_ACK_MS = 100
+
+
+class Calls:
+    """The server as scripts. `clock` replaces the server's, in tests."""
+
+    def __init__(self, config: RedisConfig, clock: Clock | None) -> None:
+        self.config = config
+        self.prefix = f"osp:{{{config.namespace}}}:"
+        self.home = asyncio.get_running_loop()
+        self.watermark = Watermark()
+        self.went_back: Callable[[], None] = lambda: None
+        self.closed = False
+        self._meta = f"{self.prefix}meta"
+        self._clock = clock
+        once: Any = AsyncRetry(NoBackoff(), 0)
+        once_in_thread: Any = Retry(NoBackoff(), 0)
+        self._client = connections.async_client(config, retry=once)
+        self._thread_client = connections.client(config, retry=once_in_thread)
+        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def read(self, name: Name, *words: Argument) -> Any:
+        """The answer of a script that only reads. Raises: StoreError."""
+        if self.closed:
+            raise StoreError("The store is closed.")
+        if asyncio.get_running_loop() is not self.home:
+            return await asyncio.to_thread(self._in_thread, name, words)
+        async with self._reads:
+            return await self.here(name, words)
+
+    async def write(self, name: Name, words: Sequence[Argument], *, caller: tuple[str, int] | None = None) -> Any:
+        """The answer of a script that writes; `caller` is who asks and the number of the call. Raises: StoreError."""
+        named = words if caller is None else [*caller, *words]
+        if asyncio.get_running_loop() is self.home:
+            return self._seen(await self.here(name, named, self.config.ack_replicas))
+        if caller is not None:
+            named = [uuid4().hex, 1, *words]  # the number of the caller's calls is counted in its own loop
+        return self._seen(await asyncio.to_thread(self._in_thread, name, named, self.config.ack_replicas))
+
+    def _seen(self, answer: tuple[int, Any]) -> Any:
+        since, reply = answer
+        if not self.watermark.rises(since, pos=reply[1], writes=reply[2], era=reply[3]):
+            self.went_back()
+        return reply
+
+    async def here(self, name: Name, words: Sequence[Argument], acks: int = 0) -> Any:
+        """Call from the loop that opened the store."""
+        since = self.watermark.writes
+        reply = await self._retrying(lambda: self._once(name, words, acks))
+        return (since, reply) if name in scripts.WRITES else reply
+
+    async def _retrying(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        give_up, pause = None, _FIRST_PAUSE_S
+        while True:
+            try:
+                return await ask()
+            except Exception as error:
+                give_up, pause = self._may_retry(error, give_up, pause)
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            await asyncio.sleep(pause)
+
+    async def _once(self, name: Name, words: Sequence[Argument], acks: int) -> Any:
+        arguments = ("EVALSHA", scripts.digest(name), 1, self._meta, self._now(), *words)
+        try:
+            reply = await self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]
+        except redis.exceptions.NoScriptError:
+            await self._client.script_load(scripts.text(name))
+            reply = await self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]
+        if acks:
+            await self._client.execute_command("WAIT", acks, _ACK_MS)  # type: ignore[no-untyped-call]
+        return reply
+
+    def _in_thread(self, name: Name, words: Sequence[Argument], acks: int = 0) -> Any:
+        since = self.watermark.writes
+        arguments = ("EVALSHA", scripts.digest(name), 1, self._meta, self._now(), *words)
+        try:
+            reply = self._thread_command(arguments)
+        except StoreError as error:
+            if not isinstance(error.__cause__, redis.exceptions.NoScriptError):
+                raise
+            self._thread_command(("SCRIPT", "LOAD", scripts.text(name)))
+            reply = self._thread_command(arguments)
+        if acks:
+            self._thread_command(("WAIT", acks, _ACK_MS))
+        return (since, reply) if name in scripts.WRITES else reply
+
+    def _thread_command(self, words: Sequence[Argument]) -> Any:
+        give_up, pause = None, _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._thread_client.execute_command(*words)  # type: ignore[no-untyped-call]
+            except Exception as error:
+                give_up, pause = self._may_retry(error, give_up, pause)
+            self._thread_client.connection_pool.disconnect(inuse_connections=False)
+            time.sleep(pause)
+
+    def _may_retry(self, error: Exception, give_up: float | None, pause: float) -> tuple[float, float]:
+        """When to give up, and how long to pause before. Raises: StoreError: there is no point in trying again."""
+        now = time.monotonic()
+        give_up = now + self.config.retry_s if give_up is None else give_up
+        if not connections.is_passing(error) or now + pause > give_up or self.closed:
+            raise as_store_error(error, self.config) from error
+        return give_up, min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _now(self) -> Argument:
+        return "" if self._clock is None else round(self._clock.time() * 1_000_000)
+
+    async def fetch(self, command: str, key: str, *words: Argument) -> Any:
+        """The answer of a command that only reads one key, given without the prefix. Raises: StoreError."""
+        if self.closed:
+            raise StoreError("The store is closed.")
+        whole = (command, self.prefix + key, *words)
+        if asyncio.get_running_loop() is not self.home:
+            return await asyncio.to_thread(self._thread_command, whole)
+        async with self._reads:
+            return await self._retrying(lambda: self._client.execute_command(*whole))  # type: ignore[no-untyped-call]
+
+    async def command(self, *words: Argument) -> Any:
+        """The answer of a plain command, tried once, from the home loop. Raises: StoreError."""
+        try:
+            return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise as_store_error(error, self.config) from error
+
+    async def aclose(self) -> None:
+        """Close all connections. Idempotent."""
+        self.closed = True
+        self._thread_client.close()
+        await self._client.aclose()
+
+
+def as_store_error(error: Exception, config: RedisConfig) -> Exception:
+    """What callers get to see: our own errors as they are, everything else as a `StoreError` that names the cause."""
+    if isinstance(error, OpspawnError):
+        return error
+    server, said = connections.shown(config), str(error) or type(error).__name__
+    if isinstance(error, UnicodeError):
+        return StoreError(f"A name holds what is no text: {error}.")
+    if isinstance(error, redis.exceptions.AuthenticationError):
+        return StoreError(
+            f"The server {server} refuses the user or the password: {said}.",
+            remedy="Correct username and password in [plugins.redis].",
+        )
+    if isinstance(error, redis.exceptions.OutOfMemoryError) or said.startswith("OOM"):
+        return StoreError(
+            f"The memory of {server} is used up.", remedy="Raise maxmemory, or delete by `opspawn store prune`."
+        )
+    if said.startswith("NOPERM") or isinstance(error, redis.exceptions.NoPermissionError):
+        return StoreError(
+            f"The user of {server} may not do this: {said}.",
+            remedy='Allow it "~osp:*", "&osp:*" and "+@all -@dangerous +info +config|get".',
+        )
+    if said.startswith("MISCONF"):
+        return StoreError(f"{server} cannot write to its disk: {said}.", remedy="Free space, or see the server's log.")
+    if connections.is_passing(error):
+        return StoreError(
+            f"The server {server} cannot be reached: {said.rstrip('.')}.",
+            remedy="Start it, or correct url in [plugins.redis]; a write that was under way may have been applied.",
+        )
+    return StoreError(f"The server {server} failed: {said}.")

@@ -1,0 +1,112 @@
+"""Clients of redis-py as the settings say, for event loops and for threads."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.sentinel import Sentinel
+
+from opspawn.errors import StoreUnusable
+from opspawn_store_redis.settings import ConnectionConfig
+
+#: What may be cured by trying again: the connection, a server that starts, one that is no master any more.
+PASSING = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    OSError,
+)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether trying again, on a new connection, makes sense."""
+    if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError):
+        return False
+    if isinstance(error, PASSING):
+        return True
+    return isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(
+        ("LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "NOREPLICAS")
+    )
+
+
+def async_client(config: ConnectionConfig, **options: Any) -> redis.asyncio.Redis:
+    """A client for the running event loop."""
+    options = {**_options(config), **options}
+    if config.sentinels:
+        sentinel: Any = AsyncSentinel(  # type: ignore[no-untyped-call]
+            _sentinels(config), sentinel_kwargs=_sentinel_options(config)
+        )
+        client: redis.asyncio.Redis = sentinel.master_for(config.sentinel_master, db=_db(config), **options)
+        return client
+    made: redis.asyncio.Redis = redis.asyncio.Redis.from_url(config.url, **options)
+    return made
+
+
+def client(config: ConnectionConfig, **options: Any) -> redis.Redis:
+    """A client for any thread."""
+    options = {**_options(config), **options}
+    if config.sentinels:
+        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
+            _sentinels(config), sentinel_kwargs=_sentinel_options(config)
+        )
+        found: redis.Redis = sentinel.master_for(config.sentinel_master, db=_db(config), **options)
+        return found
+    return redis.Redis.from_url(config.url, **options)
+
+
+def _options(config: ConnectionConfig) -> dict[str, Any]:
+    # RESP2 always, so that replies look alike whatever redis-py would choose.
+    options: dict[str, Any] = {
+        "socket_timeout": config.timeout_s,
+        "socket_connect_timeout": config.timeout_s,
+        "protocol": 2,
+    }
+    if not config.url.startswith("unix://"):
+        options["socket_keepalive"] = True
+    if config.username is not None:
+        options["username"] = config.username
+    if config.password is not None:
+        options["password"] = config.password.get_secret_value()
+    for name, path in (("ca_certs", config.tls_ca), ("certfile", config.tls_cert), ("keyfile", config.tls_key)):
+        if path is not None:
+            if not Path(path).is_file():
+                raise StoreUnusable(
+                    f"The file {path} of the TLS settings does not exist.",
+                    remedy="Correct tls_ca, tls_cert or tls_key in [plugins.redis].",
+                )
+            options[f"ssl_{name}"] = path
+    if config.url.startswith("rediss://"):
+        options["ssl_min_version"] = ssl.TLSVersion.TLSv1_2
+        if config.sentinels:
+            options["ssl"] = True
+    return options
+
+
+def _sentinels(config: ConnectionConfig) -> list[tuple[str, int]]:
+    split = (sentinel.rpartition(":") for sentinel in config.sentinels)
+    return [(host.strip("[]"), int(port)) for host, _, port in split]
+
+
+def _sentinel_options(config: ConnectionConfig) -> dict[str, Any]:
+    options: dict[str, Any] = {"socket_timeout": config.timeout_s, "socket_connect_timeout": config.timeout_s}
+    if config.sentinel_password is not None:
+        options["password"] = config.sentinel_password.get_secret_value()
+    return options
+
+
+def _db(config: ConnectionConfig) -> int:
+    last = config.url.partition("://")[2].partition("?")[0].rpartition("/")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def shown(config: ConnectionConfig) -> str:
+    """The server as messages name it: without any password."""
+    if config.sentinels:
+        return f"{config.sentinel_master!r} at the Sentinels {', '.join(config.sentinels)}"
+    scheme, _, rest = config.url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

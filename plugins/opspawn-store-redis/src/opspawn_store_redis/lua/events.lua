@@ -1,0 +1,91 @@
+-- Events from streams of positions, those that match, in order, looking at a bounded number of them.
+--
+-- ARGV: time, from (position after which, or before which to look), 1 for newest first, limit, after, before, task, agent,
+-- session, error type, level (each '' or '=' and the text), types (count, names), streams ('ev', or 'e:agent:NAME', ...).
+-- Answers {events, position reached, whether that was all, newest position}.
+
+local from, newest, limit = tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
+local after, before = tonumber(ARGV[5]), tonumber(ARGV[6])
+local wanted, types, streams = {}, nil, {}
+for n, name in ipairs({'k', 'a', 's', 'e', 'l'}) do
+  local given = ARGV[6 + n]
+  if given ~= '' then wanted[name] = (name == 'k' or name == 'l') and string.sub(given, 2) or given end
+end
+for n = 13, 12 + tonumber(ARGV[12]) do
+  types = types or {}
+  types[ARGV[n]] = true
+end
+for n = 13 + tonumber(ARGV[12]), #ARGV do streams[#streams + 1] = ARGV[n] end
+local LOOKED_AT_ONCE = math.max(50, math.floor(1000 / #streams))
+
+local function fields_of(entry)
+  local fields = {}
+  for n = 1, #entry, 2 do fields[entry[n]] = entry[n + 1] end
+  return fields
+end
+
+-- The first position whose time is not before a moment: times grow with positions.
+local function first_at(moment)
+  local newest_entry = call('XREVRANGE', P .. 'ev', '+', '-', 'COUNT', 1)[1]
+  if not newest_entry then return pos + 1 end
+  local low, high = 0, tonumber(string.match(newest_entry[1], '^%d+')) + 1
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local entry = call('XRANGE', P .. 'ev', text(middle), '+', 'COUNT', 1)[1]
+    if entry and tonumber(fields_of(entry[2]).m) < moment then
+      low = math.max(middle + 1, tonumber(string.match(entry[1], '^%d+')) + 1)
+    else
+      high = middle
+    end
+  end
+  return low
+end
+
+local low, high = newest and 0 or from + 1, newest and from - 1 or pos
+if after then low = math.max(low, first_at(after)) end
+if before then high = math.min(high, first_at(before) - 1) end
+
+-- The entries of all streams in order, as far as all of them were read; and whether that is all there is.
+local function entries_of_all()
+  local entries, bound = {}, nil
+  for _, stream in ipairs(low > high and {} or streams) do
+    local page
+    if newest then
+      page = call('XREVRANGE', P .. stream, text(high), text(low), 'COUNT', LOOKED_AT_ONCE)
+    else
+      page = call('XRANGE', P .. stream, text(low), text(high), 'COUNT', LOOKED_AT_ONCE)
+    end
+    for _, entry in ipairs(page) do entries[#entries + 1] = {tonumber(string.match(entry[1], '^%d+')), entry} end
+    if #page == LOOKED_AT_ONCE then
+      local last = entries[#entries][1]
+      bound = newest and math.max(bound or last, last) or math.min(bound or last, last)
+    end
+  end
+  if #streams > 1 then
+    table.sort(entries, function(a, b) if newest then return a[1] > b[1] end return a[1] < b[1] end)
+  end
+  return entries, bound
+end
+
+local found, reached = {}, from
+local entries, bound = entries_of_all()
+local over = not bound
+for _, one in ipairs(entries) do
+  local position = one[1]
+  if bound and ((newest and position < bound) or (not newest and position > bound)) then break end
+  if #found == limit then
+    over = false
+    break
+  end
+  local entry = one[2]
+  if streams[1] ~= 'ev' then entry = call('XRANGE', P .. 'ev', text(position), text(position))[1] end
+  if entry then
+    local fields = fields_of(entry[2])
+    local fits = not types or types[fields.c]
+    for name, value in pairs(wanted) do fits = fits and fields[name] == value end
+    if fits then found[#found + 1] = entry end
+  end
+  reached = position
+end
+if over and not newest then reached = math.max(reached, math.min(high, pos)) end
+return {found, reached, over and 1 or 0, pos}

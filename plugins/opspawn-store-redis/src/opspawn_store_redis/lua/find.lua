@@ -1,0 +1,142 @@
+-- Finds tasks or records, newest first, looking at a bounded number of them.
+--
+-- ARGV: time, kind ('task' or a record's), limit, cursor (seq below which to look, or ''), after, before, ended before,
+-- fields (count, name and value of each), labels (the same). Answers {items, cursor or 0, whether the search is over}.
+
+local LOOKED_AT_ONCE = 1000
+local kind, limit, cursor = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local after, before, ended_before = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local of_tasks = kind == 'task'
+local where, labels, at = {}, {}, 8
+for _ = 1, tonumber(ARGV[at]) do
+  where[ARGV[at + 1]] = ARGV[at + 2]
+  at = at + 2
+end
+at = at + 1
+for _ = 1, tonumber(ARGV[at]) do
+  labels[ARGV[at + 1]] = ARGV[at + 2]
+  at = at + 2
+end
+local SHORT = {state = 's', handler = 'h', queue = 'q', parent = 'pa', root = 'ro', agent = 'ag', session = 'se', retry_of = 'rt'}
+local INDEXED = {state = true, parent = true, root = true, agent = true, session = true, retry_of = true}
+
+local function row_of(id)
+  if of_tasks then return task(id) end
+  local packed = call('HGET', P .. 'rec:' .. #kind .. ':' .. kind .. ':' .. id, 'k')
+  return packed and cmsgpack.unpack(packed) or false
+end
+
+local function has(list, name, value)
+  for n = 1, #(list or {}), 2 do
+    if list[n] == name and list[n + 1] == value then return true end
+  end
+  return false
+end
+
+local function matches(id, row)
+  if (after and row.cr < after) or (before and row.cr >= before) then return false end
+  if ended_before and not (row.en and row.en < ended_before) then return false end
+  for name, value in pairs(where) do
+    if name == 'id' then
+      if id ~= value then return false end
+    elseif of_tasks then
+      if row[SHORT[name]] ~= value then return false end
+    elseif not has(row.f, name, value) then
+      return false
+    end
+  end
+  for name, value in pairs(labels) do
+    if not has(row.la, name, value) then return false end
+  end
+  return true
+end
+
+local function show(id, row)
+  if of_tasks then return whole(id, row) end
+  return {id, row.v, row.cr, row.up, row.f or false, call('HGET', P .. 'rec:' .. #kind .. ':' .. kind .. ':' .. id, 'd'), row.n}
+end
+
+-- The shortest list that holds all that can match.
+local function source()
+  local lists = {P .. (of_tasks and 'tasks' or 'recs:' .. kind)}
+  for name, value in pairs(where) do
+    if of_tasks and INDEXED[name] and value ~= 'succeeded' then lists[#lists + 1] = P .. 'i:' .. name .. ':' .. value end
+    if not of_tasks then lists[#lists + 1] = P .. 'rf:' .. #kind .. ':' .. kind .. ':' .. name .. ':' .. value end
+  end
+  for name, value in pairs(labels) do lists[#lists + 1] = P .. 'i:label:' .. #name .. ':' .. name .. ':' .. value end
+  local best, least
+  for _, list in ipairs(lists) do
+    local length = call('ZCARD', list)
+    if not least or length < least then best, least = list, length end
+  end
+  return best
+end
+
+local function page(list, below)
+  return call('ZREVRANGEBYSCORE', list, below and '(' .. text(below) or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, LOOKED_AT_ONCE)
+end
+
+-- Those that ended long ago are few beside all others: found by their end, and then put in order of creation.
+local function ended_page()
+  local list = {}
+  if call('ZCOUNT', P .. 'ended', '-inf', '(' .. text(ended_before)) > 5000 then return end
+  for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. text(ended_before))) do
+    local row = task(id)
+    if row and (not cursor or row.n < cursor) then list[#list + 1] = {id, row.n} end
+  end
+  table.sort(list, function(a, b) return a[2] > b[2] end)
+  local flat = {}
+  for _, one in ipairs(list) do
+    flat[#flat + 1] = one[1]
+    flat[#flat + 1] = one[2]
+  end
+  return flat
+end
+
+-- Where to begin when only what was created before a time can match: creation times grow with seq.
+local function begin(list)
+  if not before then return cursor end
+  local low, high = 0, call('ZCARD', list)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    local one = call('ZRANGE', list, middle, middle)[1]
+    local row = row_of(one)
+    if row and row.cr < before then low = middle + 1 else high = middle end
+  end
+  local first = call('ZRANGE', list, low, low, 'WITHSCORES')
+  local below = first[2] and tonumber(first[2])
+  if not below then return cursor end
+  return cursor and math.min(cursor, below) or below
+end
+
+local items, last, over = {}, cursor, true
+local function look(list, complete)
+  for n = 1, #list, 2 do
+    local id = list[n]
+    local row = row_of(id)
+    if row and after and row.cr < after then return end
+    if row and matches(id, row) then
+      if #items == limit then
+        over = false
+        return
+      end
+      items[#items + 1] = show(id, row)
+    end
+    last = tonumber(list[n + 1])
+  end
+  over = complete or #list < 2 * LOOKED_AT_ONCE
+end
+
+if where.id then
+  local row = row_of(where.id)
+  if row and (not cursor or row.n < cursor) and matches(where.id, row) then items[1] = show(where.id, row) end
+else
+  local ended = ended_before and ended_page()
+  if ended then
+    look(ended, true)
+  else
+    local list = source()
+    look(page(list, begin(list)))
+  end
+end
+return {items, last or 0, over and 1 or 0}

@@ -1,0 +1,178 @@
+-- What scripts that write share: where tasks stand, concurrency keys, the journal, and the end.
+
+local TERMINAL = {succeeded = true, failed = true, cancelled = true}
+
+local function flush()
+  for id, row in pairs(touched) do
+    if rows[id] == row then
+      local fields = {'k', cmsgpack.pack(row)}
+      for name, value in pairs(values[id] or {}) do
+        fields[#fields + 1] = name
+        fields[#fields + 1] = value
+      end
+      call('HSET', P .. 't:' .. id, unpack(fields))
+    end
+  end
+  if wrote then
+    writes = writes + 1
+    call('HSET', KEYS[1], 'time', text(now), 'ahead', text(ahead), 'seq', text(seq), 'pos', text(pos), 'writes', text(writes))
+  else
+    call('HSET', KEYS[1], 'time', text(now), 'ahead', text(ahead)) -- what was looked at must not become younger than this
+  end
+end
+
+-- Where a task stands --------------------------------------------------------------------------------------------------
+
+local function lane_of(row) return #row.q .. ':' .. row.q .. ':' .. row.h end
+local function place_of(key, lane) return #key .. ':' .. key .. ':' .. lane end
+local function rank_of(row) return row.d - row.hs end
+
+local function stand(id, row)
+  local who = member(id, row)
+  if row.r == 0 then
+    if row.d then call('ZADD', P .. 'due', row.d, who) end
+  elseif row.r == 1 then
+    call('ZADD', P .. 'ready:' .. lane_of(row), rank_of(row), who)
+    if row.l then call('HSET', P .. 'shown', place_of(row.l, lane_of(row)), who) end
+  elseif row.r == 2 then
+    call('ZADD', P .. 'line:' .. place_of(row.l, lane_of(row)), rank_of(row), who)
+    call('SADD', P .. 'lanes:' .. row.l, lane_of(row))
+  else
+    call('ZADD', P .. 'ending:' .. lane_of(row), rank_of(row), who)
+  end
+end
+
+local function unstand(id, row)
+  local who = member(id, row)
+  if row.r == 0 then
+    if row.d then call('ZREM', P .. 'due', who) end
+  elseif row.r == 1 then
+    call('ZREM', P .. 'ready:' .. lane_of(row), who)
+    if row.l then call('HDEL', P .. 'shown', place_of(row.l, lane_of(row))) end
+  elseif row.r == 2 then
+    call('ZREM', P .. 'line:' .. place_of(row.l, lane_of(row)), who)
+  else
+    call('ZREM', P .. 'ending:' .. lane_of(row), who)
+  end
+end
+
+local function ready_of(row)
+  if row.c then return 3 end
+  return row.l and 2 or 1
+end
+
+local function move(id, row, ready)
+  unstand(id, row)
+  row.r = ready
+  stand(id, row)
+  touch(id, row)
+end
+
+-- Concurrency keys -----------------------------------------------------------------------------------------------------
+-- A task that is due and lacks a place stands in the line of one key that it needs, apart for each lane, by rank. Of each
+-- line whose key has room, the first stands among the ready in the name of all: so a claim meets one task per line.
+
+local function room(key, limit)
+  return tonumber(call('HGET', P .. 'held', key) or 0) < limit -- guard: no more places than the limit
+end
+
+local function has_place(row, key)
+  for n = 1, #(row.pl or {}), 2 do
+    if row.pl[n] == key then return true end
+  end
+  return false
+end
+
+-- The first key that has no room for a task; nil if all have.
+local function full_key(row)
+  for n = 1, #(row.ho or {}), 3 do
+    if not has_place(row, row.ho[n]) and not room(row.ho[n], row.ho[n + 1]) then return row.ho[n] end
+  end
+end
+
+-- Let the first of a line stand among the ready if its key has room; true then.
+local function step(key, lane)
+  local place = place_of(key, lane)
+  local waiting = call('ZRANGE', P .. 'line:' .. place, 0, 0)[1]
+  local shown = call('HGET', P .. 'shown', place)
+  if not waiting and not shown then
+    call('SREM', P .. 'lanes:' .. key, lane)
+    return false
+  end
+  local first = shown
+  if waiting then
+    local row, other = task(id_of(waiting)), shown and task(id_of(shown))
+    if not other or rank_of(row) < rank_of(other) or (rank_of(row) == rank_of(other) and waiting < shown) then
+      first = waiting
+    end
+  end
+  local row = task(id_of(first))
+  local fits = false
+  for n = 1, #(row.ho or {}), 3 do
+    fits = fits or (row.ho[n] == key and room(key, row.ho[n + 1]))
+  end
+  if not fits then return false end
+  if first == waiting then
+    if shown then move(id_of(shown), task(id_of(shown)), 2) end
+    move(id_of(first), row, 1)
+  end
+  return true
+end
+
+-- Give a task its places, which must be free.
+local function take_places(row)
+  local places, passing = row.pl or {}, nil
+  for n = 1, #row.ho, 3 do
+    local key, lasting = row.ho[n], row.ho[n + 2]
+    if not has_place(row, key) then
+      places[#places + 1] = key
+      places[#places + 1] = lasting
+      call('HINCRBY', P .. 'held', key, 1)
+    end
+    if lasting == 0 then passing = passing or key end
+  end
+  row.pl, row.p, row.l = places, passing and 2 or 1, passing
+end
+
+-- Free the places of a task that end with its claim, or all of them, and let those who wait step forward.
+local function leave_places(id, row, all)
+  local kept, freed = {}, {}
+  for n = 1, #(row.pl or {}), 2 do
+    local key, lasting = row.pl[n], row.pl[n + 1]
+    if all or lasting == 0 then
+      freed[#freed + 1] = key
+      if call('HINCRBY', P .. 'held', key, -1) == 0 then call('HDEL', P .. 'held', key) end
+    else
+      kept[#kept + 1] = key
+      kept[#kept + 1] = lasting
+    end
+  end
+  if row.p == 2 then call('ZREM', P .. 'leases', member(id, row)) end
+  row.pl, row.p = #kept > 0 and kept or nil, #kept > 0 and 1 or nil
+  touch(id, row)
+  for _, key in ipairs(freed) do
+    for _, lane in ipairs(call('SMEMBERS', P .. 'lanes:' .. key)) do step(key, lane) end
+  end
+end
+
+local function free_expired()
+  for _, who in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', text(now), 'LIMIT', 0, 1000)) do
+    leave_places(id_of(who), task(id_of(who)), false) -- guard: a lease that ran out holds nothing
+  end
+end
+
+-- The journal ----------------------------------------------------------------------------------------------------------
+
+local function append(id, type, level, err, data, agent, session)
+  pos, wrote = pos + 1, true
+  local place = text(pos) .. '-0'
+  call('XADD', P .. 'ev', place, 'k', id or '', 'm', text(now), 'c', type, 'l', level, 'e', err and '=' .. err or '',
+    'd', data, 'a', agent and '=' .. agent or '', 's', session and '=' .. session or '', 'x', id and '' or '1')
+  if id then call('RPUSH', P .. 'j:' .. id, text(pos)) end
+  call('XADD', P .. 'e:type:' .. type, place, '', '')
+  if agent then call('XADD', P .. 'e:agent:' .. agent, place, '', '') end
+  if session then call('XADD', P .. 'e:session:' .. session, place, '', '') end
+  if err then call('XADD', P .. 'e:error:' .. err, place, '', '') end
+  if level ~= 'info' then call('XADD', P .. 'e:level:' .. level, place, '', '') end
+  return pos
+end

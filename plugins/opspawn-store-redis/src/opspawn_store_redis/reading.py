@@ -1,0 +1,202 @@
+"""What readers ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from typing import Any
+
+from opspawn.contracts.events import Event
+from opspawn.contracts.store import EventQuery, Page, Query, Record, Task
+from opspawn.errors import InvalidInput, NotFound
+from opspawn.stores import rows
+from opspawn.stores.queries import TASK_FIELDS, check_limit, cursor_position
+from opspawn.stores.records import NAME
+from opspawn_store_redis import decoding
+from opspawn_store_redis.calls import Calls
+from opspawn_store_redis.encoding import Argument, optional
+
+_JOURNAL_PAGE = 500
+_LINES_AT_ONCE = 500
+_ROOT_PAGE = 200
+
+
+class Reading:
+    """All methods of the store that change nothing; mixed into it."""
+
+    _calls: Calls
+
+    async def get(self, kind: str, id: str) -> Record | None:
+        """A record other than a task, or None."""
+        raw = await self._calls.read("read", "record", kind, id)
+        return decoding.record(kind, raw) if raw else None
+
+    async def get_task(self, id: str) -> Task | None:
+        """A task, or None."""
+        (raw,) = await self._calls.read("read", "tasks", id)
+        return None if raw == 0 else await self._whole(raw)
+
+    async def _whole(self, raw: Sequence[Any]) -> Task:
+        return decoding.task(raw, await self._large(decoding.markers_of_task(raw)))
+
+    async def _large(self, digests: Sequence[str]) -> decoding.Values:
+        """Large values by their digests; one that has just been deleted is shown by its stand-in."""
+        found: decoding.Values = {}
+        for digest in set(digests):
+            text = await self._payload_text(digest)
+            found[digest] = f'{{"$payload":"{digest}","bytes":0}}' if text is None else text
+        return found
+
+    async def _payload_text(self, digest: str) -> str | None:
+        return decoding.text(await self._calls.fetch("HGET", f"p:{digest}", "data"))
+
+    async def payload(self, digest: str) -> Any:
+        """The value of a digest. Raises: NotFound."""
+        text = await self._payload_text(digest)
+        if text is None:
+            raise NotFound("payload", digest)
+        return rows.load(text)
+
+    async def wakes(self, tasks: Sequence[str]) -> dict[str, int]:
+        """The `wakes` of those tasks that exist."""
+        if not tasks:
+            return {}
+        counts = await self._calls.read("read", "wakes", *tasks)
+        return {task: count for task, count in zip(tasks, counts, strict=True) if count >= 0}
+
+    async def find_tasks(self, query: Query) -> Page[Task]:
+        """Tasks that match, newest first. Raises: InvalidInput: unknown field, limit out of range, foreign cursor."""
+        for name in query.where:
+            if name not in TASK_FIELDS:
+                raise InvalidInput(
+                    f"Tasks cannot be searched by {name!r}.", remedy=f"Use one of {', '.join(TASK_FIELDS)}."
+                )
+        found, cursor = await self._find("task", query)
+        return Page([decoding.task(raw) for raw in found], cursor)
+
+    async def find(self, kind: str, query: Query) -> Page[Record]:
+        """Records of a kind that match, newest first. Raises: InvalidInput: as `find_tasks`."""
+        if kind == "task" or query.labels or query.ended_before is not None:
+            raise InvalidInput("Only tasks have labels and an end.", remedy="Find tasks by `find_tasks`.")
+        for name in query.where:
+            if name != "id" and not NAME.fullmatch(name):
+                raise InvalidInput(f"Records have no field {name!r}.", remedy='Names are of letters, digits and "_".')
+        found, cursor = await self._find(kind, query)
+        return Page([decoding.record(kind, raw) for raw in found], cursor)
+
+    async def _find(self, kind: str, query: Query) -> tuple[list[Any], str | None]:
+        check_limit(query.limit, 200)
+        start: int | str = "" if query.cursor is None else cursor_position(query.cursor)
+        found: list[Any] = []
+        while True:
+            wanted = query.limit + 1 - len(found)
+            items, reached, over = await self._calls.read("find", kind, wanted, start, *_search_words(query))
+            found += items
+            if over or len(found) > query.limit:
+                break
+            start = reached
+        cursor = str(found[query.limit - 1][-1]) if len(found) > query.limit else None
+        return found[: query.limit], cursor
+
+    async def journal(self, task: str, after: int = 0) -> list[Event]:
+        """The events of one task after a position, oldest first."""
+        found: list[Any] = []
+        at, count = 0, _JOURNAL_PAGE
+        while count == _JOURNAL_PAGE:
+            count, entries = await self._calls.read("read", "journal", task, after, at, _JOURNAL_PAGE)
+            found += entries
+            at += count
+        large = await self._large([marker for entry in found if (marker := decoding.marker_of_event(entry))])
+        return [decoding.event(entry, large) for entry in found]
+
+    async def events(self, query: EventQuery) -> list[Event]:
+        """Events over all tasks. Raises: InvalidInput: the limit is out of range."""
+        check_limit(query.limit, 1000)
+        if query.task is not None or query.root is not None:
+            return await self._events_of_tasks(query)
+        found: list[Any] = []
+        start = query.position
+        if query.newest:
+            start = 1 << 52
+        while True:
+            words = event_words(query, start, query.limit - len(found))
+            entries, start, over, _ = await self._calls.read("events", *words)
+            found += entries
+            if over or len(found) >= query.limit:
+                break
+            if query.newest and start <= query.position:
+                break
+        events = [decoding.event(entry) for entry in found]
+        if query.newest:
+            events = [event for event in reversed(events) if event.position > query.position]
+        return events
+
+    async def _events_of_tasks(self, query: EventQuery) -> list[Event]:
+        """Of one task, or of a tree: their positions are known, and are read from the end that is asked for."""
+        tasks = [query.task] if query.task is not None else await self._tree(query.root or "")
+        if query.root is not None and query.task is not None:
+            tasks = [task for task in await self._tree(query.root) if task == query.task]
+        places: list[int] = []
+        for task in tasks:
+            places += [int(place) for place in await self._calls.fetch("LRANGE", f"j:{task}", 0, -1)]
+        places = sorted((place for place in places if place > query.position), reverse=query.newest)
+        found: list[Event] = []
+        for start in range(0, len(places), _LINES_AT_ONCE):
+            lines = await self._calls.read("read", "lines", *places[start : start + _LINES_AT_ONCE])
+            found += [event for event in map(decoding.event, lines) if _matches(event, query)]
+            if len(found) >= query.limit:
+                break
+        found = found[: query.limit]
+        return found[::-1] if query.newest else found
+
+    async def _tree(self, root: str) -> list[str]:
+        return [decoding.must(id) for id in await self._calls.fetch("ZRANGE", f"i:root:{root}", 0, -1)]
+
+    async def events_after(self, position: int, limit: int, types: Set[str]) -> tuple[list[Event], int]:
+        """The next events after a position, of these types or all, and up to where that is all of them."""
+        while True:
+            query = EventQuery(position=position, limit=limit, types=sorted(types))
+            entries, position, over, _ = await self._calls.read("events", *event_words(query, position, limit))
+            if entries or over:
+                return [decoding.event(entry) for entry in entries], position
+
+
+def _search_words(query: Query) -> list[Argument]:
+    words: list[Argument] = [
+        "" if time is None else rows.microseconds(time) for time in (query.after, query.before, query.ended_before)
+    ]
+    for searched in (query.where, query.labels):
+        words.append(len(searched))
+        for item in searched.items():
+            words += item
+    return words
+
+
+def event_words(query: EventQuery, start: int, limit: int) -> list[Argument]:
+    """What the script `events` is asked."""
+    times = ["" if time is None else rows.microseconds(time) for time in (query.after, query.before)]
+    given = (query.task, query.agent, query.session, query.error_type, query.level)
+    words: list[Argument] = [start, int(query.newest), limit, *times, *map(optional, given)]
+    return [*words, len(query.types), *query.types, *_streams(query)]
+
+
+def _streams(query: EventQuery) -> list[str]:
+    """Those that hold all that can match: the fewest first."""
+    if query.error_type is not None:
+        return [f"e:error:{query.error_type}"]
+    if query.session is not None:
+        return [f"e:session:{query.session}"]
+    if query.level not in (None, "info"):
+        return [f"e:level:{query.level}"]
+    if query.types and len(query.types) <= 16:
+        return [f"e:type:{type}" for type in sorted(set(query.types))]
+    return ["ev"] if query.agent is None else [f"e:agent:{query.agent}"]
+
+
+def _matches(event: Event, query: EventQuery) -> bool:
+    given = ("agent", "session", "error_type", "level")
+    return (
+        all(getattr(query, name) in (None, getattr(event, name)) for name in given)
+        and (not query.types or event.type in query.types)
+        and (query.after is None or event.time >= query.after)
+        and (query.before is None or event.time < query.before)
+    )

@@ -1,0 +1,206 @@
+"""The store on a Redis or Valkey server, shared by all processes that reach it.
+
+    store = await open_redis(RedisConfig(url="redis://127.0.0.1:6379/0"))
+
+How it works: each operation is one Lua script (`lua/`), which checks everything before it writes anything. `groups`
+sends commits together, `calls` gets through to the server, `following` tails live, `health` says whether the server
+will do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Sequence, Set
+from uuid import uuid4
+
+from loguru import logger
+
+from opspawn.contracts.clock import Clock
+from opspawn.contracts.events import Event, NewEvent, TaskDelta
+from opspawn.contracts.store import Append, Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
+from opspawn.errors import StoreError, StoreUnusable
+from opspawn_store_redis import connections, encoding, health
+from opspawn_store_redis.calls import Calls
+from opspawn_store_redis.encoding import Argument, optional
+from opspawn_store_redis.following import Deltas, Following, Tail
+from opspawn_store_redis.groups import Groups
+from opspawn_store_redis.reading import Reading
+from opspawn_store_redis.settings import RedisConfig
+
+LAYOUT = 1
+_CLAIMED_AT_ONCE = 256
+
+
+async def open_redis(config: RedisConfig | None = None, *, clock: Clock | None = None) -> RedisStore:
+    """Open the store of a namespace. `clock` replaces the server's, in tests.
+
+    Raises: StoreUnusable: the server cannot be reached, or cannot keep what the settings promise; the remedy says more.
+    """
+    config = config or RedisConfig()
+    where = f"The server {connections.shown(config)}"
+    calls = Calls(config, clock)
+    try:
+        health.refuse_unfit(await health.ask(calls.command), config, where)
+        answer = (await calls.here("era", [uuid4().hex[:12], 0, 0, LAYOUT]))[1]
+    except StoreUnusable:
+        await calls.aclose()
+        raise
+    except StoreError as error:
+        await calls.aclose()
+        raise StoreUnusable(error.message, remedy=error.remedy) from error
+    if int(answer[4]) != LAYOUT:
+        await calls.aclose()
+        raise StoreUnusable(
+            f"{where} holds the namespace {config.namespace!r} in layout {int(answer[4])}, not {LAYOUT}.",
+            remedy="Upgrade opspawn-store-redis, or choose another namespace in [plugins.redis].",
+        )
+    calls.watermark.start(era=answer[3].decode(), writes=answer[2], pos=answer[1])
+    return RedisStore(calls)
+
+
+class RedisStore(Reading):
+    """See `opspawn.contracts.store.Store` for what each method promises. Made by `open_redis`."""
+
+    name = "redis"
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._groups = Groups(calls)
+        self._deltas = Deltas(calls)
+        self._following = Following(calls, self.events_after, self._deltas.listen)
+        self._deltas.heard = self._following.offer
+        calls.went_back = self._went_back
+        self._guard = threading.Lock()
+        self._claims: dict[str, int] = {}  # by worker, the number of its last claim
+        self._leases: dict[str, tuple[str, int]] = {}  # by task, worker and token, of claims that are not over yet
+        self._me = uuid4().hex
+        self._mending: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
+
+    @property
+    def alarm(self) -> str | None:
+        """What only a human can judge: the store went back in time."""
+        return self._calls.watermark.alarm
+
+    async def commit(self, batch: Batch) -> Receipt:
+        """Apply a batch, all or nothing. Raises: Conflict; Limited; StoreError."""
+        receipt = await self._groups.commit(encoding.encode(batch))
+        for operation in batch.operations:
+            if isinstance(operation, Put) and operation.token is not None and isinstance(operation.record, Task):
+                self._leases.pop(operation.record.id, None)
+        return receipt
+
+    async def claim(self, claim: Claim) -> list[Lease]:
+        """Lease due tasks, lowest rank first."""
+        if self._calls.closed:
+            raise StoreError("The store is closed.")
+        slots = min(max(claim.slots, 0), _CLAIMED_AT_ONCE)
+        words: list[Argument] = [optional(claim.id), claim.worker, json.dumps(claim.worker), slots]
+        words += (round(claim.lease_s * 1_000_000), len(claim.queues), *claim.queues)
+        words += (len(claim.handlers), *claim.handlers)
+        with self._guard:
+            number = self._claims[claim.worker] = self._claims.get(claim.worker, 0) + 1
+        # One caller per claim that may be under way at once: what counts is its last answer.
+        answer = await self._calls.write("claim", words, caller=(f"{self._me}:{claim.worker}:{number % 8}", number))
+        leases = [Lease(await self._whole(raw)) for raw in answer[4]]
+        self._leases.update((lease.task.id, (claim.worker, lease.token)) for lease in leases)
+        return leases
+
+    async def renew(self, worker: str, leases: Sequence[tuple[str, int]], lease_s: float) -> list[LeaseStatus]:
+        """Prolong leases; the answer has their order."""
+        if self._calls.closed:
+            raise StoreError("The store is closed.")
+        answer = await self._calls.write(
+            "renew", [worker, round(lease_s * 1_000_000), *encoding.lease_words(leases)]
+        )  # fmt: skip
+        return [
+            LeaseStatus(task, bool(kept), wakes) for (task, _), (kept, wakes) in zip(leases, answer[4], strict=True)
+        ]
+
+    def publish(self, deltas: Sequence[TaskDelta]) -> None:
+        """Offer deltas to whoever tails, in this process or another; best effort."""
+        if not self._calls.closed:
+            before = self._calls.watermark.pos
+            self._calls.home.call_soon_threadsafe(self._publish, before, tuple(deltas))
+
+    def _publish(self, before: int, deltas: Sequence[TaskDelta]) -> None:
+        self._following.offer(before, deltas)
+        self._deltas.publish(deltas)
+
+    def tail(self, after: int | None = None, *, types: Sequence[str] = ()) -> AsyncIterator[Event | TaskDelta]:
+        """Events of all processes as they are committed, and deltas. Ends when the store is closed."""
+        return Tail(self._following, self._read_after, self._begin() if after is None else after, frozenset(types))
+
+    def _begin(self) -> asyncio.Future[int] | int:
+        """Where "now" is: between what was committed before this call, and what comes later."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return self._calls.watermark.pos
+        if self._calls.closed:
+            return 0
+        asking = self._groups.position() if loop is self._calls.home else self._position()
+        begin = asyncio.ensure_future(asking)
+        begin.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may never be asked for
+        return begin
+
+    async def _position(self) -> int:
+        return int((await self._calls.read("read", "state"))[1])
+
+    async def _read_after(self, position: int, limit: int, types: Set[str]) -> list[Event]:
+        return (await self.events_after(position, limit, types))[0]
+
+    async def check(self) -> Sequence[Finding]:
+        """What an operator should know of this server, worst first."""
+        if self._calls.closed:
+            raise StoreError("The store is closed.")
+        return health.findings(await health.ask(self._calls.command), self._calls.config, self.alarm)
+
+    def _went_back(self) -> None:
+        """Tell of it, and see to it that no position is given twice. From any thread."""
+        if not self._calls.closed:
+            self._calls.home.call_soon_threadsafe(self._begin_to_mend)
+
+    def _begin_to_mend(self) -> None:
+        if self._mending is None and not self._calls.closed:
+            self._mending = asyncio.create_task(self._mend(), name="opspawn-redis-mend")
+
+    async def _mend(self) -> None:
+        mark = self._calls.watermark
+        alarm = str(mark.alarm)
+        try:
+            answer = (await self._calls.here("era", [uuid4().hex[:12], 0, mark.pos, LAYOUT]))[1]
+            mark.start(era=answer[3].decode(), writes=answer[2], pos=answer[1])
+            event = NewEvent("store.went_back", {"message": alarm}, "error", "store_went_back")
+            logger.bind(error_type="store_went_back").error("{} What was done since may be done again.", alarm)
+            await self._groups.commit(encoding.encode(Batch([Append(None, event)])))
+        except StoreError as error:
+            logger.bind(error_type=error.error_type).error("{} It could not be journaled: {}", alarm, error)
+        finally:
+            self._mending = None
+
+    async def aclose(self) -> None:
+        """Finish what was accepted, end our leases, close all connections. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        await self._groups.aclose()
+        try:
+            await self._give_up()
+        except StoreError as error:
+            logger.bind(error_type=error.error_type).warning("Leases end by themselves, later: {}", error)
+        self._calls.closed = True
+        await self._following.aclose()
+        await self._deltas.aclose()
+        await self._calls.aclose()
+
+    async def _give_up(self) -> None:
+        workers: dict[str, list[tuple[str, int]]] = {}
+        for task, (worker, token) in self._leases.items():
+            workers.setdefault(worker, []).append((task, token))
+        for worker, leases in workers.items():
+            await self._calls.write("renew", [worker, "", *encoding.lease_words(leases)])

@@ -1,0 +1,129 @@
+"""A server that would not keep what is asked of it is refused at the start, in one sentence with the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from opspawn.errors import StoreError, StoreUnusable
+from opspawn_store_redis import RedisConfig, health
+from opspawn_store_redis.store import open_redis
+from opspawn_store_redis.testing import RedisServer
+
+
+async def refusal(config: RedisConfig) -> str:
+    with pytest.raises(StoreUnusable) as caught:
+        await (await open_redis(config)).aclose()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_server_without_a_log_is_refused(server: RedisServer) -> None:
+    said = await refusal(RedisConfig(url=server.url))
+
+    assert "appendonly no" in said
+    assert "Set `appendonly yes`" in said
+
+
+async def test_a_log_that_is_synced_less_often_than_asked_is_refused(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, aof="everysec") as server:
+        said = await refusal(RedisConfig(url=server.url, durability="always"))
+        store = await open_redis(RedisConfig(url=server.url, durability="everysec"))
+        found = await store.check()
+        await store.aclose()
+
+    assert "appendfsync everysec" in said
+    assert {finding.level for finding in found} == {"ok"}
+    assert any("about the last second" in finding.what for finding in found)
+
+
+async def test_a_server_that_evicts_is_refused(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, options={"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"}) as server:
+        said = await refusal(RedisConfig(url=server.url, durability="none"))
+
+    assert "maxmemory-policy allkeys-lru" in said
+
+
+async def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+    said = await refusal(RedisConfig(url="redis://me:secret@127.0.0.1:1/0", retry_s=0))
+
+    assert "redis://127.0.0.1:1/0 cannot be reached" in said
+    assert "secret" not in said
+
+
+async def test_a_wrong_password_is_refused_at_once(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, options={"requirepass": "right"}) as server:
+        said = await refusal(RedisConfig(url=server.url, password="wrong", durability="none"))  # type: ignore[arg-type]
+        store = await open_redis(RedisConfig(url=server.url, password="right", durability="none"))  # type: ignore[arg-type]
+        await store.aclose()
+
+    assert "refuses the user or the password" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "fits"),
+    [("Redis", "6.2.14", False), ("Redis", "7.0.15", True), ("Valkey", "7.2.4", False), ("Valkey", "8.1.0", True)],
+)
+def test_a_version_that_is_too_old_is_refused(kind: str, version: str, fits: bool) -> None:
+    server = health.Server(kind, version, {"aof_enabled": "1"}, "always")
+
+    if fits:
+        health.refuse_unfit(server, RedisConfig(), "it")
+    else:
+        with pytest.raises(StoreUnusable, match=r"too old\. Use"):
+            health.refuse_unfit(server, RedisConfig(), "it")
+
+
+@pytest.mark.parametrize("info", [{"cluster_enabled": "1"}, {"role": "slave"}])
+def test_a_cluster_and_a_replica_are_refused(info: dict[str, str]) -> None:
+    with pytest.raises(StoreUnusable):
+        health.refuse_unfit(
+            health.Server("Redis", "7.2.0", {"aof_enabled": "1", **info}, "always"), RedisConfig(), "it"
+        )
+
+
+async def test_what_a_newer_version_has_written_is_refused(config: RedisConfig) -> None:
+    store = await open_redis(config)
+    await store._calls.command("HSET", f"osp:{{{config.namespace}}}:meta", "layout", "99")
+    await store.aclose()
+
+    assert "in layout 99" in await refusal(config)
+
+
+async def test_a_store_works_over_a_unix_socket(server: RedisServer) -> None:
+    store = await open_redis(RedisConfig(url=f"unix://{server.folder}/redis.sock?db=0", durability="none"))
+    assert await store.get_task("none") is None
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"url": "http://x"}, "must begin with"),
+        ({"sentinels": ["here"]}, "HOST:PORT"),
+        ({"tls_ca": "ca.pem"}, "rediss://"),
+        ({"namespace": "a b"}, "pattern"),
+        ({"unknown": 1}, "Extra inputs"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(section: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        RedisConfig.model_validate(section)
+
+
+async def test_a_full_server_says_so_and_nothing_is_applied(tmp_path: Path) -> None:
+    from opspawn.testing.store_promises import create
+
+    with RedisServer(tmp_path) as server:
+        store = await open_redis(RedisConfig(url=server.url, durability="none"))
+        await create(store, "t1")
+        await store._calls.command("CONFIG", "SET", "maxmemory", "1mb")
+        with pytest.raises(StoreError, match=r"memory of .* is used up"):
+            await create(store, "t2")
+        assert await store.get_task("t2") is None
+        await store._calls.command("CONFIG", "SET", "maxmemory", "0")
+        await create(store, "t2")
+        await store.aclose()
