@@ -133,6 +133,8 @@ def refusal(operation: Any, why: str, more: Any) -> StoreError:
     """Why a batch was refused, in words."""
     if why == "limited":
         return Limited(operation.key, (math.ceil(float(more)) + 1) / 1_000_000)
+    if why == "apart":
+        return Conflict(f"There is no event of no task at {operation.id!r}.")
     if isinstance(operation, Put):
         put: Any = operation.record
         what = f"Task {put.id!r}" if isinstance(put, Task) else f"Record {put.kind}/{put.id}"

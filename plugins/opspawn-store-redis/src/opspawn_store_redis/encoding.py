@@ -73,6 +73,9 @@ def _encode(operation: Operation, large: Large, words: list[Argument]) -> int:
         rates.check(operation)
         unit = 1_000_000 / operation.per_s
         words += ("T", operation.key, repr(operation.amount), repr(unit), repr(operation.burst), int(operation.force))
+    elif isinstance(operation, Delete) and operation.kind == "event":
+        position = operation.id if operation.id.isdecimal() and len(operation.id) < 17 else "0"
+        words += ("V", position, operation.expect)
     elif isinstance(operation, Delete):
         words += ("X",) if operation.kind == "task" else ("D", operation.kind)
         words += (operation.id, operation.expect)

@@ -112,6 +112,8 @@ class Reading:
         """Events over all tasks. Raises: InvalidInput: the limit is out of range."""
         check_limit(query.limit, 1000)
         if query.task is not None or query.root is not None:
+            if query.apart:
+                return []
             return await self._events_of_tasks(query)
         found: list[Any] = []
         start = query.position
@@ -181,6 +183,8 @@ def event_words(query: EventQuery, start: int, limit: int) -> list[Argument]:
 
 def _streams(query: EventQuery) -> list[str]:
     """Those that hold all that can match: the fewest first."""
+    if query.apart:
+        return ["e:apart"]
     if query.error_type is not None:
         return [f"e:error:{query.error_type}"]
     if query.session is not None:

@@ -15,7 +15,7 @@
 --   held            by key, how many hold a place; leases has tasks whose places end with their lease
 --   closed          handlers whose lane is closed
 --   ev, j:ID        all events, a stream whose ids are positions; the positions of a task's events
---   e:FIELD:VALUE   positions by type, agent, session, error and level, as streams
+--   e:FIELD:VALUE   positions by type, agent, session, error and level, as streams; e:apart are those of no task
 --   p:DIGEST        a large value: refs, data
 --   rec:KIND:ID     a record: k (packed), d (its data); recs:KIND by seq; rf:KIND:NAME:VALUE by seq
 --   rates, full     by key, when a bucket will be full; the same by time

@@ -56,6 +56,7 @@ end
 function read.R() return {kind = next_one(), id = next_one(), expect = next_number(), data = next_one(), fields = flat(2)} end
 function read.D() return {kind = next_one(), id = next_one(), expect = next_number()} end
 function read.X() return {id = next_one(), expect = next_number()} end
+function read.V() return {position = next_one(), expect = next_number()} end
 function read.L() return {handler = next_one(), open = next_one() == '1'} end
 
 -- Checking: nothing is written before the whole batch was found to hold. `seen` is what its operations would have left. --
@@ -148,6 +149,13 @@ function check.X(op, seen)
   if not row or row.v ~= op.expect then return 'version', row and row.v or 0 end
   if not TERMINAL[row.s] then return 'alive' end
   seen['t' .. op.id] = false
+end
+
+function check.V(op, seen)
+  local entry = tonumber(op.position) and call('XRANGE', P .. 'ev', op.position .. '-0', op.position .. '-0')[1]
+  if not entry or entry[2][18] ~= '1' or op.expect ~= 0 or seen['v' .. op.position] then return 'apart' end
+  seen['v' .. op.position] = true
+  op.entry = entry
 end
 
 -- Applying -------------------------------------------------------------------------------------------------------------
@@ -347,22 +355,29 @@ local function forget(stream, place)
   if call('XLEN', stream) == 0 then call('DEL', stream) end
 end
 
+local function remove(entry)
+  local place, kept = entry[1], {}
+  for n = 1, #entry[2], 2 do kept[entry[2][n]] = entry[2][n + 1] end
+  drop_value(kept.d)
+  forget(P .. 'e:type:' .. kept.c, place)
+  if kept.a ~= '' then forget(P .. 'e:agent:' .. string.sub(kept.a, 2), place) end
+  if kept.s ~= '' then forget(P .. 'e:session:' .. string.sub(kept.s, 2), place) end
+  if kept.e ~= '' then forget(P .. 'e:error:' .. string.sub(kept.e, 2), place) end
+  if kept.l ~= 'info' then forget(P .. 'e:level:' .. kept.l, place) end
+  if kept.x == '1' then forget(P .. 'e:apart', place) end
+  call('XDEL', P .. 'ev', place)
+end
+
+function apply.V(op)
+  wrote = true
+  remove(op.entry)
+end
+
 function apply.X(op)
   local id, row = op.id, task(op.id)
   for _, position in ipairs(call('LRANGE', P .. 'j:' .. id, 0, -1)) do
-    local place = position .. '-0'
-    local entry = call('XRANGE', P .. 'ev', place, place)[1]
-    if entry then
-      local kept = {}
-      for n = 1, #entry[2], 2 do kept[entry[2][n]] = entry[2][n + 1] end
-      drop_value(kept.d)
-      forget(P .. 'e:type:' .. kept.c, place)
-      if kept.a ~= '' then forget(P .. 'e:agent:' .. string.sub(kept.a, 2), place) end
-      if kept.s ~= '' then forget(P .. 'e:session:' .. string.sub(kept.s, 2), place) end
-      if kept.e ~= '' then forget(P .. 'e:error:' .. string.sub(kept.e, 2), place) end
-      if kept.l ~= 'info' then forget(P .. 'e:level:' .. kept.l, place) end
-      call('XDEL', P .. 'ev', place)
-    end
+    local entry = call('XRANGE', P .. 'ev', position .. '-0', position .. '-0')[1]
+    if entry then remove(entry) end
   end
   if row.lg then
     drop_value(value_of(id, 'i'))

@@ -168,7 +168,7 @@ local function append(id, type, level, err, data, agent, session)
   local place = text(pos) .. '-0'
   call('XADD', P .. 'ev', place, 'k', id or '', 'm', text(now), 'c', type, 'l', level, 'e', err and '=' .. err or '',
     'd', data, 'a', agent and '=' .. agent or '', 's', session and '=' .. session or '', 'x', id and '' or '1')
-  if id then call('RPUSH', P .. 'j:' .. id, text(pos)) end
+  if id then call('RPUSH', P .. 'j:' .. id, text(pos)) else call('XADD', P .. 'e:apart', place, '', '') end
   call('XADD', P .. 'e:type:' .. type, place, '', '')
   if agent then call('XADD', P .. 'e:agent:' .. agent, place, '', '') end
   if session then call('XADD', P .. 'e:session:' .. session, place, '', '') end
