@@ -72,6 +72,10 @@ class OpenCalls:
         """The call that is left asked for another agent, which goes on."""
         return self._all(None, stamp, content=f"{to!r} goes on with this conversation.")
 
+    def planned(self, stamp: Data) -> list[RunEvent]:
+        """The calls that are left gave a plan, which is taken."""
+        return self._all(None, stamp, content="It is the plan.")
+
     def dropped(self, key: str | None, stamp: Data) -> list[RunEvent]:
         """The model is asked anew, at `key`, or the run is over: what is open yet was not carried out."""
         scope = None if key is None else _scope_of(key)

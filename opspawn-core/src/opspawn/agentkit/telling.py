@@ -6,7 +6,8 @@ events, whether the run is in memory, live, or long over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,8 @@ Stamp = Mapping[str, Any]
 
 #: Steps that every run of an agent makes for itself.
 _OWN_STEPS = ("instructions", "check the answer", "earlier tasks")
+#: The key of a model call in a branch of its own: the n-th step of the plan.
+_BRANCH = re.compile(r"(?:.*/)?gather(?:#\d+)?/(?P<place>\d+)/think(?:#\d+)?")
 _NO_STEPS = ("now", "random", "take", "ask", "wait", "sleep", "emit", "policy", "budget", "spawn")
 
 
@@ -42,6 +45,7 @@ class _Run:
     calls: OpenCalls = field(default_factory=OpenCalls)
     children: dict[str, _Child] = field(default_factory=dict)
     approvals: set[str] = field(default_factory=set)
+    plan: Sequence[str] = ()
     reason: str | None = None
 
 
@@ -141,7 +145,7 @@ class Teller:
         if kind == "think":
             return self._thought(run, data, stamp)
         if kind == "act":
-            return run.calls.ended(data["key"], data["name"], data["result"], took, stamp)
+            return _ticked(run, run.calls.ended(data["key"], data["name"], data["result"], took, stamp), stamp)
         if kind in _NO_STEPS or data.get("name") in _OWN_STEPS:
             return []
         if kind in ("recall", "remember", "forget"):
@@ -167,12 +171,15 @@ class Teller:
         if answer.purpose is not None:
             return [answer]
         left = run.calls.dropped(data["key"], stamp)
-        return [*left, answer, *run.calls.asked(data["key"], response.tool_calls, stamp)]
+        found = _BRANCH.fullmatch(data["key"]) if run.plan else None
+        step = run.plan[int(found["place"])] if found and int(found["place"]) < len(run.plan) else None
+        ticks = [] if step is None else [told.PlanStepEnded(step=step, **stamp)]
+        return [*left, answer, *ticks, *run.calls.asked(data["key"], response.tool_calls, stamp)]
 
     def _step_failed(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
         kind = data.get("kind")
         if kind in ("act", "handoff", "policy") and (ended := run.calls.failed(data, _words(data), stamp)):
-            return ended
+            return _ticked(run, ended, stamp)
         if kind in _NO_STEPS:
             return []
         took = data.get("duration_s", 0.0)
@@ -213,7 +220,7 @@ class Teller:
         id = data.get("question") or data["key"]
         common = {"question": id, "text": data["text"], "to": data.get("to"), "until": _moment(data.get("until"))}
         if data.get("about") != "approval":
-            return [told.QuestionAsked(**common, **_picked(data, "choices", "schema"), **stamp)]
+            return [told.QuestionAsked(**common, **_picked(data, "about", "choices", "schema"), **stamp)]
         run.approvals.add(id)
         call = data.get("call") or {}
         about = {"act": call.get("act", "tool"), "name": call.get("name", ""), "arguments": call.get("arguments")}
@@ -252,17 +259,21 @@ class Teller:
         return [told.Progress(**_picked(data, "note", "done", "total"), **stamp)]
 
     def _plan_made(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
-        return [told.PlanMade(plan=data.get("plan", _without_keys(data)), **stamp)]
-
-    def _plan_changed(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
-        plan = data.get("plan", _without_keys(data))
-        return [told.PlanChanged(plan=plan, reason=data.get("reason") or "", **stamp)]
+        left, plan = run.calls.planned(stamp), data.get("plan")
+        steps = plan.get("steps") if isinstance(plan, Mapping) else plan
+        if isinstance(steps, Sequence) and not isinstance(steps, str):
+            run.plan = [str(step.get("id")) if isinstance(step, Mapping) else str(n) for n, step in enumerate(steps)]
+        kind = told.PlanMade if data.get("number", 1) == 1 else told.PlanChanged
+        return [*left, kind(plan=plan, by=data.get("by"), **stamp)]
 
     def _compacted(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
         return [told.Compacted(**_picked(data, "how", "messages", "tokens", "left"), **stamp)]
 
-    def _budget(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
-        return [told.BudgetSpent(data=_without_keys(data), **stamp)]
+    def _raised(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
+        return [told.BudgetSpent(what="raised", data=_without_keys(data), **stamp)]
+
+    def _unknown(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
+        return [told.BudgetSpent(what="unknown", data=_without_keys(data), **stamp)]
 
 
 _TELLS: dict[str, Callable[[Teller, _Run, Data, Stamp], list[RunEvent]]] = {
@@ -287,11 +298,16 @@ _TELLS: dict[str, Callable[[Teller, _Run, Data, Stamp], list[RunEvent]]] = {
     "question.answered": Teller._said,
     "question.expired": Teller._expired,
     "policy.denied": Teller._denied,
-    "budget.raised": Teller._budget,
-    "usage.unknown": Teller._budget,
     "plan.made": Teller._plan_made,
-    "plan.changed": Teller._plan_changed,
+    "budget.raised": Teller._raised,
+    "usage.unknown": Teller._unknown,
 }
+
+
+def _ticked(run: _Run, events: list[RunEvent], stamp: Stamp) -> list[RunEvent]:
+    """With the step of the plan that ended with a call: planners call the tool of a step by the step's id."""
+    ends = [one for one in events if isinstance(one, told.ToolCallEnded) and one.call in run.plan]
+    return [*events, *(told.PlanStepEnded(step=end.call, failed=end.is_error, **stamp) for end in ends)]
 
 
 def _picked(data: Data, *names: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from opspawn.cli.lazy import LazyGroup, print_version
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("opspawn.cli.init:init", "Write a first app and its opspawn.toml into a folder."),
     "run": ("opspawn.cli.run:run", "Run an agent once, durably, and stream its answer."),
+    "chat": ("opspawn.cli.chat:chat", "Talk to an agent in the terminal; the conversation is kept."),
     "serve": ("opspawn.cli.serve:serve", "Serve an app: REST, worker and store in one process."),
     "worker": ("opspawn.cli.serve:worker", "Run tasks of an app, without a way in."),
     "tasks": ("opspawn.cli.tasks:tasks", "Enqueue, list, explain, signal, cancel, retry tasks."),

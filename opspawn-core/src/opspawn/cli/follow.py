@@ -1,131 +1,121 @@
-"""Follows a run and its children in the terminal: tool calls and retries on stderr, the streamed answer on stdout."""
+"""Follows a run in the terminal to where it settles: shows what happens, and has people asked."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from contextlib import suppress
-from dataclasses import replace
-from typing import Any
+from typing import Protocol
 
-from opspawn.cli.output import print_text, say
-from opspawn.contracts.events import Event, TaskDelta
-from opspawn.contracts.store import Task
-from opspawn.errors import NotFound
+import click
+
+from opspawn.agentkit.run_event_json import run_event_to_json
+from opspawn.cli.keyboard import somebody_types
+from opspawn.cli.output import say
+from opspawn.cli.people import People, how_to_answer
+from opspawn.cli.screen import Screen
+from opspawn.contracts.run_events import (
+    ApprovalAsked,
+    ApprovalDecided,
+    QuestionAnswered,
+    QuestionAsked,
+    RunEvent,
+    RunHalted,
+)
+from opspawn.contracts.store import EventQuery, Task
 from opspawn.host import Host
-from opspawn.logs import event_line
 from opspawn.ops.engine.reading import SETTLED
 
-_LOOK_S = 0.5
-#: With each of these a model call, or a try of one, is over.
-_THOUGHT = ("step.done", "step.retry", "step.failed")
+
+class Show(Protocol):
+    """Shows events as they come."""
+
+    def show(self, event: RunEvent) -> None: ...
+
+
+class Lines:
+    """Shows each event as one line of JSON on stdout."""
+
+    def show(self, event: RunEvent) -> None:
+        """Print the event."""
+        click.echo(json.dumps(run_event_to_json(event), ensure_ascii=False))
+
+
+class Silence:
+    """Shows nothing."""
+
+    def show(self, event: RunEvent) -> None:
+        """Do nothing."""
 
 
 class Follower:
-    """`quiet` prints nothing."""
+    """Follows one run. `show` is told what happens; with a `screen`, people are asked there what the run asks."""
 
-    def __init__(self, host: Host, task: str, *, quiet: bool) -> None:
+    def __init__(self, host: Host, task: str, show: Show, screen: Screen | None = None) -> None:
         self._host = host
         self._task = task
-        self._tree = {task}
-        self._quiet = quiet
+        self._show = show
+        self._screen = screen
+        self._people = People(host, screen) if screen is not None and somebody_types() else None
         self._stop = asyncio.Event()
-        self._streams = sys.stdout.isatty() and not quiet
-        self._streamed = ""
-        self._said = ""
 
-    def stop(self) -> None:
-        """Return soon, with the task as it stands."""
+    def stop(self, words: str) -> None:
+        """Return soon, with the task as it stands; say the words, once."""
+        if not self._stop.is_set():
+            if self._screen is None:
+                say(words)
+            else:
+                self._screen.answered(typed=False)
+                self._screen.line((words, ""))
         self._stop.set()
 
-    async def follow(self) -> Task:
-        """Print what happens until the task has settled, or `stop`."""
-        showing = asyncio.create_task(self._show())
+    async def follow(self, *, again: bool = False) -> Task:
+        """Show what happens until the task has settled, or `stop`; with `again` only what happens from now on."""
+        asking = asyncio.ensure_future(self._ask(again))
+        watching = asyncio.ensure_future(self._watch(await self._now() if again else None))
+        stopping = asyncio.ensure_future(self._stop.wait())
         try:
-            while not self._stop.is_set():
-                task = await self._host.wait(self._task, _LOOK_S)
-                if task.state in SETTLED:
-                    await asyncio.wait({showing}, timeout=_LOOK_S)
-                    return task
-            await self._host.working()
+            await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done():
+                watching.result()
+            if self._stop.is_set():
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                await self._host.working()
             return await self._host.task(self._task)
         finally:
-            showing.cancel()
-            await asyncio.gather(showing, return_exceptions=True)
+            for one in (asking, watching, stopping):
+                one.cancel()
+            await asyncio.gather(asking, watching, stopping, return_exceptions=True)
+            if self._screen is not None:
+                self._screen.end_line()
 
-    def printed(self, result: Any) -> bool:
-        """Whether the result stands on the terminal already, because it was streamed."""
-        said = self._streamed or self._said
-        return isinstance(result, str) and bool(said) and said.strip() == result.strip()
+    async def _now(self) -> str:
+        task = await self._host.task(self._task)
+        newest = await self._host.events(EventQuery(root=task.root, newest=True, limit=1))
+        return str(newest[-1].position)
 
-    async def _show(self) -> None:
-        async for item in self._host.tail():
-            if item.task not in self._tree:
-                continue
-            if isinstance(item, TaskDelta):
-                self._delta(item)
-                continue
-            if item.data.keys() == {"$payload", "bytes"}:
-                with suppress(NotFound):
-                    item = replace(item, data=await self._host.store.payload(item.data["$payload"]))
-            self._event(item)
-            if item.task == self._task and item.type.removeprefix("task.") in SETTLED:
+    async def _watch(self, after: str | None) -> None:
+        if after is not None and (await self._host.task(self._task)).state in SETTLED:
+            return
+        async for event in self._host.stream(self._task, after=after):
+            self._show.show(event)
+            if isinstance(event, ApprovalAsked | QuestionAsked):
+                await self._asked(event)
+            elif isinstance(event, ApprovalDecided | QuestionAnswered) and self._people is not None:
+                self._people.over(event.question)
+            elif isinstance(event, RunHalted) and event.run == self._task:
                 return
 
-    def _delta(self, delta: TaskDelta) -> None:
-        if delta.task == self._task and delta.data.get("kind") == "restart" and self._streamed:
-            print_text("")  # what stands there is void; the next try begins on a line of its own
-            self._streamed = ""
-        if self._streams and delta.task == self._task and delta.data.get("kind") == "text":
-            self._streamed += delta.data["text"]
-            print_text(delta.data["text"], nl=False)
+    async def _asked(self, event: ApprovalAsked | QuestionAsked) -> None:
+        if self._people is not None:
+            self._people.ask(event.question)
+        elif self._screen is not None:
+            self._screen.line(("? ", "yellow"), (event.text, ""))
+            self._screen.line((how_to_answer(await self._host.question(event.question)), "dim"))
 
-    def _event(self, event: Event) -> None:
-        data = event.data
-        if event.type == "child.spawned":
-            self._tree.add(data["child"])
-        if self._streamed and event.type in _THOUGHT and data["kind"] == "think":
-            print_text("")
-            # What broke off, or went with tool calls, is not the answer; the last of several answers is.
-            whole = event.type == "step.done" and not data["result"].get("tool_calls")
-            self._said, self._streamed = self._streamed if whole else "", ""
-        line = _line(event)
-        if line and not self._quiet:
-            say(line, dim=True)
-
-
-def _line(event: Event) -> str | None:
-    data = event.data
-    if event.type == "step.done" and data["kind"] == "think":
-        calls = data["result"].get("tool_calls", ())
-        return "\n".join(f"→ {call['name']}({_brief(call.get('arguments', {}))})" for call in calls) or None
-    if event.type == "step.done" and data["kind"] in ("act", "tool", "step"):
-        wrong = isinstance(data.get("result"), dict) and data["result"].get("is_error")
-        return f"{'✗' if wrong else '✓'} {data['name']}{' failed' if wrong else ''} ({data['duration_s']:.2f} s)"
-    if event.type == "step.failed":
-        return f"✗ {data['name']}: {data['error']['message']}"
-    if event.type == "step.retry":
-        return f"↻ {data['name']}: {data['error']['message']} Trying again."
-    if event.type == "question.asked":
-        if data.get("about") == "approval":
-            return f"? {data['text']}\n  opspawn approvals approve|deny {data['question']}"
-        return f"? {data['text']}\n  opspawn questions answer {data['question']} {_choices(data)}"
-    if event.type == "policy.denied":
-        return f"✗ {data['name']} is not allowed. {data.get('reason', '')}".rstrip()
-    if event.type == "agent.compacted":
-        return f"… the conversation was too long: {data['how']}"
-    if event.type == "budget.raised":
-        return f"! {event_line(event)['message']}"
-    if event.type == "child.spawned":
-        return f"⤷ {data['name']} as {data['child']}"
-    return None
-
-
-def _choices(data: Any) -> str:
-    return "|".join(str(choice) for choice in data.get("choices", ())) or "VALUE"
-
-
-def _brief(arguments: Any) -> str:
-    text = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    async def _ask(self, again: bool) -> None:
+        if self._people is None:
+            return
+        if again:
+            await self._people.ask_what_is_open((await self._host.task(self._task)).root)
+        await self._people.serve()

@@ -93,7 +93,7 @@ def answer(context: click.Context, id: str, value: str, by: str | None, as_json:
 
     async def act(engine: Engine) -> None:
         asked = await engine.question(id)
-        answered = await engine.answer(id, _meant(asked, value), by=by or who())
+        answered = await engine.answer(id, meant(asked, value), by=by or who())
         if as_json:
             print_json(QuestionView.of(answered).to_json())
         else:
@@ -102,7 +102,7 @@ def answer(context: click.Context, id: str, value: str, by: str | None, as_json:
     with_engine(context, act)
 
 
-def _meant(asked: AskedQuestion, text: str) -> Any:
+def meant(asked: AskedQuestion, text: str) -> Any:
     """What somebody meant who typed the text."""
     question = asked.question
     if text in question.choices or (question.schema or {}).get("type") == "string":

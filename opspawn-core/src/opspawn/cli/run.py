@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any, Literal
 
 import click
 
 from opspawn.cli import assemble
 from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs, stopping_words
 from opspawn.cli.budgets import budget_of, budget_option
-from opspawn.cli.follow import Follower
+from opspawn.cli.follow import Follower, Lines, Silence
 from opspawn.cli.lazy import FAILED, INTERRUPTED, OK
 from opspawn.cli.naming import check_known, handler_of, input_of, names_app
+from opspawn.cli.narrate import Narrator
 from opspawn.cli.output import configuration, json_option, print_text, say
+from opspawn.cli.screen import Screen
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.config import Loaded
 from opspawn.contracts.store import Task, TaskState
@@ -22,7 +25,8 @@ from opspawn.ops.engine.accepting import plain_json
 from opspawn.ops.ids import new_id
 
 #: A run started here waits in a queue of its own, so that no server takes it over while it can be resumed here.
-_QUEUE = "run-"
+QUEUE = "run-"
+Form = Literal["text", "json", "events"]
 
 
 @click.command("run")
@@ -31,6 +35,7 @@ _QUEUE = "run-"
 @click.option("--session", metavar="ID", help="The conversation that it goes on with; a new one by default.")
 @budget_option
 @json_option
+@click.option("--events", is_flag=True, help="Print each event as one line of JSON, as it happens.")
 @click.pass_context
 def run(
     context: click.Context,
@@ -39,22 +44,24 @@ def run(
     session: str | None,
     budget: tuple[str, ...],
     as_json: bool,
+    events: bool,
 ) -> None:
     """Run AGENT (or workflow/NAME, function/NAME) of APP on INPUT and print its result.
 
     APP may be left out where opspawn.toml names it. INPUT is a text for an agent, a JSON value for workflows and
-    functions, and "-" reads it from standard input.
+    functions, and "-" reads it from standard input. On a terminal you are asked what the run asks.
 
     \b
     opspawn run app:app helper "How do I reset a token?"
     opspawn run helper "And on a phone?" --session tokens
     opspawn run workflow/triage '{"report": "reports/today.md"}'
     """
-    context.exit(assemble.run(_run(configuration(), list(words), resume, session, budget, as_json)))
+    form: Form = "json" if as_json else "events" if events else "text"
+    context.exit(assemble.run(_run(configuration(), list(words), resume, session, budget, form)))
 
 
 async def _run(
-    loaded: Loaded, words: list[str], resume: str | None, session: str | None, budget: tuple[str, ...], as_json: bool
+    loaded: Loaded, words: list[str], resume: str | None, session: str | None, budget: tuple[str, ...], form: Form
 ) -> int:
     start_logs(loaded)
     named = words.pop(0) if words and names_app(words[0]) else None
@@ -72,20 +79,22 @@ async def _run(
         handler = handler_of(words[0])
         check_known(app, handler)
         input = input_of(words)
-    queue = await _queue_of(loaded, id) if resume else f"{_QUEUE}{id}"
+    queue = await _queue_of(loaded, id) if resume else f"{QUEUE}{id}"
     check = None if resume else lambda catalog: catalog.accept(handler, plain_json(handler, input))
     async with Host.open(app, loaded=loaded, queues=[queue], check=check) as host:
-        follower = Follower(host, id, quiet=as_json)
+        screen = Screen() if form == "text" else None
+        narrator = Narrator(screen) if screen is not None else None
+        follower = Follower(host, id, narrator or (Lines() if form == "events" else Silence()), screen)
 
         def stop() -> None:
             host.stop()
-            follower.stop()
+            follower.stop(stopping_words(loaded))
 
-        on_signals(stop, first=stopping_words(loaded))
+        on_signals(stop)
         if resume is None:
             await host.submit(handler, input, id=id, queue=queue, session=session, budget=allowed)
-        task = await follower.follow()
-        return _report(task, follower, as_json)
+        task = await follower.follow(again=resume is not None)
+        return _report(task, form, narrator)
 
 
 async def _queue_of(loaded: Loaded, id: str) -> str:
@@ -93,20 +102,28 @@ async def _queue_of(loaded: Loaded, id: str) -> str:
         task = await store.get_task(id)
     if task is None:
         raise NotFound("task", id, remedy="See 'opspawn tasks list'.")
-    if not task.queue.startswith(_QUEUE):
+    if not task.queue.startswith(QUEUE):
         raise InvalidTransition(
             f"Task {id} is in the queue {task.queue!r}.", remedy="'opspawn serve' and 'opspawn worker' run it."
         )
     return task.queue
 
 
-def _report(task: Task, follower: Follower, as_json: bool) -> int:
-    if as_json:
+def _report(task: Task, form: Form, narrator: Narrator | None) -> int:
+    if form == "json":
         click.echo(json.dumps(task_json(task), ensure_ascii=False))
-    elif task.state is TaskState.SUCCEEDED and not follower.printed(task.result):
-        print_text(
-            task.result if isinstance(task.result, str) else json.dumps(task.result, ensure_ascii=False, indent=2)
-        )
+    elif narrator is not None and task.state is TaskState.SUCCEEDED and not narrator.printed(task.result):
+        print_result(task.result)
+    return tell_end(task)
+
+
+def print_result(result: Any) -> None:
+    """Print the result of a run on stdout."""
+    print_text(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, indent=2))
+
+
+def tell_end(task: Task) -> int:
+    """Say how a run ended that did not succeed, and how to go on; the answer is the exit code."""
     if task.state is TaskState.SUCCEEDED:
         return OK
     if task.state in (TaskState.FAILED, TaskState.CANCELLED):

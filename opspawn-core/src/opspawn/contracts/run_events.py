@@ -191,10 +191,14 @@ class ApprovalDecided(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAsked(Told):
-    """A run asks a human. The answer is one of the `choices`, or fits the JSON Schema, or is any JSON."""
+    """A run asks a human. The answer is one of the `choices`, or fits the JSON Schema, or is any JSON.
+
+    `about` is "question", or what else is asked about, such as a "plan".
+    """
 
     question: str
     text: str
+    about: str = "question"
     choices: Sequence[Any] = ()
     schema: Mapping[str, Any] | None = None
     to: str | None = None
@@ -216,20 +220,30 @@ class QuestionAnswered(Told):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanMade(Told):
     """A planner has a plan, as its own data: for the usual ones an object with `steps`, each with `id` and
-    `description`.
+    `description`. `by` is who changed it, if a person did.
     """
 
     plan: Any
+    by: str | None = None
     type: Literal["plan_made"] = "plan_made"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanChanged(Told):
-    """The plan is another one from now on, and why."""
+    """The plan is another one from now on; as in `PlanMade`."""
 
     plan: Any
-    reason: str = ""
+    by: str | None = None
     type: Literal["plan_changed"] = "plan_changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStepEnded(Told):
+    """A step of the plan is over, by its id."""
+
+    step: str
+    failed: bool = False
+    type: Literal["plan_step_ended"] = "plan_step_ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,10 +303,12 @@ class Recalled(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSpent(Told):
-    """A budget was used up and raised, or a call that was cut off is charged as it was reserved; `data` is that of the
-    events `budget.raised` and `usage.unknown` of the journal.
+    """A budget was used up and `what` is "raised"; or what a model call used is "unknown", and charged as reserved.
+
+    `data` says which limit and how far, as the journal has it. A budget that ends the run is the error of `RunFailed`.
     """
 
+    what: str
     data: Mapping[str, Any]
     type: Literal["budget_spent"] = "budget_spent"
 
@@ -390,6 +406,7 @@ RunEvent: TypeAlias = Annotated[
     | QuestionAnswered
     | PlanMade
     | PlanChanged
+    | PlanStepEnded
     | Handoff
     | SubAgentStarted
     | SubAgentEnded
