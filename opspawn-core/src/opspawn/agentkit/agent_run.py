@@ -26,6 +26,7 @@ from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.estimates import estimated
 from opspawn.agentkit.failures import error_from_json, normalised
 from opspawn.agentkit.listening import Listener
+from opspawn.agentkit.metering import Meter, metered
 from opspawn.agentkit.output import Fit, Misfit, Output
 from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import tool_json
@@ -234,7 +235,8 @@ class AgentRun(Context):
             request = ModelRequest(model.name, tuple(messages), specs, schema, model.settings)
             if listener is not None:
                 listener.begin()
-            answer = await model.complete(request, listener)
+            asking = model.complete(request, listener)
+            answer = await (metered(Meter(self._log), asking) if self._has_rates(model) else asking)
             if takes:
                 used = answer.usage.input_tokens + answer.usage.output_tokens
                 self._log.owe(settlement(takes, estimated, used))
@@ -281,6 +283,11 @@ class AgentRun(Context):
         names = [spec.name for spec in (self._belt.specs() if tools is None else specs_of(tools))]
         model = self._model.spec or self._model.name or type(self._model.provider).__name__
         return self._gate("model", model, {"tools": names}, what, messages=tuple(messages))
+
+    def _has_rates(self, model: BoundModel) -> bool:
+        """Whether it is a list of models some of which have a rate."""
+        members = getattr(model.provider, "members", ())
+        return bool(members) and any(self._log.rates.limits(one.spec) for one in members)
 
     @property
     def capabilities(self) -> ModelCapabilities:

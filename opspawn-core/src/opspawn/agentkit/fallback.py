@@ -21,6 +21,7 @@ from pydantic import Field
 
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.listening import Listener
+from opspawn.agentkit.metering import metering
 from opspawn.contracts.model import ModelCapabilities, ModelProvider, ModelRequest, ModelResponse, OnDelta
 from opspawn.contracts.plugins import ModelPlugin, PluginConfig
 from opspawn.errors import ConfigError, ModelError
@@ -128,8 +129,9 @@ class FallbackModel:
         for number in range(1, self._tries + 1):
             if listener is not None:
                 listener.begin()
+            call, meter = model.complete(request, listener), metering.get()
             try:
-                return await model.complete(request, listener)
+                return await (call if meter is None else meter.count(model, request, call))
             except ModelError as error:
                 wait_s = self._wait_s(error, number)
                 if wait_s is None:
