@@ -114,26 +114,39 @@ async def test_a_cancelled_call_is_charged_too(house: Any) -> None:
     assert len(await house.events(task, "usage.unknown")) == 1
 
 
-async def test_a_refusal_is_recorded_and_met_again_by_a_replay(house: Any) -> None:
-    told: list[str] = []
-    model = Slow()
+async def test_a_refusal_is_recorded_and_met_again_by_a_replay_that_could_afford_it(house: Any) -> None:
+    called, told, lives = [], [], []
 
-    class Stubborn:
-        async def run(self, context: AgentContext) -> PlannerResult:
-            for n in range(3):
-                try:
-                    await context.think([Message("user", f"{n}?")])
-                except BudgetExceeded as error:
-                    told.append(str(error))
-            await context.sleep(1.5)
-            return PlannerResult("done")
+    @tool(effect="read")
+    async def look(n: int) -> int:
+        called.append(n)
+        return n
 
-    house.functions["think"] = handler(model, Stubborn())
-    task = await house.run("think", budget=Budget(requests=1))
+    @house.function
+    async def child(ctx: Any) -> None:
+        await ctx.sleep(0.5)
+
+    @house.function
+    async def chief(ctx: Any) -> Any:
+        lives.append(ctx)
+
+        async def looks() -> None:
+            await asyncio.sleep(0.1)  # the child has half of the budget by then
+            await ctx.call(look, {"n": 1})
+            try:
+                await ctx.call(look, {"n": 2})
+            except BudgetExceeded as error:
+                told.append(str(error))
+
+        await ctx.gather(ctx.spawn("function/child"), looks())
+        await ctx.sleep(1.5)
+        return "done"
+
+    task = await house.run("chief", budget=Budget(tool_calls=2))
     assert task.result == "done"
-    assert len(model.asked) == 1
-    assert len(told) == 4
-    assert told[:2] == told[2:]
+    assert called == [1]
+    assert len(lives) > 1
+    assert len(set(told)) == 1
 
 
 async def test_a_human_is_asked_for_more_and_the_answer_survives_a_restart(house: Any) -> None:
@@ -200,6 +213,7 @@ async def test_what_spawns_itself_without_end_stops_at_a_depth(house: Any) -> No
     task = await house.run("again", 0)
     assert task.error["type"] == "budget"
     assert "more than 32 tasks deep" in task.error["message"]
+    assert len((await house.store.find_tasks(Query(limit=200))).items) == 1 + 32
 
 
 async def test_a_depth_counts_from_the_run_that_has_the_budget(house: Any) -> None:
