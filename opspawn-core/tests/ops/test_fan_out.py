@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.store import Batch, Put, Task, TaskState
+from opspawn.contracts.store import Append, Batch, Put, Task, TaskState
 from opspawn.errors import StepError, ToolError
 
 MANY = 300
@@ -60,6 +61,43 @@ async def test_a_parent_is_not_called_for_each_child_that_ends(house: Any) -> No
 
 async def _heard(house: Any, task: Task, number: int) -> bool:
     return len(await house.events(task, "child.ended")) >= number
+
+
+async def test_two_lives_of_a_parent_make_one_child(house: Any) -> None:
+    """Named guard: the second line behind the fence. The first life's commit comes late, and no fence refuses it: but
+    the child that it would make has the id of the one that is there."""
+    go, began = asyncio.Event(), asyncio.Event()
+
+    class Late:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.store, name)
+
+        async def commit(self, batch: Any) -> Any:
+            if any(getattr(getattr(one, "event", None), "type", "") == "child.spawned" for one in batch.operations):
+                began.set()
+                await go.wait()
+                unfenced = [replace(one, token=None) if isinstance(one, Append) else one for one in batch.operations]
+                batch = Batch(unfenced)
+            return await house.store.commit(batch)
+
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        return await ctx.spawn("function/doubled", 21)
+
+    house.function(doubled)
+    first = house.worker(store=Late())
+    task = await house.submit("parent")
+    await began.wait()
+    await house.lapse(first)
+    house.worker()
+    ended = await house.settled(task)
+    made = await house.children(task)
+    go.set()
+    await house.stop(first)
+
+    assert ended.result == 42
+    assert await house.children(task) == made
+    assert len(made) == 1
 
 
 async def test_a_run_that_waits_in_several_places_goes_on_where_it_can_first(house: Any) -> None:
