@@ -322,22 +322,30 @@ async def test_a_pause_that_is_called_off_while_it_is_written_does_not_last(hous
                 await house.engine.resume(task.id)
             return await house.store.commit(batch)
 
-    go = asyncio.Event()
+    over = asyncio.Event()
+
+    async def turn() -> bool:
+        await asyncio.sleep(0.01)
+        return over.is_set()
 
     @house.function
     async def work(ctx: Any) -> str:
-        await ctx.step("act", go.wait)
-        await ctx.step("act", go.wait)
+        while not await ctx.step("turn", turn):
+            pass
         return "done"
 
     task = await house.submit("work")
     house.worker(store=CallsOff())
     await house.reaches(task, TaskState.RUNNING)
     await house.engine.pause(task.id)
-    go.set()
+    await house.until(lambda: _has_paused(house, task))
+    over.set()
 
     assert (await house.settled_for_good(task)).result == "done"
-    assert "task.paused" in await house.types(task)
+
+
+async def _has_paused(house: Any, task: Any) -> bool:
+    return "task.paused" in await house.types(task)
 
 
 async def test_what_is_about_to_be_cancelled_is_not_paused(house: Any) -> None:
