@@ -8,29 +8,36 @@ import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack, cast
 from uuid import uuid4
 
-from opspawn.agentkit.kit import Kit, rates_of
 from opspawn.app import App
 from opspawn.catalog import Catalog
 from opspawn.config import Loaded, load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.lifecycle import RegisteredAgent
-from opspawn.contracts.listener import Listener
 from opspawn.contracts.options import TaskOptions
-from opspawn.contracts.plugins import ListenerPlugin, StorePlugin, TransportPlugin, WakerPlugin
+from opspawn.contracts.plugins import TransportPlugin
 from opspawn.contracts.run_events import RunEvent
 from opspawn.contracts.store import EventQuery, Operation, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, DeadQuery, Transport
 from opspawn.contracts.waker import Waker
-from opspawn.errors import ConfigError, PluginError, StoreError
+from opspawn.errors import StoreError
 from opspawn.hosted import Hosted
 from opspawn.isolation import isolation
+from opspawn.opening import (
+    listeners_of,
+    load_plugins,
+    new_kit,
+    open_store,
+    open_waker,
+    overridden,
+    roster_options,
+    worker_options,
+)
 from opspawn.ops.agents.reach import REMOTE_RETRY
 from opspawn.ops.agents.records import handler_of
 from opspawn.ops.definitions import INLINE, Definitions
@@ -38,7 +45,7 @@ from opspawn.ops.engine.engine import Engine
 from opspawn.ops.housekeeping import keep_house, keep_of
 from opspawn.ops.listening import Listeners
 from opspawn.ops.overdue import keep_deadlines
-from opspawn.ops.registries import Roster, RosterOptions
+from opspawn.ops.registries import Roster
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.ops.run.store_time import StoreTime
@@ -109,35 +116,23 @@ class Host(Hosted):
             ConfigError: something in the configuration or the app is wrong; everything opened so far is closed again.
             StoreUnusable: the store cannot be opened.
         """
-        loaded = _overridden(loaded or load_settings(), data, model, sections)
-        settings = loaded.settings
+        loaded = overridden(loaded or load_settings(), data, model, sections)
         plugins = plugins or load_plugins(loaded)
         async with AsyncExitStack() as stack:
-            kit = Kit(
-                plugins,
-                model=settings.model,
-                sections=loaded.sections,
-                root=loaded.folder,
-                network_models=settings.network_models,
-                rates=rates_of(settings),
-                policy=settings.policy,
-                memory=settings.memory,
-                embedder=settings.embedder,
-                data=settings.data,
-            )
+            kit = new_kit(loaded, plugins)
             stack.push_async_callback(kit.aclose)
             catalog = Catalog(app, kit, runs=worker if runs is None else runs)
             if check is not None:
                 check(catalog)
             waker = waker or await open_waker(plugins, loaded)
             stack.push_async_callback(waker.aclose)
-            listeners = Listeners(_listeners(app, plugins, loaded) if worker or transports else {})
+            listeners = Listeners(listeners_of(app, plugins, loaded) if worker or transports else {})
             host = cls(app, loaded, plugins, waker, catalog, clock)
             stack.push_async_callback(host._unbind)
             if transports:
-                await host._bind(settings.transports)
-            options = options or _worker_options(loaded, queues)
-            host._use(store or await _open_store(plugins, loaded), options.poll_s)
+                await host._bind(loaded.settings.transports)
+            options = options or worker_options(loaded, queues)
+            host._use(store or await open_store(loaded, plugins), options.poll_s)
             stack.push_async_callback(host.store.aclose)
             stack.push_async_callback(listeners.aclose)
             stack.push_async_callback(host._stop)
@@ -317,7 +312,7 @@ class Host(Hosted):
         self._engine = Engine(store, self._waker, self._catalog.accept, self._clock, holds=self._catalog.holds)
         self._engine.look_again_s = look_again_s
         definitions = Definitions(store, self._catalog.workflows, self._catalog.pin_definition, self._catalog.pinned)
-        options = _roster_options(self.loaded, self.app)
+        options = roster_options(self.loaded, self.app)
         self._roster = Roster(store, self._engine, definitions, options, changed=self._learn, clock=self._clock)
         self._catalog.reach = self._roster.reach
         self._catalog.stored = definitions.current
@@ -394,84 +389,3 @@ class Host(Hosted):
         await self._unbind()
         await self._roster.aclose()
         await self._engine.aclose()
-
-
-def load_plugins(loaded: Loaded) -> Plugins:
-    """Find the plugins that the configuration allows. Raises: ConfigError: a section is wrong, or is nobody's."""
-    plugins = Plugins.load(allow=loaded.settings.plugins_allow, block=loaded.settings.plugins_block)
-    plugins.check(loaded.sections)
-    return plugins
-
-
-def _listeners(app: App, plugins: Plugins, loaded: Loaded) -> dict[str, Listener]:
-    """The listeners of the app, and of the plugins that the configuration names. Raises: ConfigError."""
-    found = dict(app.listeners)
-    for name in loaded.settings.listeners:
-        record = cast(ListenerPlugin, plugins.get("listener", name))
-        if name in found:
-            raise ConfigError(
-                f"The app and a plugin both have a listener {name!r}.", remedy="Give that of the app another name."
-            )
-        found[name] = record.open(plugins.section(record, loaded.sections))
-    return found
-
-
-async def open_store(loaded: Loaded, plugins: Plugins | None = None) -> Store:
-    """Open the configured store alone: for commands that only read or decide."""
-    return await _open_store(plugins or load_plugins(loaded), loaded)
-
-
-async def _open_store(plugins: Plugins, loaded: Loaded) -> Store:
-    record = cast(StorePlugin, plugins.get("store", loaded.settings.store))
-    section = plugins.section(record, loaded.sections)
-    try:
-        return await record.open(section, loaded.settings.data)
-    except (StoreError, PluginError):
-        raise
-    except Exception as error:
-        raise PluginError(f"The store {record.name!r} cannot be opened: {type(error).__name__}: {error}") from error
-
-
-async def open_waker(plugins: Plugins, loaded: Loaded) -> Waker:
-    """Open the configured waker alone: for commands that change something that a worker should look at."""
-    record = cast(WakerPlugin, plugins.get("waker", loaded.settings.waker))
-    return await record.open(plugins.section(record, loaded.sections))
-
-
-def _worker_options(loaded: Loaded, queues: Sequence[str] | None) -> WorkerOptions:
-    worker = loaded.settings.worker
-    return WorkerOptions(
-        queues=tuple(queues or worker.queues),
-        slots=worker.slots,
-        lease_s=worker.lease_s,
-        poll_s=worker.poll_s,
-        drain_s=worker.drain_s,
-        blocked_s=worker.blocked_s,
-    )
-
-
-def _roster_options(loaded: Loaded, app: App) -> RosterOptions:
-    settings = loaded.settings.agents
-    secret = settings.webhook_secret
-    return RosterOptions(
-        own=tuple(app.agents),
-        secret=secret.get_secret_value() if secret is not None else None,
-        allow_private=settings.allow_private,
-        send_timeout_s=settings.send_timeout_s,
-        answer_timeout_s=settings.answer_timeout_s,
-    )
-
-
-def _overridden(
-    loaded: Loaded, data: str | Path | None, model: str | None, sections: Mapping[str, Mapping[str, Any]] | None
-) -> Loaded:
-    changes: dict[str, Any] = {}
-    if data is not None:
-        changes["data"] = str(data)
-    if model is not None:
-        changes["model"] = model
-    merged = {
-        **loaded.sections,
-        **{name: {**loaded.sections.get(name, {}), **own} for name, own in (sections or {}).items()},
-    }
-    return replace(loaded, settings=loaded.settings.model_copy(update=changes), sections=merged)

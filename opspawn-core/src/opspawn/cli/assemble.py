@@ -42,7 +42,7 @@ def find_app(named: str | None, loaded: Loaded) -> App:
 @asynccontextmanager
 async def existing_store(loaded: Loaded) -> AsyncIterator[Store]:
     """The configured store; refuses to make one where nothing has run yet."""
-    from opspawn.host import open_store
+    from opspawn.opening import open_store
 
     _refuse_nothing(loaded)
     store = await open_store(loaded)

@@ -14,7 +14,7 @@ from opspawn.cli.output import configuration, print_json, say
 from opspawn.cli.views import task_json
 from opspawn.contracts.store import Store, Task
 from opspawn.errors import InvalidInput
-from opspawn.host import load_plugins, open_waker
+from opspawn.opening import load_plugins, open_waker
 from opspawn.ops.engine.engine import Engine
 
 

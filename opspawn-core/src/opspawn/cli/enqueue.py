@@ -20,7 +20,7 @@ from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput
 from opspawn.host import Host
-from opspawn.ops.engine.accepting import plain_json
+from opspawn.ops.engine.checks import plain_json
 from opspawn.ops.engine.reading import SETTLED
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -21,7 +21,7 @@ from opspawn.config import Loaded
 from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn.host import Host
-from opspawn.ops.engine.accepting import plain_json
+from opspawn.ops.engine.checks import plain_json
 from opspawn.ops.ids import new_id
 
 #: A run started here waits in a queue of its own, so that no server takes it over while it can be resumed here.

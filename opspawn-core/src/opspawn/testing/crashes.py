@@ -15,7 +15,7 @@ from opspawn.config.settings import Settings
 from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Store, Task
-from opspawn.host import load_plugins
+from opspawn.opening import load_plugins
 from opspawn.ops.run.executor import WorkerOptions
 from opspawn.stores.sqlite import open_sqlite
 from opspawn.testing.crash_stage import Decide, OpenStore, Play, Scenario, Stage

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from opspawn.contracts.clock import SYSTEM_CLOCK, Clock, iso
+from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, NewEvent
 from opspawn.contracts.lifecycle import AgentState, AgentStatus, RegisteredAgent
 from opspawn.contracts.store import (
@@ -30,15 +30,15 @@ from opspawn.contracts.store import (
     EventQuery,
     Operation,
     Page,
-    Put,
     Query,
     SetLane,
     Store,
     TaskState,
 )
 from opspawn.errors import AppError, Conflict, InvalidInput, InvalidTransition, NotFound
+from opspawn.ops.agents import moves
 from opspawn.ops.agents.records import KIND, Kept, checked, handler_of
-from opspawn.ops.states import agent_state, check_agent_move, moment, plain_object
+from opspawn.ops.states import agent_state, moment, plain_object
 
 HISTORY = ("agent.registered", "agent.state", "agent.deregistered")
 #: A message names the known agents only if they are no more than this.
@@ -133,7 +133,7 @@ class Agents:
                 "again": before is not None,
                 "state": str(kept.shown),
             }
-            operations = [*self._written(kept, NewEvent("agent.registered", data)), *also]
+            operations = [*moves.written(kept, NewEvent("agent.registered", data)), *also]
             with suppress(Conflict):
                 await self._store.commit(Batch(operations))
                 self._cache.pop(agent.id, None)
@@ -219,7 +219,7 @@ class Agents:
         said = None if details is None else plain_object("details", details)
         dated = moment(timestamp, now=now)
         if after is AgentState.PAUSED:
-            return await self._change(agent_id, lambda kept: self._paused(kept, said, dated or now))
+            return await self._change(agent_id, lambda kept: moves.paused(kept, said, dated or now))
         late = False
 
         def report(kept: Kept) -> tuple[Kept, Sequence[Operation]] | None:
@@ -228,59 +228,15 @@ class Agents:
             when = dated or max(now, kept.timestamp or now)
             late = kept.timestamp is not None and when < kept.timestamp
             if late:
-                return kept, [_told(kept, after, said, when, late=True)]
-            return self._local(kept, after, said, when) if kept.agent.local else self._remote(kept, after, said, when)
+                return kept, [moves.told(kept, after, said, when, late=True)]
+            move = moves.local if kept.agent.local else moves.remote
+            return move(kept, after, said, when)
 
         status = await self._change(agent_id, report)
         return replace(status, late=late)
 
     async def resume(self, agent_id: str) -> AgentStatus:
-        def lift(kept: Kept) -> tuple[Kept, Sequence[Operation]]:
-            errs = kept.agent.local and kept.state is AgentState.ERROR
-            if kept.paused is None and not errs:
-                raise InvalidTransition(f"The agent {agent_id!r} is {kept.shown}; there is nothing to resume.")
-            lifted = replace(kept, paused=None, pause_details=None)
-            if errs:
-                lifted = replace(lifted, state=AgentState.IDLE, details=None)
-            return lifted, self._written(lifted, _moved(kept, lifted, {"resumed": True}, self._time()))
-
-        return await self._change(agent_id, lift)
-
-    def _paused(
-        self, kept: Kept, details: dict[str, Any] | None, when: datetime
-    ) -> tuple[Kept, Sequence[Operation]] | None:
-        if kept.paused is not None and details in (None, kept.pause_details):
-            return None
-        paused = replace(kept, paused=kept.paused or when, pause_details=details)
-        return paused, self._written(paused, _moved(kept, paused, details, when))
-
-    def _remote(
-        self, kept: Kept, after: AgentState, details: dict[str, Any] | None, when: datetime
-    ) -> tuple[Kept, Sequence[Operation]] | None:
-        check_agent_move(kept.agent.id, kept.state, after)
-        same = after is kept.state and details in (None, kept.details)
-        if same and when == kept.timestamp:
-            return None
-        moved = replace(kept, state=after, details=kept.details if same else details, timestamp=when)
-        if same:  # nothing new, but what was said of the time before counts no more
-            return moved, self._written(moved)
-        return moved, self._written(moved, _moved(kept, moved, details, when, said=after))
-
-    def _local(
-        self, kept: Kept, after: AgentState, details: dict[str, Any] | None, when: datetime
-    ) -> tuple[Kept, Sequence[Operation]] | None:
-        id = kept.agent.id
-        if after not in (AgentState.IDLE, AgentState.ERROR):
-            raise InvalidTransition(
-                f"The agent {id!r} belongs to an app: whether it is active follows from its tasks.",
-                remedy="Report idle or error, or pause it.",
-            )
-        if kept.paused is not None and after is AgentState.IDLE:
-            raise InvalidTransition(f"The agent {id!r} is paused.", remedy=f"Lift it: opspawn agents resume {id}.")
-        if after is kept.state and (after is AgentState.IDLE or details in (None, kept.details)):
-            return None
-        moved = replace(kept, state=after, details=details, timestamp=when)
-        return moved, self._written(moved, _moved(kept, moved, details, when, said=after))
+        return await self._change(agent_id, lambda kept: moves.lifted(kept, self._time()))
 
     # -- the record ----------------------------------------------------------------------------------------------------
 
@@ -291,11 +247,6 @@ class Agents:
             known = [] if some.cursor is not None else [one.id for one in some.items]
             raise NotFound("agent", id, known=known, remedy=None if known else "See 'opspawn agents list'.")
         return Kept.of(record)
-
-    def _written(self, kept: Kept, event: NewEvent | None = None) -> list[Operation]:
-        told = [Append(None, event, agent=kept.agent.id)] if event is not None else []
-        lane = SetLane(handler_of(kept.agent), open=kept.served)
-        return [Put(kept.record, expect=kept.version), *told, lane]
 
     async def _change(self, id: str, change: Change) -> AgentStatus:
         """Read, change, commit; again when somebody else was faster."""
@@ -321,25 +272,3 @@ class Agents:
         # The lease of a worker that died ran out; until another takes the task, nobody works on it.
         live = any(task.due is not None and task.due > now for task in running.items)
         return AgentStatus(id, AgentState.ACTIVE if live else AgentState.IDLE, None, now)
-
-
-def _moved(
-    before: Kept, after: Kept, details: Mapping[str, Any] | None, when: datetime, said: AgentState | None = None
-) -> NewEvent:
-    data: dict[str, Any] = {
-        "state": str(after.shown),
-        "before": str(before.shown),
-        "details": None if details is None else dict(details),
-        "timestamp": iso(when),
-    }
-    if said is not None and said is not after.shown:
-        data["reported"] = str(said)
-    failed = (said or after.shown) is AgentState.ERROR
-    return NewEvent(
-        "agent.state", data, level="error" if failed else "info", error_type="agent_error" if failed else None
-    )
-
-
-def _told(kept: Kept, state: AgentState, details: dict[str, Any] | None, when: datetime, *, late: bool) -> Operation:
-    data = {"state": str(kept.shown), "reported": str(state), "details": details, "late": late}
-    return Append(None, NewEvent("agent.state", {**data, "timestamp": iso(when)}), agent=kept.agent.id)

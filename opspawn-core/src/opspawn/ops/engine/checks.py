@@ -1,0 +1,61 @@
+"""What is looked at before a task is accepted: each fault is one line that names what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opspawn.agentkit.retries import LONGEST_SLEEP_S
+from opspawn.contracts.budget import Budget
+from opspawn.contracts.ids import check_id, check_labels
+from opspawn.contracts.store import MAX_PRIORITY
+from opspawn.errors import ConfigError, InvalidInput
+from opspawn.ops.engine.base import as_json
+
+#: How long the name of a queue may be, in characters.
+MAX_QUEUE_NAME = 200
+
+
+def check_ids(**given: str | None) -> None:
+    """Refuse what stands in no URL. Raises: InvalidInput."""
+    for name, value in given.items():
+        if value is not None:
+            check_id(name, value)
+
+
+def plain_budget(budget: Budget | None) -> dict[str, Any] | None:
+    """The budget as it is kept. Raises: InvalidInput: it cannot be given to a task."""
+    try:
+        return None if budget is None else budget.to_json()
+    except ConfigError as error:
+        raise InvalidInput(error.message, remedy=error.remedy) from error
+
+
+def check_place(queue: str, priority: int, labels: Mapping[str, str] | None) -> None:
+    """Refuse what nobody would find or take. Raises: InvalidInput."""
+    if not isinstance(queue, str) or not 1 <= len(queue) <= MAX_QUEUE_NAME:
+        raise InvalidInput(f"is {queue!r}; a text of 1 to {MAX_QUEUE_NAME} characters is meant.", argument="queue")
+    if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+        words = f"is {priority!r}; a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is meant."
+        raise InvalidInput(words, argument="priority")
+    if labels is not None:
+        check_labels(labels)
+
+
+def check_times(delay_s: float, **limits: float | None) -> None:
+    """Refuse what is no time. Raises: InvalidInput."""
+    if not isinstance(delay_s, int | float) or not 0 <= delay_s <= LONGEST_SLEEP_S:
+        raise InvalidInput(f"is {delay_s!r}; seconds from 0 to 100 years are meant.", argument="delay_s")
+    for name, seconds in limits.items():
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= LONGEST_SLEEP_S):
+            raise InvalidInput(f"is {seconds!r}; seconds above 0, at most 100 years, are meant.", argument=name)
+    if (deadline_s := limits["deadline_s"]) is not None and delay_s >= deadline_s:
+        raise InvalidInput(
+            f"A task that starts after {delay_s:g} s cannot end within {deadline_s:g} s.",
+            remedy="Give it a later deadline, or less delay.",
+        )
+
+
+def plain_json(handler: str, input: Any) -> Any:
+    """The input of a handler as plain JSON data. Raises: InvalidInput."""
+    return as_json(f"The input of {handler!r}", input)
