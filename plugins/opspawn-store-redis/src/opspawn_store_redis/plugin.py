@@ -1,14 +1,17 @@
-"""Registers the store, `store = "redis"`."""
+"""Registers the store, `store = "redis"`, and the wakers, `waker = "arq"` and `waker = "redis"`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
-from opspawn.contracts.plugins import StorePlugin
+from opspawn.contracts.plugins import StorePlugin, WakerPlugin
 from opspawn.contracts.store import Store
+from opspawn.contracts.waker import Waker
+from opspawn.errors import PluginError
 from opspawn.hookspecs import hookimpl
-from opspawn_store_redis.settings import RedisConfig
+from opspawn_store_redis.settings import ArqConfig, RedisConfig
 
 
 async def open_store(section: Any, data: str) -> Store:
@@ -19,7 +22,33 @@ async def open_store(section: Any, data: str) -> Store:
     return await open_redis(config)
 
 
+async def open_waker(section: Any) -> Waker:
+    """A waker that needs redis-py alone."""
+    from opspawn_store_redis.waker import RedisWaker
+
+    return RedisWaker(section if isinstance(section, RedisConfig) else RedisConfig.model_validate(section or {}))
+
+
+async def open_arq(section: Any) -> Waker:
+    """The waker with arq's doorbells. Raises: PluginError: arq is not installed."""
+    if find_spec("arq") is None:
+        raise PluginError(
+            'The waker "arq" needs arq, which is not installed.',
+            remedy='Run: pip install "opspawn-store-redis[arq]"; or set waker = "redis", which needs nothing more.',
+        )
+    from opspawn_store_redis.doorbells import ArqWaker
+
+    return ArqWaker(section if isinstance(section, ArqConfig) else ArqConfig.model_validate(section or {}))
+
+
 @hookimpl
 def opspawn_stores() -> Iterable[StorePlugin]:
     """The store of a fleet, `store = "redis"`."""
     yield StorePlugin("redis", open_store, RedisConfig, "A Redis or Valkey server, for any number of processes.")
+
+
+@hookimpl
+def opspawn_wakers() -> Iterable[WakerPlugin]:
+    """The wakers of a fleet, whatever its store."""
+    yield WakerPlugin("arq", open_arq, ArqConfig, "Doorbells by arq, and a short list of hints, for many processes.")
+    yield WakerPlugin("redis", open_waker, RedisConfig, "A short list of hints on the server, for many processes.")

@@ -18,6 +18,11 @@ class ConnectionConfig(PluginConfig):
         default="redis://127.0.0.1:6379/0",
         description='The server: "redis://HOST:PORT/DB", "rediss://…" for TLS, or "unix:///PATH/redis.sock?db=0".',
     )
+    namespace: str = Field(
+        default="opspawn",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Keeps apart what shares a server; the same for all processes of an app.",
+    )
     username: str | None = Field(default=None, min_length=1, description="The ACL user; unset, that of the URL.")
     password: SecretStr | None = Field(default=None, description="The password; unset, that of the URL.")
     tls_ca: str | None = Field(default=None, description="A file with the certificates to trust; unset, the system's.")
@@ -58,11 +63,6 @@ class ConnectionConfig(PluginConfig):
 class RedisConfig(ConnectionConfig):
     """The section `[plugins.redis]`."""
 
-    namespace: str = Field(
-        default="opspawn",
-        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
-        description='Keeps apart what shares a server: all keys begin with "osp:{NAMESPACE}:".',
-    )
     durability: Durability = Field(
         default="everysec",
         description='What a crash of the server may take: "always" nothing (appendfsync always), "everysec" about the '
@@ -80,4 +80,12 @@ class RedisConfig(ConnectionConfig):
         ge=0,
         le=300,
         description="Seconds for which a call is tried again while the server cannot be reached, or is starting.",
+    )
+
+
+class ArqConfig(ConnectionConfig):
+    """The section `[plugins.arq]`."""
+
+    health_check_s: int = Field(
+        default=30, ge=1, le=3600, description="How often arq's worker tells that it lives, in seconds."
     )

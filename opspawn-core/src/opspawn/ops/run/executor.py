@@ -85,6 +85,7 @@ class Worker:
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
         self._look = asyncio.Event()
+        self._room = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._lost, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -177,7 +178,12 @@ class Worker:
         queues = tuple(self._options.queues)
         while True:
             try:
-                await self._waker.wait(queues, self._options.poll_s)
+                if len(self._runs) < self._options.slots:
+                    await self._waker.wait(queues, self._options.poll_s)
+                else:  # a hint that this worker cannot follow belongs to others
+                    self._room.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._room.wait(), self._options.poll_s)
             except Exception as error:  # a hint less costs latency, never work
                 logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
                     "The waker failed; looking every {} s", self._options.poll_s
@@ -210,6 +216,7 @@ class Worker:
     def _freed(self, run: asyncio.Task[None]) -> None:
         del self._runs[run]
         self._look.set()
+        self._room.set()
         if not run.cancelled() and (error := run.exception()) is not None:
             logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
                 "A run ended in an unforeseen way; its task comes back by itself"

@@ -1,0 +1,123 @@
+"""arq as a doorbell: jobs without payload that tell a worker to look into the store, beside the list of `waker`.
+
+arq's own settings are ours, since each of its ways to lose, repeat or starve work begins with a job that carries some:
+
+* one function, whatever the queue; the job ends at once, and never runs a task: so nothing of arq's running set, its
+  locks, tries or time-outs ever holds up or repeats work;
+* a new id for each job, no result kept, one try, JSON and no pickle, a time-out of 30 s, expiry after 60 s;
+* at most 64 jobs wait in arq's queue, whoever rings, so that it does not grow while nobody is there to hear.
+
+arq's `Worker` ends at the first fault of its connection; a supervisor makes it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from arq.connections import ArqRedis
+from arq.worker import Worker, func
+from loguru import logger
+
+from opspawn_store_redis import connections
+from opspawn_store_redis.settings import ArqConfig
+from opspawn_store_redis.waker import RedisWaker, end
+
+FUNCTION = "opspawn_look"
+_KEPT = 64
+_POLL_S = 1.0
+_EXPIRES_S = 60
+_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 2.0
+
+
+class ArqWaker(RedisWaker):
+    """See `opspawn.contracts.waker.Waker`; made like `RedisWaker`."""
+
+    config: ArqConfig
+
+    def __init__(self, config: ArqConfig) -> None:
+        super().__init__(config)
+        self.queue = f"arq:opspawn:{config.namespace}"
+        self._arq = self._connect()
+        self._worker: Worker | None = None
+        logging.getLogger("arq").setLevel(logging.WARNING)  # it would tell of every doorbell
+
+    def _connect(self) -> ArqRedis:
+        pool = connections.async_client(self.config).connection_pool
+        return ArqRedis(
+            pool, job_serializer=_dump, job_deserializer=json.loads, default_queue_name=self.queue
+        )  # fmt: skip
+
+    async def send(self, queue: str) -> None:
+        """Tell other processes: by the list, and by arq."""
+        await super().send(queue)
+        await self._arq.enqueue_job(FUNCTION, queue, _job_id=uuid4().hex, _expires=_EXPIRES_S)
+        await self._arq.zremrangebyrank(self.queue, 0, -_KEPT - 1)
+
+    def listeners(self) -> list[Any]:
+        """The list, and arq's worker under its supervisor."""
+        return [*super().listeners(), self._supervise()]
+
+    async def _supervise(self) -> None:
+        pause = _PAUSE_S
+        while True:
+            worker = self._worker = self._new_worker()
+            began = self._home.time()
+            try:
+                await worker.async_run()
+            except asyncio.CancelledError:
+                if (own := asyncio.current_task()) is not None and own.cancelling():
+                    raise
+            except Exception as error:
+                logger.bind(error_type="waker").warning("arq's worker ended and is made anew: {}", error)
+            finally:
+                await self._end(worker)
+            pause = _PAUSE_S if self._home.time() - began > _LONGEST_PAUSE_S else min(pause * 2, _LONGEST_PAUSE_S)
+            await asyncio.sleep(pause)
+
+    def _new_worker(self) -> Worker:
+        return Worker(
+            functions=[func(self._look, name=FUNCTION, keep_result=0, timeout=30, max_tries=1)],
+            queue_name=self.queue,
+            redis_pool=self._connect(),
+            handle_signals=False,
+            max_jobs=4,
+            job_timeout=30,
+            keep_result=0,
+            max_tries=1,
+            retry_jobs=False,
+            poll_delay=_POLL_S,
+            health_check_interval=self.config.health_check_s,
+            job_serializer=_dump,
+            job_deserializer=json.loads,
+            log_results=False,
+        )
+
+    async def _look(self, ctx: dict[Any, Any], queue: str) -> None:
+        """What a doorbell runs."""
+        self.heard(queue)
+
+    async def _end(self, worker: Worker) -> None:
+        await end([worker.main_task, *worker.tasks.values()])
+        if worker._pool is not None:
+            pool = worker._pool
+            worker._pool = None
+            with suppress(Exception):
+                await pool.delete(worker.health_check_key)
+            with suppress(Exception):
+                await pool.aclose(close_connection_pool=True)
+
+    async def aclose(self) -> None:
+        """End arq's worker, and let go of everything. Idempotent."""
+        await super().aclose()
+        with suppress(Exception):
+            await self._arq.aclose(close_connection_pool=True)
+
+
+def _dump(job: dict[str, Any]) -> bytes:
+    return json.dumps(job).encode()

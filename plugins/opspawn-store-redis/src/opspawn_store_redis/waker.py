@@ -1,0 +1,155 @@
+"""Hints through a server: a short list per queue, from which a worker that has room pops.
+
+One push wakes one worker, so there is no herd. A list holds at most 64 hints and may be lost: each worker looks for
+itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, the first at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from loguru import logger
+
+from opspawn_store_redis import connections
+from opspawn_store_redis.settings import ConnectionConfig
+
+_KEPT = 64
+_RING_EVERY_S = 0.05
+_BLOCK_S = 2
+_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 2.0
+
+
+class RedisWaker:
+    """See `opspawn.contracts.waker.Waker`. To be made in the event loop in which it is waited for."""
+
+    def __init__(self, config: ConnectionConfig) -> None:
+        self.config = config
+        self.prefix = f"osp:{{{config.namespace}}}:wake:"
+        self._home = asyncio.get_running_loop()
+        self._client: Any = connections.async_client(config)
+        self._popper: Any = connections.async_client(config, socket_timeout=_BLOCK_S + config.timeout_s)
+        self._rung: set[str] = set()
+        self._news = asyncio.Event()
+        self._waiting = 0
+        self._room = asyncio.Event()
+        self._queues: tuple[str, ...] = ()
+        self._due: dict[str, float] = {}  # queues to ring, and when
+        self._sent: dict[str, float] = {}
+        self._ringing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    def ring(self, queue: str) -> None:
+        """Say that there may be work in `queue`; from any thread; never blocks, never fails."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._home.call_soon_threadsafe(self._ring, queue)
+
+    def _ring(self, queue: str) -> None:
+        if self._closed:
+            return
+        if queue in self._queues:
+            self.heard(queue)
+        if queue not in self._due:
+            now = self._home.time()
+            self._due[queue] = max(now, self._sent.get(queue, 0.0) + _RING_EVERY_S)
+        if self._ringing is None:
+            self._ringing = asyncio.create_task(self._send(), name="opspawn-ring")
+
+    async def _send(self) -> None:
+        try:
+            while self._due:
+                now = self._home.time()
+                await asyncio.sleep(max(0.0, min(self._due.values()) - now))
+                now = self._home.time()
+                for queue in [queue for queue, due in self._due.items() if due <= now]:
+                    del self._due[queue]
+                    self._sent[queue] = now
+                    await self.send(queue)
+        except Exception as error:  # a hint less costs latency, never work
+            self._due.clear()
+            logger.bind(error_type="waker").debug("A hint was not sent: {}", error)
+        finally:
+            self._ringing = None
+
+    async def send(self, queue: str) -> None:
+        """Tell other processes."""
+        key = self.prefix + queue
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.lpush(key, "1")
+            pipe.ltrim(key, 0, _KEPT - 1)
+            await pipe.execute()
+
+    def heard(self, queue: str) -> None:
+        """There may be work in a queue."""
+        self._rung.add(queue)
+        self._news.set()
+
+    async def wait(self, queues: tuple[str, ...], timeout_s: float) -> None:
+        """Return when a queue was rung since the last wait, when all is closed, or after `timeout_s` seconds."""
+        if not self._tasks and not self._closed:
+            self._queues = queues
+            self._tasks = [asyncio.create_task(one, name="opspawn-waker") for one in self.listeners()]
+        self._waiting += 1
+        self._room.set()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    while self._rung.isdisjoint(queues) and not self._closed:
+                        self._news.clear()
+                        await self._news.wait()
+            self._rung.difference_update(queues)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._room.clear()
+
+    def listeners(self) -> list[Any]:
+        """What runs while somebody waits for work: coroutines."""
+        return [self._pop()]
+
+    async def _pop(self) -> None:
+        """Pop hints, while somebody has room for work: one who has none would only take them from others."""
+        keys = [self.prefix + queue for queue in self._queues]
+        pause = _PAUSE_S
+        while True:
+            await self._room.wait()
+            try:
+                found = await self._popper.execute_command("BLPOP", *keys, _BLOCK_S)
+                pause = _PAUSE_S
+            except Exception as error:
+                logger.bind(error_type="waker").warning("Hints cannot be heard; looking by the timer: {}", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                with suppress(Exception):
+                    await self._popper.connection_pool.disconnect(inuse_connections=False)
+                continue
+            if found:
+                self.heard(found[0].decode().removeprefix(self.prefix))
+
+    async def aclose(self) -> None:
+        """Send what is still to be rung, and let go of everything. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._news.set()
+        if self._ringing is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._ringing), 1.0)
+        tasks = [*self._tasks, *([self._ringing] if self._ringing is not None else [])]
+        await end(tasks)
+        for client in (self._client, self._popper):
+            with suppress(Exception):
+                await client.aclose()
+
+
+async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    """Cancel tasks until they have ended: code of others may swallow a cancellation that comes at a bad moment."""
+    pending = {task for task in tasks if task is not None and not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
