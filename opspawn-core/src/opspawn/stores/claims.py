@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import Iterable, Sequence
 
 from opspawn.contracts.events import NewEvent
@@ -33,8 +34,8 @@ _LEAVE_LINE = "UPDATE tasks SET ready = 0 WHERE seq = ?"
 _MOVE_TO_LINE = "UPDATE tasks SET ready = 2, line = ? WHERE seq = ?"
 _LEASE = (
     "UPDATE tasks SET deliveries = deliveries + (state = 'running'), state = 'running', owner = ?, token = token + 1, "
-    "ready = 0, due = ?, wake_at = NULL, updated = ? WHERE seq = ? "  # guard: what is leased is due when its lease ends
-    f"RETURNING {rows.TASK_COLUMNS}"
+    "ready = 0, due = ?, wake_at = NULL, updated = ? "  # guard: what is leased is due when its lease ends
+    f"WHERE seq IN (SELECT value FROM json_each(?)) RETURNING {rows.TASK_COLUMNS}, seq"
 )
 # A running task with a line had places, which are gone if `places` is not 2: it needs them again, unless it is to end.
 _RENEW = (
@@ -61,14 +62,12 @@ def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Leas
             due.add((queue, handler), _NEXT_ENDING)
             if handler not in closed:
                 due.add((queue, handler), _NEXT)
-    lease_end = tx.now + round(claim.lease_s * 1_000_000)
-    leases: list[Lease] = []
-    while len(leases) < claim.slots and (found := due.pop()) is not None:
+    chosen: list[int] = []
+    while len(chosen) < claim.slots and (found := due.pop()) is not None:
         seq, lane, line, holds = found
         if line is None or _take_places(tx, due, seq, lane, line, holds):
-            leases.append(_lease(tx, seq, claim.worker, lease_end))
-    operations.journal(tx, [(lease.task, _claimed(lease.task)) for lease in leases])
-    return leases
+            chosen.append(seq)
+    return _lease(tx, chosen, claim) if chosen else []
 
 
 class _Due:
@@ -146,10 +145,14 @@ def _take_places(tx: Transaction, due: _Due, seq: int, lane: Lane, line: str, te
     return full is None
 
 
-def _lease(tx: Transaction, seq: int, worker: str, lease_end: int) -> Lease:
-    row = tx.execute(_LEASE, (worker, lease_end, tx.now, seq)).fetchall()[0]
-    task = rows.task(row, payloads.fetching(tx.execute))
-    return Lease(task)
+def _lease(tx: Transaction, chosen: Sequence[int], claim: Claim) -> list[Lease]:
+    lease_end = tx.now + round(claim.lease_s * 1_000_000)
+    leased = tx.execute(_LEASE, (claim.worker, lease_end, tx.now, json.dumps(chosen))).fetchall()
+    fetch = payloads.fetching(tx.execute)
+    tasks = {row[-1]: rows.task(row[:-1], fetch) for row in leased}
+    leases = [Lease(tasks[seq]) for seq in chosen]
+    operations.journal(tx, [(lease.task, _claimed(lease.task)) for lease in leases])
+    return leases
 
 
 def _claimed(task: Task) -> NewEvent:

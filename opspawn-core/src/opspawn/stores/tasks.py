@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from opspawn.contracts.store import (
@@ -42,15 +44,8 @@ _SELECT_PUT = (
     "SELECT seq, version, token, state, wakes, urgent_at, cancel, ready, line, places, large, labels, "
     f"{', '.join(_KIN)} FROM tasks WHERE id = ?"
 )
-_UPDATE_PUT = (
-    "UPDATE tasks SET version = version + 1, token = token + ?, owner = NULL, "
-    f"{', '.join(f'{name} = ?' for name in _REST)} WHERE seq = ?"
-)
 _UPDATE_KIN = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _KIN)} WHERE seq = ?"
-_INSERT_PUT = (
-    f"INSERT INTO tasks (id, version, token, wakes, urgent_at, cancel, places, created, {', '.join(_KIN + _REST)}) "
-    f"VALUES (?, 1, 0, 0, 0, 0, 0, ?{', ?' * len(_KIN + _REST)})"
-)
+_CREATED = ("id", "created", *_KIN, *_REST)
 _SELECT_VALUES = "SELECT input, result FROM tasks WHERE seq = ?"
 _LABEL = "INSERT INTO labels (name, value, task) VALUES (?, ?, ?)"
 _UNLABEL = "DELETE FROM labels WHERE name = ? AND value = ? AND task = ?"
@@ -130,7 +125,7 @@ def create(tx: Transaction, prepared: PreparedPut) -> int:
     texts = body[-2:]
     flag = _flag(*texts)
     try:
-        tx.execute(_INSERT_PUT, (task.id, tx.now, *kin, *body[:-2], *when, *texts, flag))
+        _write(tx, _insert_put, (task.id, tx.now, *kin, *body[:-2], *when, *texts, flag))
     except sqlite3.IntegrityError as error:
         raise Conflict(f"Task {task.id!r} exists already.") from error
     if task.labels or flag or line is not None:
@@ -162,7 +157,7 @@ def update(tx: Transaction, prepared: PreparedPut) -> int:
     texts = body[-2:]
     if flag or texts[0][0] == rows.MARK or texts[1][0] == rows.MARK:
         texts = _replace_values(tx, seq, task, texts, large)
-    tx.execute(_UPDATE_PUT, (int(ends_claim), *body[:-2], *when, *texts, _flag(*texts), seq))
+    _write(tx, _update_put, (*body[:-2], *when, *texts, _flag(*texts)), int(ends_claim), seq)
     if tuple(former_kin) != kin:
         tx.execute(_UPDATE_KIN, (*kin, seq))
     if labels != body[_LABELS]:
@@ -172,6 +167,29 @@ def update(tx: Transaction, prepared: PreparedPut) -> int:
     if line is not None and when[1] == 2:
         places.step_forward(tx, line, (task.queue, task.handler))
     return int(version) + 1
+
+
+def _write(tx: Transaction, statement: Callable[[tuple[bool, ...]], str], values: Sequence[Any], *last: int) -> None:
+    """Run the statement for these values, of which it binds those that are not None: see `operations`."""
+    given = [value for value in values if value is not None]
+    tx.execute(statement(tuple([value is not None for value in values])), (*given, *last))
+
+
+@lru_cache(maxsize=64)
+def _insert_put(given: tuple[bool, ...]) -> str:
+    names = ", ".join([name for name, one in zip(_CREATED, given, strict=True) if one])
+    return (
+        f"INSERT INTO tasks (version, token, wakes, urgent_at, cancel, places, {names}) "
+        f"VALUES (1, 0, 0, 0, 0, 0{', ?' * sum(given)})"
+    )
+
+
+@lru_cache(maxsize=64)
+def _update_put(given: tuple[bool, ...]) -> str:
+    columns = [f"{name} = {'?' if one else 'NULL'}" for name, one in zip(_REST, given, strict=True)]
+    return (
+        f"UPDATE tasks SET owner = NULL, version = version + 1, {', '.join(columns)}, token = token + ? WHERE seq = ?"
+    )
 
 
 def _check_put(put: Put, id: str, version: int, token: int, state: TaskState) -> None:
