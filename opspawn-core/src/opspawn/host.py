@@ -375,6 +375,7 @@ class Host(Hosted):
             rates=self._catalog.rates,
             policies=self._catalog.policies,
             holds=self._catalog.holds,
+            ended=self._engine.ended,
         )
 
     async def _stop(self) -> None:

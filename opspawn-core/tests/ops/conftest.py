@@ -73,7 +73,7 @@ class House:
         """Start a worker."""
         handlers = {f"function/{name}": function for name, function in self.functions.items()}
         options = {"poll_s": 0.05, "drain_s": 2.0, **options}
-        given = {} if isolate is None else {"isolate": isolate}
+        given = {"ended": self.engine.ended} | ({} if isolate is None else {"isolate": isolate})
         worker = Worker(store or self.store, self.waker, handlers, WorkerOptions(**options), accepts=accepts, **given)
         self._workers[worker] = asyncio.create_task(worker.run())
         return worker

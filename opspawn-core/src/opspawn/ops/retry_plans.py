@@ -38,7 +38,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any] | None:
         """As `Task.retry`; None for a plan that says nothing."""
-        if self == Plan():
+        if self == NO_PLAN:
             return None
         if isinstance(self.retry, Mapping):
             data: dict[str, Any] = {"by_class": {kind: asdict(policy) for kind, policy in self.retry.items()}}
@@ -77,7 +77,9 @@ def sample_input(input: Any) -> dict[str, Any]:
 
 def plan_of(task: Task) -> Plan:
     """The plan of a task; fields that a newer version wrote are left out."""
-    data = task.retry or {}
+    data = task.retry
+    if not data:
+        return NO_PLAN
     by_class = data.get("by_class")
     retry: Retry = _policy(data)
     if by_class is not None:

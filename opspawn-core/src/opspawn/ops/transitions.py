@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from opspawn.contracts.clock import iso
@@ -76,6 +77,11 @@ def succeed(task: Task, result: Any) -> list[Operation]:
     """The run returned."""
     done = replace(task, state=TaskState.SUCCEEDED, result=result, error=None)
     return [*_end(done, NewEvent("task.succeeded"))]
+
+
+def as_ended(task: Task, time: datetime) -> Task:
+    """The record of a worker's terminal move as its commit, at `time`, left it."""
+    return replace(task, version=task.version + 1, token=task.token + 1, owner=None, due=None, updated=time, ended=time)
 
 
 def fail(task: Task, error: dict[str, Any], attempt: int) -> list[Operation]:

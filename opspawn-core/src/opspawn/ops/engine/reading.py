@@ -24,6 +24,16 @@ _TELLING = tuple(f"task.{state}" for state in sorted(SETTLED))
 LOOK_AGAIN_S = 1.0
 
 
+class _Waiter:
+    """A caller that waits for a task: `told` when there is news of it, which is the `task` itself once it has ended."""
+
+    __slots__ = ("task", "told")
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self.task: Task | None = None
+
+
 class Reading(Desk):
     """The part of the engine that reads.
 
@@ -33,7 +43,7 @@ class Reading(Desk):
 
     def __init__(self, store: Store, waker: Waker, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__(store, waker, clock)
-        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._waiters: dict[str, set[_Waiter]] = {}
         self._watcher: asyncio.Task[None] | None = None
         self.look_again_s = LOOK_AGAIN_S
 
@@ -58,24 +68,32 @@ class Reading(Desk):
             self._watcher = asyncio.create_task(
                 self._watch(self._store.tail(types=_TELLING))
             )  # from before the first look
-        told = asyncio.Event()
-        self._waiters.setdefault(id, set()).add(told)
+        waiter = _Waiter()
+        self._waiters.setdefault(id, set()).add(waiter)
         try:
             deadline = self._clock.monotonic() + timeout_s
             while True:
-                told.clear()
+                waiter.told.clear()
                 task = await self.task(id)
                 left = deadline - self._clock.monotonic()
                 if task.state in SETTLED or left <= 0:
                     return task
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, self.look_again_s)):
-                        await told.wait()
+                        await waiter.told.wait()
+                if waiter.task is not None:
+                    return waiter.task
         finally:
             waiting = self._waiters[id]
-            waiting.discard(told)
+            waiting.discard(waiter)
             if not waiting:
                 del self._waiters[id]
+
+    def ended(self, task: Task) -> None:
+        """Tell whoever waits for a task that it has ended, as this process knows: an ended task never changes."""
+        for waiter in self._waiters.get(task.id, ()):
+            waiter.task = task
+            waiter.told.set()
 
     async def aclose(self) -> None:
         """Stop watching. Idempotent; the store stays open."""
@@ -89,6 +107,6 @@ class Reading(Desk):
             async for event in tail:
                 if isinstance(event, Event):
                     for waiter in self._waiters.get(event.task or "", ()):
-                        waiter.set()
+                        waiter.told.set()
         except StoreError as error:  # until the next call of `wait`, each waiter looks for itself
             logger.bind(error_type=error.error_type).warning("Events cannot be followed: {}", error)

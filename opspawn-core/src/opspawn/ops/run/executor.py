@@ -5,7 +5,7 @@ gracefully.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +54,7 @@ class Worker:
 
     `handlers` maps "agent/NAME" and the like to what runs them; other handlers are not claimed. `accepts` checks what
     runs ask of children, by default that this worker knows the handler. `isolate` makes processes for tasks that are
-    suspected to kill their workers, or says in a sentence why it cannot.
+    suspected to kill their workers, or says in a sentence why it cannot. `ended` hears of each task that ended here.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Worker:
         rates: Rates | None = None,
         policies: Policies | None = None,
         holds: Holds = lambda handler: (),
+        ended: Callable[[Task], None] = lambda task: None,
     ) -> None:
         self.id = id or f"w-{uuid4().hex[:12]}"
         self._store = store
@@ -82,8 +83,10 @@ class Worker:
         self._rates = rates or Rates()
         self._policies = policies or Policies()
         self._holds = holds
+        self._ended = ended
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
+        self._latest: dict[str, asyncio.Task[None]] = {}  # of the runs of a task, by its id
         self._look = asyncio.Event()
         self._room = asyncio.Event()
         self._stop_asked = asyncio.Event()
@@ -209,12 +212,16 @@ class Worker:
         return bool(leases)
 
     def _begin(self, lease: Lease, clock: Clock) -> None:
-        run = asyncio.create_task(self._run(lease, clock), name=lease.task.id)
-        self._runs[run] = (lease.task.id, lease.token)
+        id = lease.task.id
+        run = asyncio.create_task(self._run(lease, clock, self._latest.get(id)), name=id)
+        self._runs[run] = (id, lease.token)
+        self._latest[id] = run
         run.add_done_callback(self._freed)
 
     def _freed(self, run: asyncio.Task[None]) -> None:
-        del self._runs[run]
+        id, _ = self._runs.pop(run)
+        if self._latest[id] is run:
+            del self._latest[id]
         self._look.set()
         self._room.set()
         if not run.cancelled() and (error := run.exception()) is not None:
@@ -277,10 +284,11 @@ class Worker:
 
     # -- one life of a run ---------------------------------------------------------------------------------------------
 
-    async def _run(self, lease: Lease, clock: Clock) -> None:
+    async def _run(self, lease: Lease, clock: Clock, former: asyncio.Task[None] | None) -> None:
         task = lease.task
         try:
-            await self._end_former(task)
+            if former is not None:
+                await self._end_former(task, former)
             journal = await self._open_journal(lease, clock)
         except StoreError as error:
             logger.bind(task=task.id, error_type=error.error_type).error("The journal could not be read: {}", error)
@@ -300,7 +308,9 @@ class Worker:
             else:
                 operations = await life.run()
             if operations:
-                await life.conclude(operations)
+                ended = await life.conclude(operations)
+                if ended is not None:
+                    self._ended(ended)
         except (Interrupted, StoreError) as error:
             logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error)
             if journal.uncertain or isinstance(error, StoreError):
@@ -329,14 +339,12 @@ class Worker:
         await journal.refresh(journal.wakes)
         return await life.condemn(verdict(task, journal.history, died))
 
-    async def _end_former(self, task: Task) -> None:
+    async def _end_former(self, task: Task, former: asyncio.Task[None]) -> None:
         """This worker lost the task and got it again: let the life that does not know it yet end first."""
-        former = self._lives.get(task.id)
-        if former is not None:
-            former.decide("lost")
-        runs = [run for run in self._runs if run.get_name() == task.id and run is not asyncio.current_task()]
-        if runs:
-            await asyncio.wait(runs)
+        life = self._lives.get(task.id)
+        if life is not None:
+            life.decide("lost")
+        await asyncio.wait({former})
 
     async def _open_journal(self, lease: Lease, clock: Clock) -> Journal | None:
         """The journal of a claimed task; None while the generation whose work it inherits has not ended."""

@@ -150,20 +150,21 @@ class Life:
             await self.journal.settle()
         return await self._sentence(verdict, body, due, what, needs)
 
-    async def conclude(self, operations: Sequence[Operation]) -> None:
-        """Commit what `run` returned. Raises: Interrupted. StoreError: the task has ended, but not all of its children
-        were told."""
+    async def conclude(self, operations: Sequence[Operation]) -> Task | None:
+        """Commit what `run` returned; the task, if that has ended it. Raises: Interrupted. StoreError: the task has
+        ended, but not all of its children were told."""
         ended = _ended(operations)
         told = ended is not None and ended.state is not TaskState.CANCELLED
+        last_words = self.journal.last_words if told else ()
         try:
-            await self.journal.commit([*(self.journal.last_words if told else ()), *self._closing(operations)])
+            receipt = await self.journal.commit([*last_words, *self._closing(operations)])
         except InvalidInput as error:
             if ended is None or ended.result is None:
                 operations = await self.condemn(error_to_json(error))
             else:
                 operations = await self._failed(result_too_large(self.task, ended.result))
             ended = _ended(operations)
-            await self.journal.commit(self._closing(operations))
+            receipt = await self.journal.commit(self._closing(operations))
         if self._orphans:
             await cancel_children(self._store, self._orphans, tell=False)
         if self._looked is not None:
@@ -171,6 +172,7 @@ class Life:
         open_questions = self.journal.history.mail.open_questions
         if open_questions and ended is not None:
             await withdraw(self._store, open_questions)
+        return None if ended is None else transitions.as_ended(ended, receipt.time)
 
     def _closing(self, operations: Sequence[Operation]) -> Sequence[Operation]:
         """With what the task used, if it ends."""
