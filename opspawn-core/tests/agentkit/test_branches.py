@@ -49,7 +49,7 @@ async def test_a_wait_for_another_branch_alone_is_a_deadlock_and_not_idleness(to
 
 async def test_a_step_in_flight_is_work(told: Told) -> None:
     with told.branches.waiting(outside=True):
-        with told.branches.step():
+        with told.branches:
             await turns()
             assert told.times == 0
         await turns()
@@ -84,7 +84,7 @@ async def test_a_branch_that_was_released_by_another_gets_its_turn_first(told: T
     async def waits() -> None:
         with told.branches.waiting(outside=False):
             await done.wait()
-        with told.branches.step():
+        with told.branches:
             await turns(30)
 
     async def releases() -> None:

@@ -355,7 +355,7 @@ class AgentRun(Context):
         data = {"call": call.id, "name": call.name, "words": words, "why": why}
         asked = Asked(f"{key}/refused", "emit", "tool.refused", digest(data) if self._log.durable else "")
         try:
-            with self._branches.step():
+            with self._branches:
                 await self._log.emit(asked, data)
         except Halt as halt:
             await self._halt(halt)

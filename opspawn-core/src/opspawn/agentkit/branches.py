@@ -24,31 +24,16 @@ _TURNS = 4
 _CLOSED_PAUSE_S = 0.05
 
 
-class _Flight:
-    """The block of a step. It keeps nothing of its own, so that all steps of a run share one."""
-
-    __slots__ = ("_branches",)
-
-    def __init__(self, branches: Branches) -> None:
-        self._branches = branches
-
-    def __enter__(self) -> None:
-        self._branches._took_off()
-
-    def __exit__(self, *_: object) -> None:
-        self._branches._landed()
-
-
 class Branches:
-    """The tally of one run. `on_idle` is called, in the event loop, whenever the run has become idle.
+    """The tally of one run, and the block of a step: `with branches:` says that one is in flight within.
 
+    `on_idle` is called, in the event loop, whenever the run has become idle.
     `draining` says that no step may begin: `gate` holds whoever asks.
     """
 
     __slots__ = (
         "_checking",
         "_children",
-        "_flight",
         "_forever",
         "_live",
         "_outside",
@@ -70,7 +55,6 @@ class Branches:
         self._steps = 0
         self._untils: list[float] = []
         self._children: list[Children] = []
-        self._flight = _Flight(self)
         self.draining = False
         self._whats: list[str] = []
         self._forever: asyncio.Future[None] | None = None
@@ -102,14 +86,10 @@ class Branches:
         """How many children must end before any branch can go on without a timer; at least 1."""
         return 1 if self._whats else max(1, min((children.left for children in self._children), default=1))
 
-    def step(self) -> _Flight:
-        """A step is in flight within."""
-        return self._flight
-
-    def _took_off(self) -> None:
+    def __enter__(self) -> None:
         self._steps += 1
 
-    def _landed(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._steps -= 1
         if self._waiting:
             self._look()

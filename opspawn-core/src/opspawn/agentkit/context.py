@@ -13,6 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from pydantic_core import to_jsonable_python
@@ -118,7 +119,7 @@ class Context:
         log, clock = self._log, self._log.clock
         try:
             if log.durable:
-                known = await self._recall(asked, ask)
+                known = log.recall(asked) if ask is None else await self._recall(asked, ask)
                 if known is not None:
                     return decode(_outcome(asked, known))
             if gate is not None:
@@ -137,7 +138,7 @@ class Context:
                 if self._branches.draining:
                     await self._branches.gate()
                 log.check()
-                with self._branches.step():
+                with self._branches:
                     began = clock.monotonic()
                     try:
                         if effect == "once":
@@ -181,7 +182,7 @@ class Context:
         except Denied as denied:
             await self._branches.gate()
             self._log.check()
-            with self._branches.step():
+            with self._branches:
                 await self._log.denied(asked, error_to_json(denied), denied.detail or {})
             denied.key = asked.key
             raise
@@ -190,7 +191,7 @@ class Context:
         """Record that a step could not begin. Raises: the error; Halt."""
         await self._branches.gate()
         self._log.check()
-        with self._branches.step():
+        with self._branches:
             await self._log.failed(asked, error_to_json(error), 0.0)
         error.key = asked.key
         raise error
@@ -198,7 +199,7 @@ class Context:
     async def _note(self, event: NewEvent) -> None:
         await self._branches.gate()
         self._log.check()
-        with self._branches.step():
+        with self._branches:
             await self._log.note(event)
 
     def allow(self, name: str, budget: Budget) -> None:
@@ -221,16 +222,16 @@ class Context:
     async def _put_approval(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Any:
         return await self._from_outside(asked, lambda: self._log.ask(asked, question, timeout_s, default))
 
-    async def _recall(self, asked: Asked, ask: Ask | None) -> Recorded | None:
+    async def _recall(self, asked: Asked, ask: Ask) -> Recorded | None:
         """The recorded end of a step; of one in doubt, what its check says. Raises: InDoubt, JournalMismatch."""
         try:
             return self._log.recall(asked)
         except InDoubt as doubt:
-            if ask is None or doubt.key != asked.key:
+            if doubt.key != asked.key:
                 raise
             await self._branches.gate()
             self._log.check()
-            with self._branches.step():
+            with self._branches:
                 return await settle(self._log, asked, doubt, ask)
 
     async def _spend(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
@@ -239,7 +240,7 @@ class Context:
         while True:
             await self._branches.gate()
             log.check()
-            with self._branches.step():
+            with self._branches:
                 try:
                     return await log.take(takes, asked)
                 except Limited as limited:
@@ -273,17 +274,10 @@ class Context:
         check: Check | None = None,
     ) -> Any:
         check_retry(retry)
-
-        async def perform() -> Any:
-            if inspect.iscoroutinefunction(fn):
-                return await fn(*args)
-            value = await asyncio.to_thread(fn, *args)
-            return await value if isinstance(value, Awaitable) else value
-
         with self._asking("step", name, key, args) as asked:
             return await self._once(
                 asked,
-                perform,
+                partial(fn, *args) if _is_async(fn) else partial(_in_thread, fn, *args),
                 encode=plain_json,
                 decode=_same,
                 effect=effect,
@@ -363,7 +357,7 @@ class Context:
             if spender is not None:
                 wanted = await self._lend(spender, wanted, among)
             try:
-                with self._branches.step():
+                with self._branches:
                     children = await self._log.spawn(wanted)
             finally:
                 if spender is not None:
@@ -495,7 +489,7 @@ class Context:
         try:
             while True:
                 await self._branches.gate()
-                with self._branches.step():
+                with self._branches:
                     ended = await look()
                 if isinstance(ended, Recorded):
                     return _outcome(asked, ended)
@@ -512,7 +506,7 @@ class Context:
             raise InvalidInput(f"A run cannot sleep for {seconds!r} seconds.", remedy="100 years are the most.")
         with self._asking("sleep", "sleep", key, None) as asked:
             try:
-                with self._branches.step():
+                with self._branches:
                     until = await self._log.timer(asked, seconds)
             except Halt as halt:
                 await self._halt(halt)
@@ -556,7 +550,7 @@ class Context:
         """Record an event of the run, once."""
         with self._asking("emit", type, None, plain) as asked:
             try:
-                with self._branches.step():
+                with self._branches:
                     await self._log.emit(asked, plain)
             except Halt as halt:
                 await self._halt(halt)
@@ -608,6 +602,17 @@ class _InFlight:
 
     def __exit__(self, *_: object) -> None:
         self._scope.leave(self._label)
+
+
+def _is_async(fn: Callable[..., Any]) -> bool:
+    """Whether calling it only makes a coroutine; most say so by their code, and with every step it counts."""
+    code = getattr(fn, "__code__", None)
+    return (code is not None and bool(code.co_flags & inspect.CO_COROUTINE)) or inspect.iscoroutinefunction(fn)
+
+
+async def _in_thread(fn: Callable[..., Any], *args: Any) -> Any:
+    value = await asyncio.to_thread(fn, *args)
+    return await value if isinstance(value, Awaitable) else value
 
 
 def _input_of(spawn: Spawn) -> Any:

@@ -99,15 +99,15 @@ class StepLog(Protocol):
         """
         ...
 
-    async def begin(self, asked: Asked, arguments: Any) -> None:
+    async def begin(self, asked: Asked, arguments: Any) -> object:
         """Record the intent of a `once` effect, durably, before it starts."""
         ...
 
-    async def done(self, asked: Asked, result: Any, duration_s: float) -> None:
+    async def done(self, asked: Asked, result: Any, duration_s: float) -> object:
         """Record a result, durably. Raises: InvalidInput: it is too large to be kept."""
         ...
 
-    async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> None:
+    async def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> object:
         """Record a final failure, durably."""
         ...
 

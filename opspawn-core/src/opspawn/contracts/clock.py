@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Protocol
 
 
@@ -43,18 +44,17 @@ def time_or_none(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
+_since_boot = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class SystemClock:
     """The clock of this machine."""
 
     __slots__ = ()
     virtual: Final = False
-    _MONOTONIC: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
     time = staticmethod(time.time)
-
-    def monotonic(self) -> float:
-        """Seconds since the machine started."""
-        return time.clock_gettime(self._MONOTONIC)
+    monotonic = staticmethod(_since_boot)
 
 
 SYSTEM_CLOCK: Final = SystemClock()

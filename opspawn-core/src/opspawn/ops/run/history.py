@@ -52,6 +52,7 @@ class History:
     """A run's past.
 
     Attributes:
+        keys: of whatever is recorded under a key; one that is not among them is new.
         ends: how steps ended. intents: `once` effects that began; those also in `ends` are no longer in doubt.
         tries, timers, children, emitted: by key. lives: how many children a key has had.
         child_ends: how children ended, by their ids. former_children: whose work the next child at a key inherits.
@@ -73,6 +74,7 @@ class History:
         self.cancel_requested = False
         self.unwinding = False
         self.began: datetime | None = None
+        self.keys: set[str] = set()
         self.ends: dict[str, Recorded] = {}
         self.intents: dict[str, Intent] = {}
         self.tries: dict[str, Tries] = {}
@@ -102,6 +104,8 @@ class History:
             if event.position <= self.position:
                 continue
             self.position = event.position
+            if "key" in event.data:
+                self.keys.add(event.data["key"])
             if event.type in LOSSES:
                 self.losses.absorb(event)
             if event.type in READ:

@@ -29,7 +29,7 @@ class Ledger(Protocol):
     task: Task
     clock: Clock
 
-    async def append(self, type: str, asked: Asked, *, beside: Sequence[Operation] = (), **data: Any) -> None:
+    async def append(self, type: str, asked: Asked, *, beside: Sequence[Operation] = (), **data: Any) -> object:
         """Append an event of a step, fenced, with other operations beside it."""
         ...
 

@@ -193,13 +193,16 @@ class Journal:
 
     async def settle(self) -> None:
         """Once `closed`, return when it is known which children there are."""
-        await asyncio.gather(*self._making, return_exceptions=True)
+        if self._making:
+            await asyncio.gather(*self._making, return_exceptions=True)
 
     # -- StepLog -------------------------------------------------------------------------------------------------------
 
     def recall(self, asked: Asked) -> Recorded | None:
         self._open()
         history = self.history
+        if asked.key not in history.keys:
+            return None
         end = history.ends.get(asked.key)
         if end is not None:
             self._same(asked, end.name, end.digest)
@@ -234,14 +237,14 @@ class Journal:
             raise self._over()
         self._may_act()
 
-    def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, None]:
+    def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, Receipt]:
         beside = self._redeemer.pending(asked.key)
         return self.append("step.started", asked, arguments=arguments, beside=beside)
 
-    def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, None]:
+    def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, Receipt]:
         return self.append("step.done", asked, result=result, duration_s=round(duration_s, 6))
 
-    def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> Coroutine[Any, Any, None]:
+    def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> Coroutine[Any, Any, Receipt]:
         return self.append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
 
     async def retry(self, asked: Asked, tries: int, error: dict[str, Any], delay_s: float) -> float:
@@ -382,14 +385,16 @@ class Journal:
             self._broken = Interrupted(f"Task {self.task.id} stops in this process: {error}")
             raise self._broken from error
 
-    async def _commit_here(self, operations: Sequence[Operation]) -> Receipt:
+    def _commit_here(self, operations: Sequence[Operation]) -> Coroutine[Any, Any, Receipt]:
         """Commit for the run, which may be past its end."""
         if self.closed:
             raise self._over()
         self.pulse.beat()
-        return await self.commit(operations)
+        return self.commit(operations)
 
-    async def append(self, type: str, asked: Asked, *, beside: Sequence[Operation] = (), **data: Any) -> None:
+    def append(
+        self, type: str, asked: Asked, *, beside: Sequence[Operation] = (), **data: Any
+    ) -> Coroutine[Any, Any, Receipt]:
         body = {"key": asked.key, "kind": asked.kind, "name": asked.name, "digest": asked.digest, **data}
         if "error" in data:
             event = NewEvent(type, body, level="warning", error_type=data["error"]["type"])
@@ -399,7 +404,7 @@ class Journal:
         if self._owed:
             operations += self._owed
             self._owed = []
-        await self._commit_here(operations)
+        return self._commit_here(operations)
 
     def line(self, event: NewEvent) -> Append:
         return Append(self.task.id, event, self._token)
