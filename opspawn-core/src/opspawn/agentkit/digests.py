@@ -67,10 +67,6 @@ def _canonical(value: Any) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _dumps(value: Any) -> str:
-    return _ENCODER.encode(value)
-
-
 def _plainer(value: Any) -> Any:
     """One level of what json does not know. Nothing may depend on addresses or on the seed of hashes."""
     if isinstance(value, Set):
@@ -82,7 +78,7 @@ def _plainer(value: Any) -> Any:
     return to_jsonable_python(value, fallback=_class_of)
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer)
+_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer).encode
 
 
 def _class_of(value: Any) -> str:

@@ -171,7 +171,7 @@ class Put:
     deadline_in_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # this, `Batch` and `Receipt` are not frozen: see `NewEvent`
 class Append:
     """Add an event to a task's journal; with `token` it is fenced, without it is an inbox event.
 
@@ -249,7 +249,7 @@ MAX_HOLDS = 8
 MAX_FIELDS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Operations that are applied together; at most `MAX_OPERATIONS` and `MAX_BATCH_BYTES`.
 
@@ -260,7 +260,7 @@ class Batch:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """What a commit did: the new version of each Put and the position of each Append, in the order of the batch.
 

@@ -41,6 +41,7 @@ class Heart:
         self._store = store
         self._worker = worker
         self._lease_s = lease_s
+        self._fence_s = FENCE_AT * lease_s
         self._held = held
         self._lost = lost
         self._clock = clock
@@ -80,7 +81,7 @@ class Heart:
     @property
     def fenced(self) -> bool:
         """Whether leases may be about to end."""
-        return self._clock.monotonic() - self._renewed > FENCE_AT * self._lease_s
+        return self._clock.monotonic() - self._renewed > self._fence_s
 
     def check(self) -> None:
         """Raise Interrupted when fenced: no effect may begin."""
