@@ -11,7 +11,7 @@ from opspawn.config.settings import Settings
 from opspawn.plugins import Plugins
 
 #: The distributions whose sections the reference shows, besides the core's own.
-OURS = ("opspawn-model-anthropic", "opspawn-model-openai", "opspawn-planner-react")
+OURS = ("opspawn-model-anthropic", "opspawn-model-openai", "opspawn-planner-plan", "opspawn-planner-react")
 
 _OPENING = """\
 # Settings

@@ -30,6 +30,7 @@ from opspawn.agentkit.metering import Meter, metered
 from opspawn.agentkit.output import Fit, Misfit, Output
 from opspawn.agentkit.parts import parts_of, words_of
 from opspawn.agentkit.plain import tool_json
+from opspawn.agentkit.planning import NOBODY, plan_json, plan_question, verdict_of
 from opspawn.agentkit.rates import estimated_tokens, settlement
 from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
@@ -38,6 +39,7 @@ from opspawn.agentkit.subagents import AgentTool, HandedOver, HandoffTool, SubAg
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
 from opspawn.agentkit.window import Window
 from opspawn.contracts.model import Message, ModelCapabilities, ModelRequest, ModelResponse, ToolCall, Usage
+from opspawn.contracts.plan import Plan, PlanVerdict
 from opspawn.contracts.planner import PlannerResult, Reason
 from opspawn.contracts.retry import RetryPolicy
 from opspawn.contracts.run import AGENTS_OWN
@@ -94,6 +96,8 @@ class AgentRun(Context):
         self._fit: Fit | None = None
         self._corrections = 0
         self._lenders: dict[str, int] = {}
+        self._plans = 0
+        self._shown: Plan | None = None
         self._forms: dict[int, tuple[Any, Output | None]] = {}
         self._digests: dict[int, tuple[Message, bytes]] = {}
         self.instructions = instructions
@@ -227,7 +231,7 @@ class AgentRun(Context):
         async def perform() -> ModelResponse:
             if dynamic:
                 await belt.ask(self._tool_context(""))
-            specs = belt.specs() if tools is None else specs_of(tools)
+            specs = belt.specs(scope.prefix) if tools is None else specs_of(tools)
             schema = None
             if form is not None:
                 specs, schema = (*specs, *form.tools), form.schema
@@ -268,7 +272,7 @@ class AgentRun(Context):
     def _model_charge(
         self, spender: Spender, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None
     ) -> Charge:
-        specs = self._belt.specs() if tools is None else specs_of(tools)
+        specs = self._belt.specs(self._here().prefix) if tools is None else specs_of(tools)
         specs = specs if form is None else (*specs, *form.tools)
 
         async def needs() -> Needs:
@@ -280,7 +284,8 @@ class AgentRun(Context):
         return spender.model_call(needs)
 
     def _model_gate(self, messages: Sequence[Message], what: str, tools: Sequence[Tool] | None) -> Gate | None:
-        names = [spec.name for spec in (self._belt.specs() if tools is None else specs_of(tools))]
+        offered = self._belt.specs(self._here().prefix) if tools is None else specs_of(tools)
+        names = [spec.name for spec in offered]
         model = self._model.spec or self._model.name or type(self._model.provider).__name__
         return self._gate("model", model, {"tools": names}, what, messages=tuple(messages))
 
@@ -325,7 +330,7 @@ class AgentRun(Context):
                 results = await self._act_in_turns(calls, keys)
         finally:
             scope.leave("act")
-        results = self._belt.note(results, keys)
+        results = self._belt.note(results, keys, scope.prefix)
         if self._transfers:
             self._hand_over(calls, results)
         return results
@@ -410,7 +415,7 @@ class AgentRun(Context):
             tool = await self._belt.again(call.name, self._tool_context(""))
         if tool is None:
             return await self._refuse(call, key, self._belt.unknown(call.name), "not_found")
-        if call.name in self._belt.closed:
+        if call.name in self._belt.closed(self._here().prefix):
             words = f"{call.name!r} is closed for the rest of this run. Go on without it."
             return await self._refuse(call, key, words, "denied")
         if call.malformed is not None:
@@ -461,6 +466,25 @@ class AgentRun(Context):
         except (StepError, InvalidInput, NotFound) as error:  # after its retries, by an operator's word, or too large
             return refused(call, error)
         return result if result.call_id else replace(result, call_id=call.id)
+
+    async def propose(
+        self,
+        plan: Plan,
+        *,
+        ask: bool = False,
+        remark: str = "",
+        by: str | None = None,
+        to: str | None = None,
+        timeout_s: float | None = None,
+    ) -> PlanVerdict:
+        if plan != self._shown:
+            self._plans, self._shown = self._plans + 1, plan
+            told = {"agent": self.agent, "number": self._plans, "plan": plan_json(plan)}
+            await self.tell("plan.made", told if by is None else {**told, "by": by})
+        if not ask:
+            return PlanVerdict(decision="approve")
+        question = plan_question(self.agent, plan, remark, to)
+        return verdict_of(await self.put(question, timeout_s=timeout_s, default=NOBODY))
 
     def _conversation(self, messages: Sequence[Message]) -> str:
         """The digest of a conversation; each message is digested once per run, since conversations only grow."""

@@ -24,7 +24,7 @@ Data = Mapping[str, Any]
 Stamp = Mapping[str, Any]
 
 #: Steps that every run of an agent makes for itself.
-_OWN_STEPS = ("instructions", "check the answer", "earlier tasks")
+_OWN_STEPS = ("instructions", "check the answer", "earlier tasks", "tools")
 #: The key of a model call in a branch of its own: the n-th step of the plan.
 _BRANCH = re.compile(r"(?:.*/)?gather(?:#\d+)?/(?P<place>\d+)/think(?:#\d+)?")
 _NO_STEPS = ("now", "random", "take", "ask", "wait", "sleep", "emit", "policy", "budget", "spawn")

@@ -1,12 +1,13 @@
 """The tools of one run of an agent: which are offered, which are closed, and what was too long to show.
 
 Everything here follows from recorded results alone, so that a resumed run offers and refuses what the first one did.
+Branches of a run (`ctx.gather`) end in any order, so each has a patience with tools of its own.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from opspawn.agentkit.calling import options_of
@@ -30,8 +31,7 @@ class Toolbelt:
         self._names: frozenset[str] = frozenset()
         self._kept: dict[str, Any] = {}
         self._reader: Tool | None = None
-        self._chains: dict[str, int] = {}
-        self.closed: dict[str, str] = {}
+        self._patience: dict[str, _Patience] = {}
         self.has_sequential = bool(sources) or any(options_of(tool).sequential for tool in tools)
 
     # -- what a model is offered ---------------------------------------------------------------------------------------
@@ -73,15 +73,15 @@ class Toolbelt:
         """A model call was answered from the journal: these names from sources were offered with it."""
         self._names = frozenset(names)
 
-    def specs(self) -> tuple[ToolSpec, ...]:
-        """What the model is shown; closed tools are not."""
+    def specs(self, branch: str = "") -> tuple[ToolSpec, ...]:
+        """What the model is shown in a branch of the run; tools that are closed there are not."""
         specs = self._specs
         if self._live:
             specs += specs_of([tool for tool in self._live.values() if tool.name in self._names])
         if self._reader is not None:
             specs += specs_of([self._reader])
-        if self.closed:
-            specs = tuple(spec for spec in specs if spec.name not in self.closed)
+        if closed := self.closed(branch):
+            specs = tuple(spec for spec in specs if spec.name not in closed)
         return specs
 
     # -- what it may call ----------------------------------------------------------------------------------------------
@@ -105,15 +105,21 @@ class Toolbelt:
         hint = f" Did you mean {' or '.join(repr(one) for one in near)}?" if near else ""
         return f"There is no tool {name!r}.{hint} Tools: {', '.join(known) or 'none'}."
 
+    def closed(self, branch: str = "") -> Collection[str]:
+        """The tools with which a branch has lost its patience."""
+        patience = self._patience.get(branch)
+        return patience.closed if patience is not None else ()
+
     def is_sequential(self, name: str) -> bool:
         tool = self.find(name)
         return tool is not None and options_of(tool).sequential
 
     # -- what came of it -----------------------------------------------------------------------------------------------
 
-    def note(self, results: list[ToolResult], keys: Sequence[str]) -> list[ToolResult]:
+    def note(self, results: list[ToolResult], keys: Sequence[str], branch: str = "") -> list[ToolResult]:
         """Take in the outcomes of one turn, in order; those with which a tool's patience ends are told as final."""
-        if not self._chains:  # the usual turn, at the least cost
+        patience = self._patience.get(branch)
+        if patience is None or not patience.chains:  # the usual turn, at the least cost
             for result in results:
                 if result.error_type is not None or result.handle is not None:
                     break
@@ -123,18 +129,31 @@ class Toolbelt:
             if result.handle is not None:
                 self._kept[key] = result.value
                 self._reader = self._reader or reader_of(self._kept)
+        patience = patience or self._patience.setdefault(branch, _Patience())
         ended: set[str] = set()
         for name in {result.name for result in results}:
             mine = [result for result in results if result.name == name]
             if not all(result.error_type in _ASKS_AGAIN for result in mine):
-                self._chains.pop(name, None)
+                patience.chains.pop(name, None)
                 continue
-            self._chains[name] = self._chains.get(name, 0) + 1
+            patience.chains[name] = patience.chains.get(name, 0) + 1
             tool = self.find(name)
-            if tool is not None and name not in self.closed and self._chains[name] > options_of(tool).max_retries:
-                self.closed[name] = mine[-1].content
+            if tool is None or name in patience.closed:
+                continue
+            if patience.chains[name] > options_of(tool).max_retries:
+                patience.closed.add(name)
                 ended.add(name)
-        return [_final(result, self._chains[result.name]) if result.name in ended else result for result in results]
+        return [_final(one, patience.chains[one.name]) if one.name in ended else one for one in results]
+
+
+class _Patience:
+    """How often in a row each tool was called wrongly in one branch, and which were closed for that."""
+
+    __slots__ = ("chains", "closed")
+
+    def __init__(self) -> None:
+        self.chains: dict[str, int] = {}
+        self.closed: set[str] = set()
 
 
 class _Gone:

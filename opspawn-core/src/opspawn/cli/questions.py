@@ -28,7 +28,7 @@ def questions() -> None:
 @click.option("--state", type=click.Choice(STATES), default="open", show_default=True, help="Only questions like this.")
 @click.option("--task", help="Only questions of this task.")
 @click.option("--root", help="Only questions of this tree of tasks.")
-@click.option("--kind", type=click.Choice(["question", "approval"]), help="Only questions of this kind.")
+@click.option("--kind", type=click.Choice(["question", "approval", "plan"]), help="Only questions of this kind.")
 @click.option("--to", help="Only questions to this role or person.")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many at most, newest first."
@@ -107,6 +107,8 @@ def meant(asked: AskedQuestion, text: str) -> Any:
     question = asked.question
     if text in question.choices or (question.schema or {}).get("type") == "string":
         return text
+    if question.kind == "plan" and text in ("approve", "revise", "reject"):
+        return {"decision": text}
     try:
         return json.loads(text)
     except ValueError:
@@ -120,6 +122,8 @@ def _row(asked: AskedQuestion) -> list[Any]:
 
 def _wanted(asked: AskedQuestion) -> str:
     question = asked.question
+    if question.kind == "plan":
+        return "approve, revise, reject"
     if question.choices:
         return ", ".join(one if isinstance(one, str) else json.dumps(one) for one in question.choices)
     return json.dumps(dict(question.schema), ensure_ascii=False) if question.schema else "any"

@@ -58,6 +58,8 @@ EVENT_TYPES: dict[str, str] = {
     "out, shortened), messages (how many it is about), tokens and left (estimated, before and after).",
     "listener.disabled": "A listener failed too often and is switched off until the next start of its process. data: "
     "listener, position, error.",
+    "plan.made": "A planner has a plan. data: key, digest, agent, number (of the plan in the run, from 1), plan, by "
+    "(who changed it, if a person did).",
     "agent.answered": "How the run of an agent ended, in the commit of the task's end. data: agent, reason (a word of "
     "`REASONS`), usage (of all its model calls), error (whether it ended with one).",
     "tool.refused": "A call of a model could not begin: no such tool, or no JSON. data: key, digest, call (its id), "
@@ -81,7 +83,7 @@ EVENT_TYPES: dict[str, str] = {
 }
 
 #: What the code of a run itself tells, once for each key: types, and beginnings of types.
-TOLD_BY_RUNS = ("custom.", "agent.handoff", "agent.compacted", "tool.refused")
+TOLD_BY_RUNS = ("custom.", "agent.handoff", "agent.compacted", "plan.made", "tool.refused")
 
 
 @dataclass(slots=True)  # not frozen: one is made with every step, in a fifth of the time

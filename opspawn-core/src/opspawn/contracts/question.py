@@ -17,7 +17,7 @@ class NoDefault:
 
 NO_DEFAULT: Final = NoDefault()
 
-QuestionKind = Literal["question", "approval"]
+QuestionKind = Literal["question", "approval", "plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,10 @@ class Question:
         choices: the values of which the answer must be one; empty for any.
         schema: what the answer must be, in the part of JSON Schema that workflow inputs use; None for any JSON.
         to: a role or a person, in free text: for people, nobody else is refused.
-        kind: "question", or "approval" of a call with exactly the arguments whose digest is `digest`.
-        call: of an approval, what is asked about: act, name, arguments, reason, policy, scope (of "always").
+        kind: "question"; "approval" of a call with exactly the arguments whose digest is `digest`; or "plan": whether
+            a plan may be carried out.
+        call: of an approval, what is asked about: act, name, arguments, reason, policy, scope (of "always"). Of a plan:
+            act ("plan") and plan.
     """
 
     text: str

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.model import Message, ModelCapabilities, ModelResponse, ToolCall
+from opspawn.contracts.plan import Plan, PlanVerdict
 from opspawn.contracts.question import NO_DEFAULT
 from opspawn.contracts.retry import MAX_POSTPONEMENTS as MAX_POSTPONEMENTS
 from opspawn.contracts.retry import Retry as Retry
@@ -259,6 +260,31 @@ class AgentContext(RunContext, Protocol):
 
         A failing tool, wrong arguments, an unknown tool or a malformed call gives a result with `is_error` that tells
         the model in words; only `Halt` and cancellation come out as exceptions.
+        """
+        ...
+
+    async def propose(
+        self,
+        plan: Plan,
+        *,
+        ask: bool = False,
+        remark: str = "",
+        by: str | None = None,
+        to: str | None = None,
+        timeout_s: float | None = None,
+    ) -> PlanVerdict:
+        """Show a plan, as an event `plan.made`; with `ask`, have a person decide about it.
+
+        Holds no slot while nobody decides. A plan that was shown last is not shown again, so that it can be asked about
+        once more, with another remark.
+
+        Args:
+            remark: what else whoever decides should read. by: who changed the plan, if a person did.
+            to: a role or a person. timeout_s: seconds until nobody's answer counts as "reject".
+
+        Returns: what they say; without `ask`, "approve". A plan that they send has not been looked at.
+
+        Raises: ConfigError: in memory, without `on_question`.
         """
         ...
 

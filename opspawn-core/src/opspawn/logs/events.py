@@ -183,6 +183,18 @@ def _seconds(value: Any) -> str:
     return f"{value * 1000:.0f} ms" if 0 < value < 1 else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
 
 
+def _plan_by(data: Data) -> str:
+    number = data.get("number", "?")
+    return f"Plan {number}, changed by {data['by']}" if data.get("by") else f"Plan {number}"
+
+
+def _plan_steps(data: Data) -> str:
+    plan = data.get("plan")
+    steps = plan.get("steps") if isinstance(plan, Mapping) else None
+    names = [f"{step.get('id')} ({step.get('tool') or 'think'})" for step in steps or () if isinstance(step, Mapping)]
+    return ", ".join(names) or "no steps"
+
+
 def _agent_state(data: Data) -> str:
     state, before, reported = (data.get(name) for name in ("state", "before", "reported"))
     if data.get("late"):
@@ -240,6 +252,7 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "question.expired": lambda data: f"Nobody answered question {data.get('question', '?')} in time.",
     "agent.registered": lambda data: f"The agent was registered{' again' if data.get('again') else ''}.",
     "agent.deregistered": lambda data: f"The agent was deregistered; it was {data.get('state', 'unknown')}.",
+    "plan.made": lambda data: f"{_plan_by(data)}: {_plan_steps(data)}.",
     "agent.answered": lambda data: f"The agent ended: {data.get('reason', '?')}.",
     "agent.state": _agent_state,
     "session.started": lambda data: "The session began.",

@@ -35,7 +35,7 @@ async def list_questions(
     state: Literal["open", "answered", "expired", "withdrawn", "any"] = "open",
     task: str | None = None,
     root: str | None = None,
-    kind: Literal["question", "approval"] | None = None,
+    kind: Literal["question", "approval", "plan"] | None = None,
     to: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,

@@ -11,18 +11,17 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from opspawn.agentkit.judging import Judge
 from opspawn.contracts.model import Message, ToolCall
 from opspawn.contracts.planner import PlannerResult, Reason
 from opspawn.contracts.run import AgentContext
-from opspawn.errors import ModelError, StepError, StepLimit
+from opspawn.errors import StepLimit
 from opspawn_planner_react.circles import Circles
 from opspawn_planner_react.voices import NativeVoice, TextVoice, Turn, Voice
 
 Mode = Literal["auto", "native", "text"]
 
 _GO_ON = "Use what you know already, or do something else."
-_ASK_AGAIN = "Your answer was empty. Answer now, or call a tool."
-_ASK_REFUSED = "Your answer was withheld. Answer what you can answer, or say in a sentence why you cannot."
 _FINISH = "You cannot call tools any more. Give your final answer now from what you know; say what is missing in it."
 
 
@@ -72,20 +71,23 @@ class _Run:
         self._circles = Circles(max_repeats)
         self._finish = finish
         self._messages = voice.opening(context)
-        self._asked_again: Reason | None = None
+        self._judge = Judge(context)
 
     async def run(self) -> PlannerResult:
         context = self._context
         for _ in range(context.max_steps):
             turn = await self._voice.turn(context, self._messages)
             if turn.calls:
-                self._asked_again = None
+                self._judge.acted()
                 if (circle := await self._act(turn)) is not None:
                     return await self._stopped("loop", circle)
             elif turn.fault is not None:
                 self._messages += [turn.message, Message("user", turn.fault)]
-            elif (result := await self._answered(turn)) is not None:
-                return result
+            else:
+                judged = await self._judge.judge(turn.response, turn.answer)
+                if isinstance(judged, PlannerResult):
+                    return judged
+                self._messages.append(judged)
         error = StepLimit(
             f"The agent {context.agent!r} made {context.max_steps} model calls and has no answer.",
             remedy="Raise its max_steps, or give it a smaller task.",
@@ -108,22 +110,6 @@ class _Run:
         self._messages += self._voice.refused(turn.calls, words)
         return None
 
-    async def _answered(self, turn: Turn) -> PlannerResult | None:
-        """The result, or None after the model was asked once more."""
-        cut: Reason | None = {"length": "length", "content_filter": "refused"}.get(turn.response.finish_reason)  # type: ignore[assignment]
-        text = turn.answer
-        if text.strip() and cut is None:
-            return PlannerResult(text)
-        again = self._asked_again
-        if cut != "length" and again is None:
-            self._asked_again = cut or "empty"
-            self._messages.append(Message("user", _ASK_REFUSED if cut else _ASK_AGAIN))
-            return None
-        if text.strip() and cut is not None:
-            await self._context.emit("answer_cut_off", {"finish_reason": turn.response.finish_reason})
-            return PlannerResult(text, cut)
-        raise _nothing(cut or "empty")
-
     async def _stopped(self, reason: Reason, error: StepLimit) -> PlannerResult:
         """At a limit: a last answer without tools where that is wanted. Raises: StepLimit."""
         error.reason = reason
@@ -137,25 +123,6 @@ class _Run:
         if not last.answer.strip():
             raise error
         return PlannerResult(last.answer, reason)
-
-
-def _nothing(reason: Reason) -> StepError:
-    """The error of an answer that is none."""
-    if reason == "length":
-        error = ModelError(
-            "The model reached its limit of tokens before it said anything.",
-            error_type="invalid_output",
-            remedy='Raise it, e.g. Agent(settings={"max_tokens": 4000}).',
-        )
-    elif reason == "refused":
-        error = ModelError(
-            "The model refused to answer, or the provider's content filter withheld the answer, twice in a row.",
-            error_type="content_filter",
-        )
-    else:
-        error = ModelError("The model answered with nothing, twice in a row.", error_type="invalid_output")
-    error.reason = reason
-    return error
 
 
 def _in_words(calls: Sequence[ToolCall]) -> str:

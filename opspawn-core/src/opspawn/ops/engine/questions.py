@@ -59,8 +59,8 @@ class Answering(Desk):
                 raise InvalidTransition(f"Task {task.id}, which asked {id}, has ended: it {task.state.words}.")
             told = {"question": id, "key": asked.key, "value": plain, "by": by, "about": asked.question.kind}
             answer = Answer(plain, by, id, datetime.fromtimestamp(self._clock.time(), UTC))
-            # The answer of a plain question is used by the step that asked; of an approval, by the call it allows.
-            used = asked.key if asked.question.kind == "question" else None
+            # An answer is used by the step that asked; of an approval, by the call it allows.
+            used = None if asked.question.kind == "approval" else asked.key
             operations: list[Operation] = [
                 change(asked, state="answered", answer=answer, consumed_by=used),
                 Append(asked.task, NewEvent("question.answered", told)),

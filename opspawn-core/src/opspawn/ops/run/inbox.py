@@ -127,8 +127,8 @@ class Inbox:
         )
         data: dict[str, Any] = {"question": id, "text": question.text, "about": question.kind, "until": until}
         told = {"choices": list(question.choices) or None, "schema": question.schema, "to": question.to}
-        if question.kind == "approval":
-            told = {"to": question.to, "call": question.call}
+        if question.kind != "question":
+            told = {"to": question.to, "call": question.call}  # what fits is always the same
         data |= {name: value for name, value in told.items() if value is not None}
         data |= {} if default is NO_DEFAULT else {"default": default}
         await self._ledger.append("question.asked", asked, beside=[Put(to_record(kept), expect=0)], **data)
