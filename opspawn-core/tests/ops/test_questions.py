@@ -37,9 +37,9 @@ async def test_a_run_that_asks_holds_no_slot_and_gets_the_answer(house: Any) -> 
     worker = house.worker()
     task = await house.reaches(await house.submit("work"), TaskState.WAITING)
     question = await one(house)
+    await house.until(lambda: worker.running == 0)
     answered = await house.engine.answer(question.id, "yes", by="ada")
 
-    assert worker.running == 0
     assert (await house.settled(task)).result == "yes"
     assert (question.task, question.root, question.key, question.state) == (task.id, task.id, "ask", "open")
     assert question.question == Question("Ship it?", ("yes", "no"), None, "release manager")
