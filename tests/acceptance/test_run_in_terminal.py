@@ -72,7 +72,7 @@ def test_half_an_answer_stands_on_a_line_of_its_own_and_the_whole_one_follows_on
     lines = see(folder, broken, {"say": "Open the settings."})
 
     assert (lines[0], lines[-1]) == ("Throw it", "Open the settings.")
-    assert "broke before the answer was complete. Trying again." in " ".join(lines[1:-1])
+    assert "broke before the answer was complete. Trying again." in " ".join(line.strip() for line in lines[1:-1])
 
 
 def test_a_tool_that_failed_is_marked_as_failed(folder: Path) -> None:

@@ -117,7 +117,7 @@ def load_app(spec: str, folder: Path) -> App:
         raise AppError(f"{spec!r} names no app.", remedy="Write it as module:attribute, e.g. app:app.")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    module = _import(target, folder)
+    module = import_target(target, folder)
     if attribute:
         found = getattr(module, attribute, None)
         if found is None:
@@ -137,7 +137,8 @@ def load_app(spec: str, folder: Path) -> App:
     return _from(spec, folder, next(iter(apps.values())))
 
 
-def _import(target: str, folder: Path) -> ModuleType:
+def import_target(target: str, folder: Path) -> ModuleType:
+    """The module that a target names, as "module" or "file.py". Raises: AppError."""
     path = Path(target)
     try:
         if path.suffix == ".py":

@@ -45,6 +45,10 @@ from opspawn.contracts.run_events import Failure, RunEvent
         ([told.Retrying(step="think", error=Failure("x", "Busy.\nSorry."))], ["↻ think: Busy. Sorry. Trying again."]),
         ([told.Handoff(to="billing", reason="money")], ["⇢ billing goes on: money"]),
         ([told.Progress(note="reading", done=1, total=3)], ["… 1/3 reading"]),
+        (
+            [told.BudgetSpent(what="raised", data={"limits": {"tokens": 500}})],
+            ["! the budget was used up, and raised: tokens=500"],
+        ),
         ([told.StepEnded(name="think", error=Failure("x", "No."))], []),
         ([told.ReasoningDelta(text="Hm.")], []),
     ],

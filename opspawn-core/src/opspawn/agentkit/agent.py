@@ -157,6 +157,7 @@ class Agent(Generic[DepsT, OutputT]):
         )
         self._kits = PerLoop(Kit.load)
         self._deps = Deps(deps_factory) if deps_factory is not None else None
+        self._listener: ContextVar[OnEvent | None] = ContextVar(f"opspawn_listener_{name}", default=None)
         self._override: ContextVar[Description | None] = ContextVar(f"opspawn_agent_{name}", default=None)
 
     # -- what it is ----------------------------------------------------------------------------------------------------
@@ -258,6 +259,16 @@ class Agent(Generic[DepsT, OutputT]):
         finally:
             self._override.reset(token)
 
+    @contextmanager
+    def listening(self, on_event: OnEvent) -> Iterator[None]:
+        """Tell a function of the events of each run in memory that begins within a block."""
+        before = self._listener.get()
+        token = self._listener.set(on_event if before is None else _both(before, on_event))
+        try:
+            yield
+        finally:
+            self._listener.reset(token)
+
     # -- running -------------------------------------------------------------------------------------------------------
 
     async def run(
@@ -308,6 +319,8 @@ class Agent(Generic[DepsT, OutputT]):
         if deps is None and self._deps is not None:
             deps = await self._deps.get()
         rates, policies = (kit.rates, kit.policies) if kit is not None else (None, None)
+        if (listener := self._listener.get()) is not None:
+            on_event = listener if on_event is None else _both(on_event, listener)
         nesting = Nesting(on_event, on_question, on_wait, rates, deps, policies, on_approval)
         parts, before = resolve(about, kit), session.messages if session is not None else tuple(history)
         ended = await nesting.run(parts, input, before, session.id if session is not None else None)
@@ -369,3 +382,11 @@ class Agent(Generic[DepsT, OutputT]):
             return (await run_agent(base, parts, before)).plain
 
         return handle
+
+
+def _both(one: OnEvent, other: OnEvent) -> OnEvent:
+    def listen(event: RunEvent) -> None:
+        one(event)
+        other(event)
+
+    return listen

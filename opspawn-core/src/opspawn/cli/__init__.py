@@ -11,6 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("opspawn.cli.init:init", "Write a first app and its opspawn.toml into a folder."),
     "run": ("opspawn.cli.run:run", "Run an agent once, durably, and stream its answer."),
     "chat": ("opspawn.cli.chat:chat", "Talk to an agent in the terminal; the conversation is kept."),
+    "eval": ("opspawn.cli.evaluate:evaluation", "Score how an agent answers, case by case."),
     "serve": ("opspawn.cli.serve:serve", "Serve an app: REST, worker and store in one process."),
     "worker": ("opspawn.cli.serve:worker", "Run tasks of an app, without a way in."),
     "tasks": ("opspawn.cli.tasks:tasks", "Enqueue, list, explain, signal, cancel, retry tasks."),

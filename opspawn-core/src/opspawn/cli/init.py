@@ -8,26 +8,28 @@ import click
 
 from opspawn.errors import ConfigError
 
-_APP = '''"""An agent with one tool. Try it: opspawn run {name} "What is 7 times 6?" """
+_APP = '''"""An agent with one tool. Talk to it: opspawn chat"""
 
 from opspawn import Agent, App, tool
 
 
 @tool(effect="read")
 async def multiply(a: float, b: float) -> float:
-    """Multiply two numbers.
-
-    Args:
-        a: any number.
-        b: any number.
-    """
+    """Multiply two numbers."""
     return a * b
 
 
-{name} = Agent("{name}", planner="react", tools=[multiply], instructions="Answer briefly. Use your tools to calculate.")
-
-app = App(agents=[{name}])
+helper = Agent("helper", tools=[multiply], instructions="Answer briefly. Use your tools to calculate.")
+app = App(agents=[helper])
 '''
+
+_EVALS = """# How well does it answer? opspawn eval evals.yaml
+agent: helper
+scorers: [contains]
+cases:
+  - {name: product, input: What is 7 times 6?, expected: "42"}
+  - {name: words, input: How much is a dozen dozens?, expected: "144"}
+"""
 
 _CONFIG = """# See 'opspawn config show --sources' for every setting and where it comes from.
 app = "app:app"
@@ -44,8 +46,10 @@ model = "openai:gpt-5"
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
 def init(folder: Path) -> None:
-    """Write app.py and opspawn.toml into FOLDER (the current one by default). Nothing that exists is touched."""
-    files = {folder / "app.py": _APP.format(name="helper"), folder / "opspawn.toml": _CONFIG}
+    """Write app.py, opspawn.toml and evals.yaml into FOLDER (the current one by default). Nothing that exists is
+    touched.
+    """
+    files = {folder / "app.py": _APP, folder / "opspawn.toml": _CONFIG, folder / "evals.yaml": _EVALS}
     there = [str(path) for path in files if path.exists()]
     if there:
         raise ConfigError(f"{', '.join(there)} exists already.", remedy="Choose an empty folder: opspawn init FOLDER.")
@@ -57,8 +61,10 @@ def init(folder: Path) -> None:
         raise ConfigError(
             f"{error.filename} cannot be written: {error.strerror}.", remedy="Choose another folder."
         ) from error
-    click.echo(f"Wrote {' and '.join(str(path) for path in files)}. Next:")
+    click.echo(f"Wrote {', '.join(str(path) for path in files)}. Next:")
     if folder != Path("."):
         click.echo(f"  cd {folder}")
     click.echo('  opspawn run helper "What is 7 times 6?"   (needs OPENAI_API_KEY, or a base_url in opspawn.toml)')
+    click.echo("  opspawn chat          talk to it")
+    click.echo("  opspawn eval evals.yaml")
     click.echo("  opspawn serve")

@@ -85,7 +85,7 @@ class Narrator:
             case told.PlanStepEnded():
                 self._ticks(event)
             case told.BudgetSpent():
-                self._line(event, (f"! budget {event.what}: {brief(event.data)}", "yellow"))
+                self._line(event, (f"! {_budget(event)}", "yellow"))
             case _:
                 return
 
@@ -135,6 +135,12 @@ class Narrator:
     def _line(self, event: RunEvent, *parts: tuple[str, str], fold: bool = True) -> None:
         indent = "  " * self._depth.get(event.run, 0)
         self._screen.line((indent, ""), *parts, fold=fold)
+
+
+def _budget(event: told.BudgetSpent) -> str:
+    if event.what == "raised":
+        return f"the budget was used up, and raised: {brief(event.data.get('limits') or {})}"
+    return "what a call used that was cut off is not known; it is charged as it was reserved"
 
 
 def _folded(content: str, room: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opspawn.agentkit.offline import forbid_network_models
+    from opspawn.testing.captured import CapturedCall, Events, capture_events, events_of
     from opspawn.testing.crashes import CrashRun, crash_everywhere
     from opspawn.testing.environment import TestEnvironment
     from opspawn.testing.hashing import HashingEmbedder
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AnswerContract",
     "Capability",
+    "CapturedCall",
     "CrashRun",
+    "Events",
     "HashingEmbedder",
     "InvariantsBroken",
     "LoopPlanner",
@@ -43,13 +46,19 @@ __all__ = [
     "Violation",
     "VirtualClock",
     "assert_invariants",
+    "capture_events",
     "crash_everywhere",
+    "events_of",
     "find_violations",
     "forbid_network_models",
     "virtual_time",
 ]
 
 _HOMES = {
+    "CapturedCall": "captured",
+    "Events": "captured",
+    "capture_events": "captured",
+    "events_of": "captured",
     "AnswerContract": "model_contract",
     "ModelContract": "model_contract",
     "PlannerContract": "planner_contract",
