@@ -5,12 +5,14 @@ The nouns that users hold; everything else lives in the named subpackages.
 
 from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.conversation import Conversation
+from opspawn.agentkit.guardrails import guardrail
 from opspawn.agentkit.policy import Policy, Rule
 from opspawn.agentkit.tool import tool
 from opspawn.agentkit.toolsets import Toolset
 from opspawn.agentkit.window import Window
 from opspawn.app import App
 from opspawn.contracts.budget import Budget, Cheaper
+from opspawn.contracts.guardrail import Redact, Seen
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import RetryPolicy, RunContext
 from opspawn.contracts.sandbox import Sandbox
@@ -30,14 +32,17 @@ __all__ = [
     "ModelRetry",
     "OpspawnError",
     "Policy",
+    "Redact",
     "RetryPolicy",
     "Rule",
     "RunContext",
     "RunResult",
     "Sandbox",
+    "Seen",
     "ToolContext",
     "ToolError",
     "Toolset",
     "Window",
+    "guardrail",
     "tool",
 ]

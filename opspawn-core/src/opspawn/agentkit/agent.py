@@ -19,6 +19,7 @@ from opspawn.agentkit.context import Context
 from opspawn.agentkit.conversation import Conversation
 from opspawn.agentkit.deps import Deps
 from opspawn.agentkit.description import Description, Validator
+from opspawn.agentkit.guardrails import Guardrail
 from opspawn.agentkit.instructions import Instructions
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.nesting import Nesting, OnEvent
@@ -94,6 +95,7 @@ class Agent(Generic[DepsT, OutputT]):
         policies: Sequence[str | Decider | Callable[[Considered], Any]] = (),
         window: Window | None = None,
         budget: Budget | None = None,
+        guardrails: Sequence[Guardrail | Callable[..., Any]] = (),
     ) -> None:
         """Describe an agent.
 
@@ -127,6 +129,8 @@ class Agent(Generic[DepsT, OutputT]):
                 `Considered`, or names of policy plugins. The strictest counts.
             window: how much of the conversation the model is shown; by default what it is known to read.
             budget: what one run may use, its sub-agents included: `Budget(tokens=50_000, usd=0.5)`.
+            guardrails: what looks at inputs, answers and results, made with `@guardrail`; a plain function looks at
+                inputs.
             deps_factory: makes what runs find in `deps` where nobody gives it; in durable runs once in each process.
 
         Raises:
@@ -154,6 +158,7 @@ class Agent(Generic[DepsT, OutputT]):
             policies=policies,
             window=window,
             budget=budget,
+            guardrails=guardrails,
         )
         self._kits = PerLoop(Kit.load)
         self._deps = Deps(deps_factory) if deps_factory is not None else None

@@ -10,7 +10,7 @@ from opspawn.agentkit.answering import form_of, unfit, validated, without_answer
 from opspawn.agentkit.approvals import Gate
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.budget import Needs
-from opspawn.agentkit.calling import options_of, refused, told, use, with_changes
+from opspawn.agentkit.calling import USUAL, options_of, refused, told, use, with_changes
 from opspawn.agentkit.children import ChildAsked, SpawnOptions
 from opspawn.agentkit.codec import (
     response_from_json,
@@ -25,11 +25,12 @@ from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.digests import combine, digest, message_digest
 from opspawn.agentkit.estimates import estimated
 from opspawn.agentkit.failures import error_from_json, normalised
+from opspawn.agentkit.guardrails import Guardrail, Guards
 from opspawn.agentkit.listening import Listener
 from opspawn.agentkit.metering import Meter, metered
 from opspawn.agentkit.output import Fit, Misfit, Output
 from opspawn.agentkit.parts import parts_of, words_of
-from opspawn.agentkit.plain import tool_json
+from opspawn.agentkit.plain import as_text, tool_json
 from opspawn.agentkit.planning import NOBODY, plan_json, plan_question, verdict_of
 from opspawn.agentkit.rates import estimated_tokens, settlement
 from opspawn.agentkit.recorded import Asked
@@ -71,6 +72,7 @@ class AgentRun(Context):
         policies: Policies | None = None,
         window: Window | None = None,
         cheaper: BoundModel | None = None,
+        guardrails: Sequence[Guardrail] = (),
     ) -> None:
         super().__init__(
             base._log,
@@ -86,6 +88,7 @@ class AgentRun(Context):
         self._policies = base._policies + (policies or Policies())
         self._spender = base._spender
         self._cheaper = cheaper
+        self.guards = Guards(self, guardrails) if guardrails else None
         self._model = model
         self._transfers = {tool.name: tool for tool in map(HandoffTool, handoffs)}
         self._belt = Toolbelt((*tools, *self._transfers.values()) if handoffs else tools, sources)
@@ -114,13 +117,44 @@ class AgentRun(Context):
     ) -> ModelResponse:
         own = output is AGENTS_OWN
         form = self._form if own else self._form_of(output)
-        if form is None:
+        if self.guards is not None:
+            messages, response = await self._think_guarded(self.guards, form, messages, tools, own)
+        elif form is None:
             response = await self._think(messages, tools, None)
         else:
             messages, response = await self._think_until_fit(form, messages, tools, own)
         if own or output is None:
             self._asked, self._said = tuple(messages), response
         return response
+
+    async def _think_guarded(
+        self, guards: Guards, form: Output | None, messages: Sequence[Message], tools: Sequence[Tool] | None, own: bool
+    ) -> tuple[Sequence[Message], ModelResponse]:
+        """What is asked, beside those who look at the input, and a final answer as it is let pass. Raises: Denied."""
+
+        async def answer() -> tuple[Sequence[Message], ModelResponse]:
+            if form is not None:
+                return await self._think_until_fit(form, messages, tools, own)
+            return messages, await self._think(messages, tools, None)
+
+        asked, response = await guards.beside(answer())
+        if not own or response.tool_calls or not response.text:
+            return asked, response
+        said = await self._let_out(guards, response.text)
+        if said == response.text:
+            return asked, response
+        if self._form is not None:
+            self._fit = _fitting(self._form, said)
+            said = self._fit.text
+        return asked, replace(response, text=said, parts=())
+
+    async def _let_out(self, guards: Guards, text: str) -> str:
+        scope = self._here()
+        key = scope.enter("guard")
+        try:
+            return await guards.output(text, key)
+        finally:
+            scope.leave("guard")
 
     def _form_of(self, output: Any) -> Output | None:
         """What a planner asks for in between; read once for each type."""
@@ -142,6 +176,16 @@ class AgentRun(Context):
 
         Raises: ModelError (invalid_output): no answer fitted.
         """
+        fit, reason = await self._concluded(result)
+        if self.guards is None:
+            return fit, reason
+        text = fit.text or as_text(fit.plain)
+        said = await self._let_out(self.guards, text)
+        if said == text:
+            return fit, reason
+        return (Fit(said, said, "") if self._form is None else _fitting(self._form, said)), reason
+
+    async def _concluded(self, result: PlannerResult) -> tuple[Fit, Reason]:
         form, output = self._form, result.output
         if form is None:
             return Fit(output, output, ""), result.reason
@@ -330,10 +374,25 @@ class AgentRun(Context):
                 results = await self._act_in_turns(calls, keys)
         finally:
             scope.leave("act")
+        if self.guards is not None and self.guards.look_at_results:
+            results = [await self._let_in(self.guards, *one) for one in zip(calls, results, keys, strict=True)]
         results = self._belt.note(results, keys, scope.prefix)
         if self._transfers:
             self._hand_over(calls, results)
         return results
+
+    async def _let_in(self, guards: Guards, call: ToolCall, result: ToolResult, key: str) -> ToolResult:
+        """A result as the model may see it; of one that is held back it is told why."""
+        whole = as_text(result.value) if result.handle is not None else result.content
+        try:
+            said = await guards.result(call.name, call.arguments, whole, key)
+        except Denied as denied:
+            return refused(call, denied)
+        if said == whole:
+            return result
+        tool = self._belt.find(call.name)
+        made = told(call, said, options_of(tool) if tool is not None else USUAL, key)
+        return replace(made, is_error=result.is_error, error_type=result.error_type)
 
     async def _admit(self, spender: Spender, stem: str, calls: Sequence[ToolCall], keys: Sequence[str]) -> None:
         """Return if the budget allows all of these calls. Raises: BudgetExceeded, recorded, now or before."""
@@ -497,3 +556,11 @@ class AgentRun(Context):
                 known = self._digests[id(message)] = (message, message_digest(message))
             parts.append(known[1])
         return combine(parts)
+
+
+def _fitting(form: Output, said: str) -> Fit:
+    """What a guardrail put in the place of an answer. Raises: Denied: it is none of the wanted type."""
+    found = form.read_text(said)
+    if isinstance(found, Misfit):
+        raise Denied(f"What a guardrail put in the place of the answer does not fit. {found.words}")
+    return found

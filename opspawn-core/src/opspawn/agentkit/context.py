@@ -180,12 +180,16 @@ class Context:
         try:
             await gate.enter(asked, with_intent=with_intent)
         except Denied as denied:
-            await self._branches.gate()
-            self._log.check()
-            with self._branches:
-                await self._log.denied(asked, error_to_json(denied), denied.detail or {})
-            denied.key = asked.key
-            raise
+            await self.refuse(asked, denied)
+
+    async def refuse(self, asked: Asked, denied: Denied) -> NoReturn:
+        """Record that a step was not allowed. Raises: Denied; Halt."""
+        await self._branches.gate()
+        self._log.check()
+        with self._branches:
+            await self._log.denied(asked, error_to_json(denied), denied.detail or {})
+        denied.key = asked.key
+        raise denied
 
     async def _fail(self, asked: Asked, error: BudgetExceeded) -> NoReturn:
         """Record that a step could not begin. Raises: the error; Halt."""

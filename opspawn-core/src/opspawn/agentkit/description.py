@@ -11,6 +11,7 @@ from typing import Any
 from opspawn.agentkit import instructions as written
 from opspawn.agentkit.choosing import ModelChoice
 from opspawn.agentkit.deciding import as_decider
+from opspawn.agentkit.guardrails import Guardrail, as_guardrail
 from opspawn.agentkit.instructions import Fragment, Instructions
 from opspawn.agentkit.output import MODES, Output
 from opspawn.agentkit.reading import NAME
@@ -34,7 +35,7 @@ DepsFactory = Callable[[], Any | Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """See `Agent.__init__` for the fields; those after `budget` follow from them."""
+    """See `Agent.__init__` for the fields; those after `guardrails` follow from them."""
 
     name: str
     model: ModelChoice = None
@@ -57,6 +58,7 @@ class Description:
     policies: Sequence[str | Decider | Callable[[Considered], Any]] = ()
     window: Window | None = None
     budget: Budget | None = None
+    guardrails: Sequence[Guardrail | Callable[..., Any]] = ()
 
     fixed: tuple[Tool | str, ...] = field(init=False)
     sources: tuple[ToolSource, ...] = field(init=False)
@@ -65,13 +67,14 @@ class Description:
     form: Output = field(init=False)
     depth: int = field(init=False)
     deciders: tuple[str | Decider, ...] = field(init=False)
+    guards: tuple[Guardrail, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         name = self.name
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is not an agent's name: 1 to 64 of letters, digits, '_' and '-'.")
         self._check_numbers()
-        for what in ("tools", "handoffs", "output_validators", "policies"):
+        for what in ("tools", "handoffs", "output_validators", "policies", "guardrails"):
             given = getattr(self, what)
             if isinstance(given, str) or not isinstance(given, Sequence):
                 raise ConfigError(f"The agent {name!r} has {what}={given!r}; a list is meant.")
@@ -103,6 +106,7 @@ class Description:
             settings=MappingProxyType(dict(self.settings)),
             planner_settings=MappingProxyType(dict(self.planner_settings)),
             limits=checked_limits(f"The agent {name!r}", self.limits),
+            guards=tuple(as_guardrail(one) for one in self.guardrails),
             deciders=tuple(one if isinstance(one, str) else as_decider(one) for one in self.policies),
         )
         self._check_names()

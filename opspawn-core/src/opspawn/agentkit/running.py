@@ -63,16 +63,15 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
     usage, before, cheaper = Usage(), tuple(history), parts.cheaper
     if parts.about.budget is not None:
         base.allow("agent", parts.about.budget)
+    began = False
     for _ in range(MAX_DEPTH + 1):
         about = parts.about
         base.agent = about.name
         text = parts.fixed_instructions
-        if text is None:
-            text = await _written(base, about)
         context = AgentRun(
             base,
             name=about.name,
-            instructions=text,
+            instructions=text or "",
             model=parts.model,
             tools=parts.tools,
             max_steps=about.max_steps,
@@ -84,9 +83,15 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
             policies=parts.policies,
             window=about.window,
             cheaper=cheaper,
+            guardrails=about.guards,
         )
         context.usage = usage
         try:
+            if context.guards is not None and not began:
+                base.input = context.input = await context.guards.input(base.input)
+            began = True
+            if text is None:
+                context.instructions = await _written(base, about)
             fit, reason = await context.conclude(await parts.planner.run(context))
         except HandedOver as over:
             told = {"from": about.name, "to": over.agent.name, "reason": over.reason}

@@ -8,7 +8,8 @@ whatever has ended meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from opspawn.agentkit.codec import response_from_json, result_from_json
@@ -55,10 +56,31 @@ async def _before(store: Store, own: Task, agent: str) -> list[str]:
 
 def said_in(task: Task, events: Sequence[Event]) -> list[Message]:
     """The conversation of a task that has ended: its input, the calls with their results, its answer."""
-    return [user_message(task.input), *_calls(events), Message("assistant", as_text(task.result))]
+    held = _held(events)
+    given = held.get("", Message("user", as_text(task.input))) if "" in held else user_message(task.input)
+    return [given, *_calls(events, held), Message("assistant", as_text(task.result))]
 
 
-def _calls(events: Sequence[Event]) -> Iterator[Message]:
+def _held(events: Sequence[Event]) -> dict[str, Message]:
+    """What guardrails put in the place of the input ("") and of results (by the key of the call)."""
+    found: dict[str, Message] = {}
+    for event in events:
+        data: dict[str, Any] = event.data
+        if data.get("kind") != "guard" or event.type not in ("step.done", "step.failed"):
+            continue
+        key, sign, _ = data["key"].rpartition("/guard/")
+        if data["key"].startswith("guard/input/"):
+            key = ""
+        elif not sign:
+            continue
+        if event.type == "step.failed":
+            found[key] = Message("user", str(data["error"]["message"]), is_error=True)
+        elif "value" in (data.get("result") or {}):
+            found[key] = Message("user", as_text(data["result"]["value"]))
+    return found
+
+
+def _calls(events: Sequence[Event], held: Mapping[str, Message]) -> Iterator[Message]:
     """Each answer that called tools, with the results; answers whose calls were not all carried out are left out."""
     responses: list[ModelResponse] = []
     results: dict[str, ToolResult] = {}
@@ -70,6 +92,9 @@ def _calls(events: Sequence[Event]) -> Iterator[Message]:
             responses.append(response_from_json(data["result"]))
         elif data.get("kind") == "act":
             result = result_from_json(data["result"])
+            if (instead := held.get(data["key"])) is not None:
+                said, wrong = instead.content, instead.is_error
+                result = replace(result, content=said, value=None, parts=(), is_error=wrong)
             results[result.call_id] = result
     for response in responses:
         if response.tool_calls and all(call.id in results for call in response.tool_calls):
