@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection
 
-#: Pages that the log should hold when they are moved into the database, as in SQLite's own default.
-CHECKPOINT_PAGES = 1000
+#: Pages that the log should hold when they are moved into the database: 16 MB. A page that was written often is moved
+#: once, while all commits stand still; with SQLite's own default, 1,000, they stood still twice as long in all.
+CHECKPOINT_PAGES = 4000
 _FEWEST, _MOST = 8, 4096  # groups between two checkpoints
 _RETRY_S = 0.001
 
