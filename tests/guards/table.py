@@ -94,15 +94,15 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the lease of a claim",
         "stores/claims.py",
-        '"ready = 0, due = ?, wake_at = NULL, updated = ? WHERE seq = ? "',
-        '"ready = 1, due = ?, wake_at = NULL, updated = ? WHERE seq = ? "',
+        '"ready = 0, due = ?, wake_at = NULL, updated = ? "',
+        '"ready = 1, due = ?, wake_at = NULL, updated = ? "',
         f"{_STORE}test_the_lease_of_a_claim",
     ),
     Guard(
         "the end of a lease",
         "stores/claims.py",
-        "row = tx.execute(_LEASE, (worker, lease_end, tx.now, seq)).fetchall()[0]",
-        "row = tx.execute(_LEASE, (worker, None, tx.now, seq)).fetchall()[0]",
+        "leased = tx.execute(_LEASE, (claim.worker, lease_end, tx.now,",
+        "leased = tx.execute(_LEASE, (claim.worker, None, tx.now,",
         f"{_STORE}test_the_end_of_a_lease",
     ),
     Guard(
@@ -195,7 +195,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the self-fence of a heart",
         "ops/run/heart.py",
-        "return self._clock.monotonic() - self._renewed > FENCE_AT * self._lease_s",
+        "return self._clock.monotonic() - self._renewed > self._fence_s",
         "return False",
         f"{_OPS}test_leases.py::test_a_heart_that_was_not_renewed_in_time_lets_no_effect_begin",
     ),

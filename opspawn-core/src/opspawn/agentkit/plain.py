@@ -37,7 +37,7 @@ def plain_json(value: Any) -> Any:
         known = None
     if known is False:
         raise ValueError(next(_faults(value, "")))
-    plain = to_jsonable_python(plain_parts(value), inf_nan_mode="constants")
+    plain = to_jsonable_python(value if known else plain_parts(value), inf_nan_mode="constants")
     if known is None:
         fault = next(_faults(value, ""), None) or next(_faults(plain, ""), None)
         if fault is not None:
