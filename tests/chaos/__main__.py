@@ -15,19 +15,24 @@ from .cells import extras_for, preset
 from .faults import FAULTS
 from .run import Cell, run
 
+_TASKS = 500
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 if every promise was kept, 1 if one was broken, 2 for a wrong command line."""
     given, parser = _read(arguments)
     seed = random.randrange(1_000_000) if given.seed is None else given.seed
+    faults = frozenset(given.faults.upper().split(",")) if given.faults else frozenset()
+    if unknown := sorted(faults - FAULTS.keys()):
+        parser.error(f"there is no fault {unknown[0]!r}. Known: {', '.join(FAULTS)}.")
     if given.preset:
-        cells = preset(given.preset, seed, given.lease, given.workers)
+        cells = preset(given.preset, seed, given.lease, given.workers, only=faults, scale=given.scale)
+        if not cells:
+            parser.error(f"no run of a preset has {', '.join(sorted(faults))}.")
     else:
-        faults = frozenset(given.faults.upper().split(",")) if given.faults else frozenset({"F1"})
-        if unknown := sorted(faults - FAULTS.keys()):
-            parser.error(f"there is no fault {unknown[0]!r}. Known: {', '.join(FAULTS)}.")
+        faults = faults or frozenset({"F1"})
         extras = extras_for(faults, "pr", given.lease)
-        cells = [Cell(faults, given.tasks, given.workers, given.seconds, seed, given.lease, extras)]
+        cells = [Cell(faults, given.tasks or _TASKS, given.workers, given.seconds, seed, given.lease, extras)]
     failed = [cell for cell in cells if not _run(cell, given.keep)]
     if failed:
         print(f"{len(failed)} of {len(cells)} runs broke a promise; seed {seed}.")
@@ -40,19 +45,26 @@ def _read(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, argparse
         description="Run real workers on one store while things go wrong, and check every promise.",
         epilog="Faults: " + "; ".join(f"{name}: {words}" for name, (_, words) in FAULTS.items()) + ".",
     )
-    parser.add_argument("--faults", metavar="F1,F3", help="which, at the same time (F1)")
-    parser.add_argument("--tasks", type=int, default=500, metavar="N", help="at least so many tasks (500)")
+    parser.add_argument("--faults", metavar="F1,F3", help="which, at the same time (F1); of a preset, its runs")
+    parser.add_argument("--tasks", type=int, metavar="N", help=f"at least so many tasks ({_TASKS})")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="processes (4)")
     parser.add_argument("--seconds", type=float, metavar="S", help="spread the asking over so long; else all at once")
     parser.add_argument("--lease", type=float, default=2.0, metavar="S", help="seconds of a lease (2)")
     parser.add_argument("--seed", type=int, metavar="N", help="decides the work and the faults; else by chance")
     parser.add_argument("--store", choices=["sqlite"], default="sqlite", help="the store (sqlite)")
     parser.add_argument("--preset", choices=["test", "pr", "nightly"], help="all faults, by a named size")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="X", help="of a preset: its tasks, times so much (1)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder of each run")
     given = parser.parse_args(arguments)
     for name in ("tasks", "workers"):
-        if getattr(given, name) < 1:
+        if getattr(given, name) is not None and getattr(given, name) < 1:
             parser.error(f"--{name} needs a number from 1.")
+    if given.scale <= 0 or (given.scale != 1.0 and not given.preset):
+        parser.error("--scale needs a number above 0, and a preset.")
+    if given.preset and (given.tasks is not None or given.seconds is not None):
+        parser.error("--tasks and --seconds do not go with a preset, which has its own; --scale does.")
     if given.lease < 1 or (given.seconds is not None and given.seconds <= 0):
         parser.error("--lease needs 1 second or more, --seconds more than 0.")
     return given, parser

@@ -41,12 +41,22 @@ def extras_for(faults: Iterable[str], size: str, lease_s: float) -> Extras:
     )
 
 
-def preset(size: str, seed: int, lease_s: float, workers: int) -> list[Cell]:
-    """The runs of a size."""
+def preset(
+    size: str,
+    seed: int,
+    lease_s: float,
+    workers: int,
+    *,
+    only: frozenset[str] = frozenset(),
+    scale: float = 1.0,
+) -> list[Cell]:
+    """The runs of a size: those with one of the faults `only`, if any are named, with `scale` times as many tasks."""
     many, few = _SIZES[size]
     found = []
     for faults in _RUNS:
-        tasks = few if faults[0] in ("F3", "F10") else many
+        if only and only.isdisjoint(faults):
+            continue
+        tasks = max(10, round(scale * (few if faults[0] in ("F3", "F10") else many)))
         found.append(
             Cell(
                 frozenset(faults),

@@ -85,7 +85,7 @@ async def test_two_lives_of_a_parent_make_one_child(house: Any) -> None:
         return await ctx.spawn("function/doubled", 21)
 
     house.function(doubled)
-    first = house.worker(store=Late())
+    first = house.worker(store=Late(), slots=1)  # or it would claim the task again itself
     task = await house.submit("parent")
     await began.wait()
     await house.lapse(first)

@@ -112,7 +112,7 @@ class Story:
         self.child_ends: dict[str, Event] = {}
         self.taken: dict[str, int] = {}
         self.answers: dict[str, int] = {}
-        self.handed_over = False
+        self.handed_over = self._was_paused = False
         self.claims: list[ClaimSpan] = []
         self._asked_to_end = False
         self.broken: list[Violation] = []
@@ -187,6 +187,7 @@ class Story:
                 self._claim(event)
                 self.claims.append(ClaimSpan(event, self._asked_to_end))
             self.state = target
+            self._was_paused |= target is _PAUSED
             if target.terminal:
                 self.ended = event
         elif event.type in _NEWS:
@@ -197,9 +198,10 @@ class Story:
             self._urgent = True  # whatever the task waits for, it is due
             if event.type == "cancel.requested" and self.state in (_PAUSED, _IN_DOUBT):
                 self.handed_over = True
+            self._was_paused |= event.type == "pause.requested"
             if event.type == "task.resumed":
-                if self.state not in (_PAUSED, _RUNNING):
-                    self._break("legal-path", f"was resumed while it is {self.state}", self.last, event)
+                if not self._was_paused:
+                    self._break("legal-path", f"was resumed, {self.state}, and nobody had paused it", self.last, event)
                 self.state = _QUEUED if self.state is _PAUSED else self.state
 
     def _stay_away(self, event: Event) -> None:

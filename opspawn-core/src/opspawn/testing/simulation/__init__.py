@@ -22,6 +22,7 @@ from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import Store, Task
 from opspawn.testing.invariants import find_violations, read_everything
+from opspawn.testing.simulation.clerks import check_sessions
 from opspawn.testing.simulation.programs import RATE, RATES, Failed, expected
 from opspawn.testing.simulation.world import LEASE_S, STORM_S, Order, World
 from opspawn.testing.store_model import ModelStore
@@ -76,6 +77,7 @@ async def _simulate(seed: int, clock: VirtualClock, store: Store, storm_s: float
     said: list[tuple[float, str]] = []
     world = World(clock, store, random.Random(seed), lambda line: said.append((clock.time(), line)), storm_s)
     drained = await world.live()
+    sessions = await world.sessions() if drained else []
     tasks, events = await read_everything(store)
     await store.aclose()
     broken = [] if drained else ["not everything ended after the storm"]
@@ -85,6 +87,7 @@ async def _simulate(seed: int, clock: VirtualClock, store: Store, storm_s: float
     broken += _outcomes(world.orders, {task.id: task for task in tasks})
     broken += _effects(world)
     broken += _rates(events)
+    broken += check_sessions(world.files, sessions, events)
     return Report(seed, broken, len(tasks), len(events), world.faults, clock.monotonic(), _trace(said, events))
 
 

@@ -13,6 +13,7 @@ from opspawn.agentkit.rates import Rate, Rates
 from opspawn.agentkit.tool import tool
 from opspawn.contracts.run import RetryPolicy, RunContext
 from opspawn.errors import StepError, StepTimeout
+from opspawn.testing.simulation.flow import FLOW, INSTALLED, result_of
 from opspawn.testing.simulation.outside import act, outside, stumble
 
 HANDLER = "function/program"
@@ -30,7 +31,7 @@ _WEIGHTS = {
     "unheard": 1,
     "ask": 2,
     "take": 2,
-}
+} | ({"flow": 1} if INSTALLED else {})
 #: The rate that all runs share.
 RATE, RATES = "busy", Rates({"busy": Rate(requests_per_minute=60.0, burst=3)})
 _DEEPEST = 3
@@ -90,6 +91,8 @@ def _expected(action: dict[str, Any]) -> Any:
             return expected(action["program"])
         except Failed:
             return f"{key} failed"
+    if kind == "flow":
+        return result_of(key)
     return f"{key} caught" if kind == "caught" else f"{key} done"
 
 
@@ -172,6 +175,10 @@ async def _ask(context: RunContext, action: dict[str, Any]) -> Any:
     return await context.ask(action["key"])
 
 
+async def _flow(context: RunContext, action: dict[str, Any]) -> Any:
+    return await context.spawn(FLOW, {"key": action["key"]}, retry=PATIENT)
+
+
 async def _take(context: RunContext, action: dict[str, Any]) -> Any:
     await context.take(RATE)
     return f"{action['key']} done"
@@ -210,5 +217,6 @@ _ACTIONS = {
     "unheard": _unheard,
     "ask": _ask,
     "take": _take,
+    "flow": _flow,
     "fail": _fail,
 }

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from opspawn.contracts.lifecycle import Session
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.store import Query, Store, Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StoreError
@@ -16,6 +17,8 @@ from opspawn.ops.engine.doubts import open_doubts
 from opspawn.ops.engine.engine import Engine
 from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.testing.simulation.alone import SimulatedCell
+from opspawn.testing.simulation.clerks import Clerk
+from opspawn.testing.simulation.flow import FLOW, run_flow
 from opspawn.testing.simulation.outside import Outside, body, outside
 from opspawn.testing.simulation.people import People
 from opspawn.testing.simulation.process import Doorbell, Process, Weather
@@ -63,6 +66,7 @@ class World:
     outside: Outside = field(default_factory=Outside)
     orders: list[Order] = field(default_factory=list)
     again: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     faults: int = 0
     _staff: list[Employed] = field(default_factory=list)
     _names: int = 0
@@ -133,7 +137,7 @@ class World:
         return Worker(
             process,
             self.doorbell,
-            {HANDLER: run_program},
+            {HANDLER: run_program, FLOW: run_flow},
             _OPTIONS,
             id=process.name,
             clock=process,
@@ -146,7 +150,9 @@ class World:
         order = Order(f"t-{number:024x}", make_program(self.chance, f"p{number}"))
         self.orders.append(order)
         await asyncio.sleep(self.chance.uniform(0.0, self.storm_s * 0.6))
-        engine = self._engine(self._process("caller"))
+        process = self._process("caller")
+        engine = self._engine(process)
+        clerk = Clerk(process, engine, self.files) if self.chance.random() < 0.3 else None
         more: dict[str, Any] = {
             "idempotency_key": f"order-{number}",
             "retry": PATIENT,
@@ -154,9 +160,19 @@ class World:
             "priority": self.chance.randint(-1, 1),
             "limits": _LIMITS if self.chance.random() < 0.6 else (),
         }
+        if clerk is not None:
+            more["session"] = await clerk.open(f"order-{number}")
         task = await self._insist(lambda: engine.submit(HANDLER, order.program, id=order.id, **more))
         assert task.id == order.id
         order.accepted = True
+        if clerk is not None:
+            order.cancelled |= (off := self.chance.random() < 0.2)
+            await clerk.close(more["session"], "cancelled" if off else "completed")
+
+    async def sessions(self) -> list[Session]:
+        """All sessions, as they stand in the end."""
+        process = self._process("reader")
+        return await Clerk(process, self._engine(process), self.files).read()
 
     async def _operate(self) -> None:
         """Decide about steps in doubt, by what is known outside. There are two who look at the same moments."""
