@@ -195,6 +195,7 @@ async def test_who_is_killed_together_with_its_worker_is_not_condemned_by_it(dea
     task = await deadly.kill_times(4)
     worker = deadly.worker(isolate=isolate)
     await deadly.until(lambda: bool(isolate.made) and isolate.made[0].killed)
+    await asyncio.sleep(0.3)  # in which a verdict would be committed
     await deadly.kill(worker)
 
     assert not (await deadly.engine.task(task.id)).state.terminal
