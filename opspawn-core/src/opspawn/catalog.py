@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.kit import Kit
+from opspawn.agentkit.overriding import overridden
 from opspawn.agentkit.placing import place
+from opspawn.agentkit.resolving import resolve
 from opspawn.agentkit.running import check_input
 from opspawn.agentkit.toolsets import is_source
 from opspawn.app import App
@@ -21,7 +23,7 @@ from opspawn.contracts.model import Message
 from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.store import Batch, Hold, Put, Record, Store
 from opspawn.contracts.tool import Tool
-from opspawn.errors import AppError, Conflict, InvalidInput, NotFound
+from opspawn.errors import AppError, ConfigError, Conflict, InvalidInput, NotFound
 from opspawn.ops.agents.reach import Reach
 from opspawn.ops.definitions import INLINE, PINNED, is_old
 from opspawn.ops.sessions.conversations import earlier
@@ -43,6 +45,7 @@ class Catalog:
         self.policies = kit.policies
         self._found: dict[str, Workflow] = {}
         self._app = app
+        self._kit = kit
         self._tools = _all_tools(app, kit)
         self._known: dict[str, Workflow] = {}
         self.workflows: dict[str, Workflow] = {}
@@ -81,6 +84,19 @@ class Catalog:
             return input
         known = self._app.functions if kind == "function" else ("agent/…", "workflow/…", "function/…")
         raise NotFound(kind if kind == "function" else "handler", name or handler, known=list(known))
+
+    def check_overrides(self, handler: str, overrides: Mapping[str, Any]) -> None:
+        """Refuse what no run of the handler could do. Raises: InvalidInput."""
+        kind, _, name = handler.partition("/")
+        agent = self._app.agents.get(name) if kind == "agent" else None
+        if agent is None:
+            raise InvalidInput(f"{handler!r} takes no overrides.", remedy="Agents of this app do.")
+        changed = overridden(agent.about, overrides)
+        try:
+            if self._runs:
+                resolve(changed, self._kit)
+        except ConfigError as error:
+            raise InvalidInput(error.message, remedy=error.remedy) from error
 
     async def refuse_unknown(self, handler: str) -> None:
         """Refuse what nothing of this app can run any more, and nobody else either. Raises: NotFound."""

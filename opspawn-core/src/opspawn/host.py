@@ -163,6 +163,8 @@ class Host(Hosted):
             await self.registry.endpoint_of(agent)
         if session is not None:
             await self.sessions.check_open(session)
+        if (overrides := options.get("overrides")) is not None:
+            self._catalog.check_overrides(handler, overrides)
         await self._catalog.pin(handler)
         if handler.startswith("remote/"):
             options = {**options, "retry": options.get("retry") or REMOTE_RETRY}

@@ -110,6 +110,7 @@ async def test_members_are_camel_case_and_closed_in_requests(description: dict[s
         "retry",
         "fallback",
         "budget",
+        "overrides",
         *times,
     }
     assert schema["additionalProperties"] is False

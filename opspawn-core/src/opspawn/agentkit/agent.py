@@ -24,6 +24,7 @@ from opspawn.agentkit.instructions import Instructions
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.nesting import Nesting, OnEvent
 from opspawn.agentkit.output import OutputMode
+from opspawn.agentkit.overriding import overridden
 from opspawn.agentkit.perloop import PerLoop
 from opspawn.agentkit.resolving import needs_kit, resolve
 from opspawn.agentkit.running import check_input, run_agent
@@ -383,8 +384,9 @@ class Agent(Generic[DepsT, OutputT]):
             base = cast(Context, context)
             if deps is not None:
                 base.deps = await deps.get()
-            before = await earlier(base, parts.about.name) if earlier is not None else ()
-            return (await run_agent(base, parts, before)).plain
+            mine = resolve(overridden(self.about, base.overrides), kit) if base.overrides else parts
+            before = await earlier(base, mine.about.name) if earlier is not None else ()
+            return (await run_agent(base, mine, before)).plain
 
         return handle
 

@@ -62,7 +62,7 @@ _TICK_S = 0.001  # less than that is no time to an event loop
 class Context:
     """A run of anything. See `opspawn.contracts.run.RunContext` for what each method promises.
 
-    `attempt` counts the failed attempts before this one.
+    `attempt` counts the failed attempts before this one. `overrides` are what the run does differently from its agent.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Context:
         self.session = session
         self.deps = deps
         self.attempt = 0
+        self.overrides: Mapping[str, Any] | None = None
         self._policies = log.policies
         self._spender: Spender | None = None
         if log.budget is not None:

@@ -15,6 +15,7 @@ from opspawn.cli.lazy import FAILED, INTERRUPTED, OK
 from opspawn.cli.naming import check_known, handler_of, input_of, names_app
 from opspawn.cli.narrate import Narrator
 from opspawn.cli.output import configuration, json_option, print_text, say
+from opspawn.cli.overrides import overrides_of, set_option
 from opspawn.cli.screen import Screen
 from opspawn.cli.views import task_json, tell_halt
 from opspawn.config import Loaded
@@ -34,6 +35,7 @@ Form = Literal["text", "json", "events"]
 @click.option("--resume", metavar="ID", help="Go on with a run that was cut off.")
 @click.option("--session", metavar="ID", help="The conversation that it goes on with; a new one by default.")
 @budget_option
+@set_option
 @json_option
 @click.option("--events", is_flag=True, help="Print each event as one line of JSON, as it happens.")
 @click.pass_context
@@ -43,6 +45,7 @@ def run(
     resume: str | None,
     session: str | None,
     budget: tuple[str, ...],
+    overrides: tuple[str, ...],
     as_json: bool,
     events: bool,
 ) -> None:
@@ -57,19 +60,27 @@ def run(
     opspawn run workflow/triage '{"report": "reports/today.md"}'
     """
     form: Form = "json" if as_json else "events" if events else "text"
-    context.exit(assemble.run(_run(configuration(), list(words), resume, session, budget, form)))
+    context.exit(assemble.run(_run(configuration(), list(words), resume, session, budget, overrides, form)))
 
 
 async def _run(
-    loaded: Loaded, words: list[str], resume: str | None, session: str | None, budget: tuple[str, ...], form: Form
+    loaded: Loaded,
+    words: list[str],
+    resume: str | None,
+    session: str | None,
+    budget: tuple[str, ...],
+    overrides: tuple[str, ...],
+    form: Form,
 ) -> int:
     start_logs(loaded)
     named = words.pop(0) if words and names_app(words[0]) else None
     if resume is not None and session is not None:
         raise InvalidInput("--session goes with a new run.", remedy="A run that is resumed has its session.")
-    allowed = budget_of(budget)
+    allowed, changes = budget_of(budget), overrides_of(overrides)
     if resume is not None and allowed is not None:
         raise InvalidInput("--budget goes with a new run.", remedy="A run that is resumed keeps what it was given.")
+    if resume is not None and changes is not None:
+        raise InvalidInput("--set goes with a new run.", remedy="A run that is resumed goes on as it began.")
     if resume is None and not words:
         raise InvalidInput("Nothing is named to run.", remedy='Write: opspawn run [APP] AGENT "INPUT", or --resume ID.')
     app = find_app(named, loaded)
@@ -92,7 +103,7 @@ async def _run(
 
         on_signals(stop)
         if resume is None:
-            await host.submit(handler, input, id=id, queue=queue, session=session, budget=allowed)
+            await host.submit(handler, input, id=id, queue=queue, session=session, budget=allowed, overrides=changes)
         task = await follower.follow(again=resume is not None)
         return _report(task, form, narrator)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.limit import Limit
@@ -27,6 +27,7 @@ class TaskOptions(TypedDict, total=False):
             result becomes the task's; if it fails, too, the task fails with both errors.
         labels: marks of the caller's own, by which tasks are found. Children have them, too.
         budget: what it and everything under it may use.
+        overrides: what the run of an agent does differently: model, planner, planner_settings, max_steps, settings.
         limits: how many tasks may run at once under a name, beside the limits of the handler.
     """
 
@@ -46,3 +47,4 @@ class TaskOptions(TypedDict, total=False):
     labels: Mapping[str, str] | None
     limits: Sequence[Limit]
     budget: Budget | None
+    overrides: Mapping[str, Any] | None

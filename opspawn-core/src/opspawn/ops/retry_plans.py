@@ -26,6 +26,7 @@ class Plan:
         generation: how many generations came before. from_scratch: whether it inherits nothing from them.
         budget: what the task may use, as `Budget.to_json` says it: it was given that, or lent it by its parent.
         depth: how many tasks it stands below the root of its tree.
+        overrides: what its run does differently from its agent.
     """
 
     retry: Retry = ONCE
@@ -35,6 +36,7 @@ class Plan:
     idle_timeout_s: float | None = None
     budget: Mapping[str, Any] | None = None
     depth: int = 0
+    overrides: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any] | None:
         """As `Task.retry`; None for a plan that says nothing."""
@@ -56,6 +58,8 @@ class Plan:
             data["budget"] = dict(self.budget)
         if self.depth:
             data["depth"] = self.depth
+        if self.overrides:
+            data["overrides"] = dict(self.overrides)
         return data
 
 
@@ -92,6 +96,7 @@ def plan_of(task: Task) -> Plan:
         data.get("idle_timeout_s"),
         data.get("budget"),
         data.get("depth", 0),
+        data.get("overrides"),
     )
 
 

@@ -99,10 +99,28 @@ class Order(Body):
         }
 
 
+class OverridesSpec(Body):
+    """What one run does differently from its agent; what is left out stays. Members of the two settings are the
+    planner's and the model's own.
+    """
+
+    model: str | list[str] | None = Field(None, description='"PROVIDER:MODEL", or several that are asked in turn.')
+    planner: str | None = Field(None, description="The name of a planner plugin.")
+    planner_settings: dict[str, Any] | None = Field(None, description="Added to those of the agent.")
+    max_steps: int | None = Field(None, ge=1, description="How many model calls it may make.")
+    settings: dict[str, Any] | None = Field(None, description="Added to those of the agent, for the model.")
+
+
 class RunRequest(Order):
     """Start a run of an agent."""
 
     input: Any = Field(description="What the agent gets: a text, or any JSON.")
+    overrides: OverridesSpec | None = Field(None, description="What this run does differently.")
+
+    def options(self, **more: Unpack[TaskOptions]) -> TaskOptions:
+        if self.overrides is not None:
+            more = {"overrides": {name: value for name, value in self.overrides if value is not None}, **more}
+        return super().options(**more)
 
 
 class TaskRequest(Order):

@@ -18,7 +18,7 @@ from opspawn.contracts.store import Hold, Operation, Put, Receipt, Record, Store
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
-from opspawn.ops.engine.base import Desk
+from opspawn.ops.engine.base import Desk, as_json
 from opspawn.ops.engine.checks import check_ids, check_place, check_times, plain_budget, plain_json
 from opspawn.ops.ids import agent_of, new_id
 from opspawn.ops.retry_plans import ONCE, Plan, sample_input
@@ -70,6 +70,7 @@ class Accepting(Desk):
         labels: Mapping[str, str] | None = None,
         limits: Sequence[Limit] = (),
         budget: Budget | None = None,
+        overrides: Mapping[str, Any] | None = None,
         also: Callable[[Task], Sequence[Operation]] = lambda task: (),
     ) -> Task:
         """Accept a task durably and return it. The same key with the same request gives the task of the first time.
@@ -104,7 +105,13 @@ class Accepting(Desk):
             session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
-            retry=Plan(retry or ONCE, fallback, idle_timeout_s=idle_timeout_s, budget=plain_budget(budget)).to_json(),
+            retry=Plan(
+                retry or ONCE,
+                fallback,
+                idle_timeout_s=idle_timeout_s,
+                budget=plain_budget(budget),
+                overrides=None if overrides is None else as_json("The overrides", dict(overrides)),
+            ).to_json(),
             labels=dict(labels or {}),
             strict=strict,
             holds=self._held(handler, limits),

@@ -188,6 +188,7 @@ class Life:
             branches=self.branches,
         )
         context.attempt = self.task.attempt
+        context.overrides = plan_of(self.task).overrides
         try:
             return await self._handler(context)
         except Halt:
