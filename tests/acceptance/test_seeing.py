@@ -87,7 +87,7 @@ def test_a_backup_opens_and_what_is_old_goes(folder: Path, ids: dict[str, str], 
     assert (dry["trees"], dry["tasks"], dry["dryRun"]) == (1, 3, True)
     assert (done["trees"], done["tasks"]) == (1, 3)
     assert [task["state"] for task in left] == ["queued"]
-    assert "--older-than 'soon' is no span of time." in wrong.stderr
+    assert "--older-than is 'soon'; a span of time is meant." in wrong.stderr
     assert (wrong.returncode, nothing.returncode) == (2, 2)
     assert "Nothing says what is old." in nothing.stderr
 

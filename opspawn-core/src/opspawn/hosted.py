@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opspawn.checkups import examine_process, examine_store
+from opspawn.config import Loaded
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.lifecycle import AgentStatus
 from opspawn.contracts.question import AskedQuestion
-from opspawn.contracts.seeing import Why, WorkerInfo
-from opspawn.contracts.store import Page, Query, Store, Task
+from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
+from opspawn.contracts.store import Finding, Page, Query, Store, Task
 from opspawn.ops.agents.agents import Agents
 from opspawn.ops.definitions import Definitions
 from opspawn.ops.engine.engine import Engine
+from opspawn.ops.housekeeping import backup, prune_now
 from opspawn.ops.presence import workers
 from opspawn.ops.registries import Roster
 from opspawn.ops.sessions.sessions import Sessions
 from opspawn.ops.traces import Trace, trace_of
 from opspawn.ops.why.why import why
+from opspawn.plugins import Plugins
 
 
 class Hosted:
@@ -26,6 +30,9 @@ class Hosted:
     _engine: Engine
     _roster: Roster
     store: Store
+    loaded: Loaded
+    plugins: Plugins
+    id: str
     _clock: Clock
 
     @property
@@ -62,6 +69,20 @@ class Hosted:
 
     async def workers(self) -> Sequence[WorkerInfo]:
         return await workers(self.store)
+
+    async def examine(self) -> Sequence[tuple[str, Finding]]:
+        found = [part async for part in examine_process(self.loaded, self.plugins)]
+        return [*found, *[part async for part in examine_store(self.store)]]
+
+    async def prune(
+        self, *, older_than: str | None = None, keep_at_most: int | None = None, dry_run: bool = True
+    ) -> Pruned:
+        kept, owner = self.loaded.settings.retention, f"{self.id} for a caller"
+        asked: dict[str, Any] = {"older_than": older_than, "keep_at_most": keep_at_most, "dry_run": dry_run}
+        return await prune_now(self.store, kept, owner, self._clock, **asked)
+
+    async def backup(self, path: str) -> None:
+        await backup(self.store, path)
 
     async def signal(
         self, task: str, name: str, data: Any = None, *, id: str | None = None, by: str | None = None

@@ -12,11 +12,12 @@ from opspawn import App, tool
 from opspawn.config import load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.events import NewEvent
+from opspawn.contracts.seeing import Pruned
 from opspawn.contracts.store import Append, Batch, EventQuery, Put, Query, Record, Task, TaskState
 from opspawn.errors import StoreError
 from opspawn.host import Host
 from opspawn.ops.housekeeping import TURN, keep_house, sweep
-from opspawn.ops.keeping import Keep, Pruned
+from opspawn.ops.keeping import Keep
 from opspawn.ops.retention import prune
 from opspawn.ops.turns import Turn
 from opspawn.stores.sqlite import open_sqlite

@@ -56,6 +56,9 @@ OPERATIONS = {
     "GET /v1/opscore/tasks/{id}/trace": "getTrace",
     "GET /v1/opscore/tasks/{id}/why": "whyTask",
     "GET /v1/opscore/workers": "listWorkers",
+    "GET /v1/opscore/doctor": "examine",
+    "POST /v1/opscore/store/prune": "prune",
+    "POST /v1/opscore/store/backup": "backup",
     "POST /v1/opscore/internal/agent/notify": "notifyAgent",
 }
 

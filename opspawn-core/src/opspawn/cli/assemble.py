@@ -7,15 +7,17 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from opspawn.app import App, load_app
 from opspawn.cli.output import say
 from opspawn.config import Loaded
+from opspawn.contracts.plugins import StorePlugin
 from opspawn.contracts.store import Store
 from opspawn.declarations import agents_of
 from opspawn.errors import ConfigError
 from opspawn.logs import configure
+from opspawn.plugins import Plugins
 
 
 def start_logs(loaded: Loaded) -> None:
@@ -42,23 +44,24 @@ def find_app(named: str | None, loaded: Loaded) -> App:
 @asynccontextmanager
 async def existing_store(loaded: Loaded) -> AsyncIterator[Store]:
     """The configured store; refuses to make one where nothing has run yet."""
-    from opspawn.opening import open_store
+    from opspawn.opening import load_plugins, open_store
 
-    _refuse_nothing(loaded)
-    store = await open_store(loaded)
+    plugins = load_plugins(loaded)
+    _refuse_nothing(loaded, plugins)
+    store = await open_store(loaded, plugins)
     try:
         yield store
     finally:
         await store.aclose()
 
 
-def _refuse_nothing(loaded: Loaded) -> None:
-    data = Path(loaded.settings.data)
-    if loaded.settings.store == "sqlite" and "path" not in loaded.sections.get("sqlite", {}) and not data.is_dir():
-        raise ConfigError(
-            f"There is no data in {data} yet.",
-            remedy="Start with 'opspawn serve' or 'opspawn run', or go to its folder.",
-        )
+def _refuse_nothing(loaded: Loaded, plugins: Plugins) -> None:
+    record = cast(StorePlugin, plugins.get("store", loaded.settings.store))
+    if record.nothing_yet is None:
+        return
+    missing = record.nothing_yet(plugins.section(record, loaded.sections), loaded.settings.data)
+    if missing is not None:
+        raise ConfigError(missing, remedy="Start with 'opspawn serve' or 'opspawn run', or go to its folder.")
 
 
 def run(main: Coroutine[Any, Any, int | None]) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 
 import click
 
-from opspawn.cli.assemble import run
-from opspawn.cli.output import configuration, json_option, print_json, say
+from opspawn.cli.assemble import existing_store, run
+from opspawn.cli.output import configuration, installed, json_option, print_json, say
 from opspawn.cli.tellings import print_findings
-from opspawn.contracts.store import Finding
-from opspawn.errors import ConfigError
+from opspawn.config import Loaded
+from opspawn.contracts.store import Finding, Store
+from opspawn.errors import ConfigError, OpspawnError
+
+Part = tuple[str, Finding]
 
 
 @click.command()
@@ -35,9 +39,7 @@ async def _look(invariants: bool, as_json: bool) -> int:
     except ConfigError as error:
         take(("configuration", Finding("error", error.message, error.remedy)))
     else:
-        from opspawn.cli.checkups import examine
-
-        async for part in examine(loaded, invariants=invariants):
+        async for part in _examine(loaded, invariants):
             take(part)
     levels = [finding.level for _, finding in found]
     errors, warnings = levels.count("error"), levels.count("warning")
@@ -46,3 +48,34 @@ async def _look(invariants: bool, as_json: bool) -> int:
     else:
         say(f"Errors: {errors}. Warnings: {warnings}.")
     return int(errors > 0)
+
+
+async def _examine(loaded: Loaded, invariants: bool) -> AsyncIterator[Part]:
+    """Everything; what cannot be looked at is a finding itself."""
+    from opspawn.checkups import examine_process, examine_store
+
+    async for part in examine_process(loaded, installed(loaded)):
+        yield part
+    try:
+        async with existing_store(loaded) as store:
+            async for part in examine_store(store):
+                yield part
+            if invariants:
+                async for part in _invariants(store):
+                    yield part
+    except ConfigError as error:
+        yield "store", Finding("warning", error.message, error.remedy)
+    except OpspawnError as error:
+        yield "store", Finding("error", error.message, error.remedy)
+
+
+async def _invariants(store: Store) -> AsyncIterator[Part]:
+    from opspawn.testing.invariants import RULES, find_violations, read_everything
+
+    tasks, events = await read_everything(store)
+    violations = find_violations(tasks, events)
+    for violation in violations[:50]:
+        yield "invariants", Finding("error", str(violation), "Keep a backup, and report it with 'opspawn logs'.")
+    if not violations:
+        words = f"{len(events):,} events of {len(tasks):,} tasks keep all {len(RULES)} promises that they can show."
+        yield "invariants", Finding("ok", words)

@@ -15,10 +15,8 @@ from opspawn.cli.assemble import existing_store, run
 from opspawn.cli.output import configuration, json_option, print_json, print_text, say
 from opspawn.cli.tellings import print_findings
 from opspawn.config import Loaded
-from opspawn.config.durations import span_s
 from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.store import Store
-from opspawn.errors import InvalidInput
 
 
 @click.group()
@@ -61,13 +59,10 @@ def info(context: click.Context, as_json: bool) -> None:
 def backup(context: click.Context, file: Path) -> None:
     """Copy everything that is committed now to a new FILE, while work goes on."""
 
+    from opspawn.ops.housekeeping import backup as make_backup
+
     async def act(opened: Store, loaded: Loaded) -> None:
-        make: Any = getattr(opened, "backup", None)
-        if make is None:
-            raise InvalidInput(
-                f"The store {opened.name!r} makes no backups itself.", remedy="Use the tools of its server."
-            )
-        await make(str(file))
+        await make_backup(opened, str(file))
         say(f"Backed up to {file}. To use it, stop everything and put it in the place of the database.")
 
     _with_store(context, act)
@@ -99,24 +94,12 @@ def prune(
 
     A tree of which anything still goes on is never touched.
     """
-    from opspawn.ops.housekeeping import TURN, keep_of, sweep
-    from opspawn.ops.keeping import Keep
-    from opspawn.ops.turns import Turn
-
-    seconds = None if older_than is None else span_s(older_than)
-    if older_than is not None and seconds is None:
-        raise InvalidInput(f"--older-than {older_than!r} is no span of time.", remedy="Write 90s, 10m, 2h or 30d.")
+    from opspawn.ops.housekeeping import prune_now
 
     async def act(opened: Store, loaded: Loaded) -> None:
-        keep = keep_of(loaded.settings.retention)
-        if seconds is not None or keep_at_most is not None:
-            keep = Keep(seconds, seconds, keep_at_most)
-        if keep.everything:
-            raise InvalidInput("Nothing says what is old.", remedy="Give --older-than 30d, or set [retention].")
-        turn = Turn(opened, TURN, f"prune on {socket.gethostname()}:{os.getpid()}")
-        done = await sweep(opened, keep, turn, SYSTEM_CLOCK, dry_run=dry_run)
-        if done is None:
-            raise InvalidInput(f"{await turn.holder()} is deleting just now.", remedy="Try again in a minute.")
+        owner = f"prune on {socket.gethostname()}:{os.getpid()}"
+        asked: dict[str, Any] = {"older_than": older_than, "keep_at_most": keep_at_most, "dry_run": dry_run}
+        done = await prune_now(opened, loaded.settings.retention, owner, SYSTEM_CLOCK, **asked)
         if as_json:
             print_json({**asdict(done), "dryRun": dry_run})
             return

@@ -103,6 +103,9 @@ class PolicyPlugin:
 class StorePlugin:
     """A store; users write `store = "NAME"`. `open` gets the section and the folder for data, and gives an open store.
 
+    `nothing_yet` gets the same, and says what is missing while no store has been made there, so that commands which
+    only look do not make an empty one; None, from it or in its place: there is one, or nobody can tell.
+
     Raises (from `open`): StoreUnusable, with the remedy.
     """
 
@@ -110,6 +113,7 @@ class StorePlugin:
     open: Callable[[Any, str], Awaitable[Store]]
     config: type[PluginConfig] = PluginConfig
     help: str = ""
+    nothing_yet: Callable[[Any, str], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,3 +71,17 @@ class Why:
     handler: str
     state: str
     waits: Sequence[Wait]
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What was deleted, or with `dry_run` would be; `held` counts trees that stay since something builds on them.
+
+    `records` are questions, signals, keys, sessions and definitions; `events` those that belong to no task.
+    """
+
+    trees: int = 0
+    tasks: int = 0
+    records: int = 0
+    held: int = 0
+    events: int = 0

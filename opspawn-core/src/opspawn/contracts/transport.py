@@ -13,8 +13,8 @@ from opspawn.contracts.lifecycle import AgentRegistry, AgentStatus, Definitions,
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.run_events import RunEvent
-from opspawn.contracts.seeing import Why, WorkerInfo
-from opspawn.contracts.store import EventQuery, Page, Query, Task
+from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
+from opspawn.contracts.store import EventQuery, Finding, Page, Query, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +287,29 @@ class Host(Protocol):
 
     async def workers(self) -> Sequence[WorkerInfo]:
         """The workers that told of themselves, the newest first; some may have died since."""
+        ...
+
+    async def examine(self) -> Sequence[tuple[str, Finding]]:
+        """What a doctor finds on this machine, in the configuration and in the store, each with the part it is about.
+
+        It reads, and never mends.
+        """
+        ...
+
+    async def prune(
+        self, *, older_than: str | None = None, keep_at_most: int | None = None, dry_run: bool = True
+    ) -> Pruned:
+        """Delete trees of tasks that ended long ago, by the settings `[retention]` or by what is given in their place.
+
+        Raises: InvalidInput: nothing says what is old. InvalidTransition: somebody else deletes now.
+        """
+        ...
+
+    async def backup(self, path: str) -> None:
+        """Copy everything that is committed to a new file on this machine, while work goes on.
+
+        Raises: InvalidInput: the store makes no backups itself. StoreError: the file is there, or cannot be written.
+        """
         ...
 
     async def ready(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is kept, as the settings `[retention]` say, and what was deleted."""
+"""What is kept, as the settings `[retention]` say."""
 
 from __future__ import annotations
 
@@ -27,17 +27,3 @@ class Keep:
         """The time up to which a tree with this root must have ended to be deleted by its age; None: it is kept."""
         seconds = self.failed_s if root.state is TaskState.FAILED and self.failed_s is not None else self.ended_s
         return None if seconds is None else now - timedelta(seconds=seconds)
-
-
-@dataclass(slots=True)
-class Pruned:
-    """What was deleted, or with `dry_run` would be; `held` counts trees that stay since something builds on them.
-
-    `records` are questions, signals, keys, sessions and definitions; `events` those that belong to no task.
-    """
-
-    trees: int = 0
-    tasks: int = 0
-    records: int = 0
-    held: int = 0
-    events: int = 0

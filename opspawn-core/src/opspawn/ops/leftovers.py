@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from opspawn.contracts.seeing import Pruned
 from opspawn.contracts.store import Batch, Delete, EventQuery, Put, Query, Record, Store, Task
 from opspawn.errors import Conflict
 from opspawn.ops.definitions import INLINE, KIND, PINNED, REFRESH_S
-from opspawn.ops.keeping import Keep, Pruned
+from opspawn.ops.keeping import Keep
 from opspawn.ops.sessions.records import KIND as SESSION
 
 #: Events that are never deleted by themselves, by the beginning of their types.

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
+from opspawn.contracts.seeing import Pruned
 from opspawn.contracts.store import Batch, Delete, Operation, Query, Store, Task, TaskState
 from opspawn.errors import Conflict
 from opspawn.ops import leftovers
-from opspawn.ops.keeping import Keep, Pruned
+from opspawn.ops.keeping import Keep
 from opspawn.ops.question_records import KIND as QUESTION
 from opspawn.ops.signal_marks import KIND as SIGNAL
 

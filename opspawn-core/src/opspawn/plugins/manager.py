@@ -115,7 +115,7 @@ class Plugins:
         if folder is None:
             return config
         moved = {
-            key: folder / value
+            key: folder / value.expanduser()
             for key, value in config
             if key in config.model_fields_set and isinstance(value, Path) and sources.get(key) == file
         }

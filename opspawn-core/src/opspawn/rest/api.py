@@ -20,6 +20,7 @@ from opspawn.rest import (
     seeing,
     sessions,
     signals,
+    store,
     stream,
 )
 from opspawn.rest.answers import JsonAnswer
@@ -55,7 +56,20 @@ def build_api(host: Host, config: RestConfig) -> FastAPI:
         responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
     )
     api.state.host = host
-    modules = (health, agents, opscore, registry, sessions, seeing, signals, questions, approvals, stream, run_stream)
+    modules = (
+        health,
+        agents,
+        opscore,
+        registry,
+        sessions,
+        seeing,
+        signals,
+        questions,
+        approvals,
+        store,
+        stream,
+        run_stream,
+    )
     for module in modules:
         api.include_router(module.router)
     api.add_middleware(

@@ -13,15 +13,16 @@ from opspawn.contracts.store import Store
 from opspawn.hookspecs import hookimpl
 
 OPSPAWN_PLUGIN_API = ">=1,<2"
+MEMORY = ":memory:"
 
 
 class SqliteConfig(PluginConfig):
     """The section `[plugins.sqlite]`."""
 
-    path: str | None = Field(
+    path: Path | None = Field(
         default=None,
-        min_length=1,
-        description='The database file; default "opspawn.db" in the data folder. ":memory:" keeps nothing.',
+        description='The database file; default "opspawn.db" in the data folder. A relative path in opspawn.toml '
+        'starts at the folder of that file, one from the environment at the current folder. ":memory:" keeps nothing.',
     )
     synchronous: Literal["full", "normal"] = Field(
         default="full",
@@ -29,17 +30,30 @@ class SqliteConfig(PluginConfig):
     )
     busy_timeout_s: float = Field(default=30.0, ge=0, description="Seconds to wait while another process writes.")
 
+    def file(self, data: str) -> str:
+        """The database file as `open_sqlite` takes it; `data` is the folder for local files."""
+        if self.path is None:
+            return str(Path(data) / "opspawn.db")
+        return MEMORY if self.path.name == MEMORY else str(self.path.expanduser())
+
 
 async def open_store(section: Any, data: str) -> Store:
     """Open the store of a section. Raises: StoreUnusable."""
     from opspawn.stores.sqlite import open_sqlite
 
     config = section if isinstance(section, SqliteConfig) else SqliteConfig.model_validate(section or {})
-    path = config.path or str(Path(data) / "opspawn.db")
-    return await open_sqlite(path, synchronous=config.synchronous, busy_timeout_s=config.busy_timeout_s)
+    return await open_sqlite(config.file(data), synchronous=config.synchronous, busy_timeout_s=config.busy_timeout_s)
+
+
+def nothing_yet(section: SqliteConfig, data: str) -> str | None:
+    """What to say while nothing has made the database; None once it is there, or cannot be looked for."""
+    file = section.file(data)
+    if file == MEMORY or Path(file).exists() or (section.path is None and Path(data).is_dir()):
+        return None
+    return f"There is no data in {data} yet." if section.path is None else f"There is no database {file} yet."
 
 
 @hookimpl
 def opspawn_stores() -> Iterable[StorePlugin]:
     """The embedded store, `store = "sqlite"`."""
-    yield StorePlugin("sqlite", open_store, SqliteConfig, "One SQLite file: nothing else to install.")
+    yield StorePlugin("sqlite", open_store, SqliteConfig, "One SQLite file: nothing else to install.", nothing_yet)

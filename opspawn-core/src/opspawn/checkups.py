@@ -1,4 +1,4 @@
-"""What `opspawn doctor` looks at, part by part. Reads, and never mends."""
+"""What a doctor looks at, part by part. Reads, and never mends."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from opspawn.cli.assemble import existing_store
-from opspawn.cli.output import installed
 from opspawn.config import Loaded
 from opspawn.contracts.store import Batch, Finding, Query, Store, TaskState
 from opspawn.contracts.transport import DeadQuery
-from opspawn.errors import ConfigError, OpspawnError, StoreError
+from opspawn.errors import ConfigError, StoreError
 from opspawn.ops.presence import workers
+from opspawn.plugins import Plugins
 
 Part = tuple[str, Finding]
 
@@ -26,22 +25,25 @@ _LITTLE_SPACE = 1 << 30
 _MANY = 200
 
 
-async def examine(loaded: Loaded, *, invariants: bool) -> AsyncIterator[Part]:
-    """Everything, one finding after another; what cannot be looked at is a finding itself."""
-    for part in (*_python(), *_configuration(loaded), *_plugins(loaded), *_disk(loaded)):
+async def examine_process(loaded: Loaded, plugins: Plugins) -> AsyncIterator[Part]:
+    """What is to be said of this machine, the configuration and the plugins, one finding after another."""
+    for part in (*_python(), *_configuration(loaded, plugins), *_plugins(plugins), *_disk(loaded)):
         yield part
     from opspawn.agentkit.sandbox.report import sandbox_report
 
     for finding in await asyncio.to_thread(sandbox_report):
         yield "sandbox", finding
-    try:
-        async with existing_store(loaded) as store:
-            async for part in _store(store, invariants=invariants):
-                yield part
-    except ConfigError as error:
-        yield "store", Finding("warning", error.message, error.remedy)
-    except OpspawnError as error:
-        yield "store", Finding("error", error.message, error.remedy)
+
+
+async def examine_store(store: Store) -> AsyncIterator[Part]:
+    """What is to be said of a store, its workers, and of what waits for people."""
+    for finding in await store.check():
+        yield "store", finding
+    yield "clock", await _clock(store)
+    async for part in _workers(store):
+        yield part
+    async for part in _waiting(store):
+        yield part
 
 
 def _python() -> Iterator[Part]:
@@ -49,20 +51,20 @@ def _python() -> Iterator[Part]:
     yield "packages", Finding("ok", f"opspawn-core {version('opspawn-core')}, pydantic {version('pydantic')}.")
 
 
-def _configuration(loaded: Loaded) -> Iterator[Part]:
+def _configuration(loaded: Loaded, plugins: Plugins) -> Iterator[Part]:
     where = f"from {loaded.file}" if loaded.file else "by default; there is no opspawn.toml here"
     settings = loaded.settings
     app = f"app {settings.app}" if settings.app else "no app is named"
     words = f"Configured {where}: store {settings.store}, waker {settings.waker}, {app}."
     yield "configuration", Finding("ok", words)
     try:
-        installed(loaded).check(loaded.sections)
+        plugins.check(loaded.sections)
     except ConfigError as error:
         yield "configuration", Finding("error", error.message, error.remedy)
 
 
-def _plugins(loaded: Loaded) -> Iterator[Part]:
-    for status in installed(loaded).report():
+def _plugins(plugins: Plugins) -> Iterator[Part]:
+    for status in plugins.report():
         words = f"{status.name} of {status.distribution} {status.version} is {status.status}"
         if status.status in ("failed", "clash"):
             yield "plugins", Finding("error", f"{words}: {status.error}", "Mend, reinstall, or block it.")
@@ -80,19 +82,6 @@ def _disk(loaded: Loaded) -> Iterator[Part]:
         yield "disk", Finding("warning", words, "Free space: 'opspawn store prune' deletes what is old.")
     else:
         yield "disk", Finding("ok", words)
-
-
-async def _store(store: Store, *, invariants: bool) -> AsyncIterator[Part]:
-    for finding in await store.check():
-        yield "store", finding
-    yield "clock", await _clock(store)
-    async for part in _workers(store):
-        yield part
-    async for part in _waiting(store):
-        yield part
-    if invariants:
-        async for part in _invariants(store):
-            yield part
 
 
 async def _clock(store: Store) -> Finding:
@@ -154,18 +143,6 @@ async def _dead(store: Store) -> int:
 
     engine = Engine(store, LocalWaker(), lambda handler, input: input)
     return len((await engine.dead(DeadQuery(limit=_MANY))).items)
-
-
-async def _invariants(store: Store) -> AsyncIterator[Part]:
-    from opspawn.testing.invariants import RULES, find_violations, read_everything
-
-    tasks, events = await read_everything(store)
-    violations = find_violations(tasks, events)
-    for violation in violations[:50]:
-        yield "invariants", Finding("error", str(violation), "Keep a backup, and report it with 'opspawn logs'.")
-    if not violations:
-        words = f"{len(events):,} events of {len(tasks):,} tasks keep all {len(RULES)} promises that they can show."
-        yield "invariants", Finding("ok", words)
 
 
 def _count(number: int) -> str:
