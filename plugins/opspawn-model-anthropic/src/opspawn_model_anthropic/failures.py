@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import anthropic
 import httpx2
 
-from opspawn.agentkit.providing import BrokenAnswer, ServerFault, retry_after, without_secrets
+from opspawn.agentkit.model_servers import Place
+from opspawn.agentkit.providing import ServerFault, retry_after
 from opspawn.errors import ModelError
 
 #: The status that goes with a type of error, for errors that come without one, inside an answer.
@@ -26,16 +26,6 @@ _STATUS = {
     "overloaded_error": 529,
 }
 _TOO_LONG = ("prompt is too long", "context window", "context limit", "maximum context", "context length")
-_CHECK_KEY = "Check ANTHROPIC_API_KEY, or api_key in [plugins.anthropic]."
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Whom was asked for what, for the text of errors; `secrets` must not appear in any."""
-
-    server: str
-    model: str
-    secrets: Sequence[str] = ()
 
 
 def model_error(error: Exception, place: Place) -> ModelError:
@@ -44,43 +34,13 @@ def model_error(error: Exception, place: Place) -> ModelError:
         return _status(500, error.body, place)
     # The client lets through what its HTTP library raises once an answer has begun.
     if isinstance(error, (anthropic.APITimeoutError, httpx2.TimeoutException)):
-        return _timeout(error, place)
+        return place.late(error)
     if isinstance(error, (anthropic.APIConnectionError, httpx2.HTTPError)):
-        return _connection(error, place)
+        return place.broken(error)
     if isinstance(error, anthropic.APIStatusError):
         headers: Mapping[str, str] = error.response.headers
         return _status(error.status_code, error.body, place, headers.get("request-id"), retry_after(headers))
-    if isinstance(error, BrokenAnswer) and error.foreign:
-        return ModelError(
-            f"The server at {place.server} does not speak this protocol: {error}.",
-            remedy="Check base_url in [plugins.anthropic]; it stands without /v1.",
-        )
-    text = without_secrets(f"The server at {place.server} broke off: {error}.", place.secrets)
-    return ModelError(text, error_type="transient")
-
-
-def _timeout(error: Exception, place: Place) -> ModelError:
-    if "Connect" in type(error.__cause__).__name__:
-        return ModelError(
-            f"The model server at {place.server} could not be reached in time.",
-            error_type="timeout",
-            remedy="Is the server running, and base_url right?",
-        )
-    return ModelError(
-        f"Model {place.model!r} at {place.server} did not answer in time.",
-        error_type="timeout",
-        remedy="Raise timeout_s in [plugins.anthropic] if it is only slow.",
-    )
-
-
-def _connection(error: Exception, place: Place) -> ModelError:
-    cause = error.__cause__
-    if "Connect" in type(cause).__name__:
-        text = f"The model server at {place.server} cannot be reached: {str(cause) or 'no connection'}."
-        text = without_secrets(text, place.secrets)
-        return ModelError(text, error_type="transient", remedy="Is the server running, and base_url right?")
-    text = f"The connection to the model server at {place.server} broke before the answer was complete."
-    return ModelError(text, error_type="transient")
+    return place.unread(error, remedy="Check base_url in [plugins.anthropic]; it stands without /v1.")
 
 
 def _status(
@@ -89,7 +49,7 @@ def _status(
     kind, text = _told(body)
     # An error inside a stream comes with status 200; its type then says what it is.
     known = _STATUS.get(kind, 500) if status < 400 or kind in _STATUS else status
-    text = without_secrets(text, place.secrets) or f"HTTP status {known}"
+    text = place.clean(text) or f"HTTP status {known}"
     error_type, message, remedy = _classify(known, text, place)
     return ModelError(
         message,
@@ -104,23 +64,18 @@ def _status(
 def _classify(status: int, text: str, place: Place) -> tuple[str, str, str | None]:
     """Return error type, message and remedy."""
     lower = text.lower()
-    if status == 402 or (status == 400 and "credit balance" in lower):
-        return "denied", f"The account at {place.server} has no credit left: {text}", "Add credit, or use another key."
-    if status in (401, 403):
-        return "denied", f"The server at {place.server} refused the key: {text}", _CHECK_KEY
-    if status == 429:
-        return "rate_limited", f"The server at {place.server} asks to slow down: {text}", None
+    if status == 400 and "credit balance" in lower:
+        status = 402
     if status == 529:
         return "rate_limited", f"The server at {place.server} is overloaded: {text}", None
     if status == 404:
         remedy = "Check the model's name, and base_url in [plugins.anthropic], which stands without /v1."
         return "permanent", f"Model {place.model!r} was not found at {place.server}: {text}", remedy
-    if status in (408, 409, 425) or status >= 500:
-        return "transient", f"The server at {place.server} failed with status {status}: {text}", None
+    if (known := place.said(status, text)) is not None:
+        return known
     if status == 413 or any(hint in lower for hint in _TOO_LONG):
-        remedy = "Give the model less to read, or use one with a longer context."
-        return "context_overflow", f"Context length exceeded for model {place.model!r}: {text}", remedy
-    return "permanent", f"The server at {place.server} refused the request: {text}", None
+        return place.too_long(text)
+    return place.refused(text)
 
 
 def _told(body: Any) -> tuple[str, str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from opspawn.agentkit.model_servers import server_of
 from opspawn.agentkit.providing import is_url
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.plugins import ModelPlugin, PluginConfig
-from opspawn.errors import PluginError
 from opspawn.hookspecs import hookimpl
 
 _ANTHROPIC = "https://api.anthropic.com"
@@ -60,18 +59,7 @@ def _open(section: AnthropicConfig) -> ModelProvider:
     Raises:
         PluginError: no key and no server of one's own, or `ANTHROPIC_BASE_URL` is not an address.
     """
-    base_url = section.base_url or os.environ.get("ANTHROPIC_BASE_URL") or None
-    if base_url is not None and not is_url(base_url):
-        raise PluginError(
-            f"ANTHROPIC_BASE_URL is {base_url!r}, which is no address.",
-            remedy="Set it to one such as http://127.0.0.1:8080, or unset it.",
-        )
-    key = (section.api_key.get_secret_value() if section.api_key else "") or os.environ.get("ANTHROPIC_API_KEY", "")
-    if not key and base_url is None:
-        raise PluginError(
-            "There is no API key for the model provider 'anthropic'.",
-            remedy="Set ANTHROPIC_API_KEY, or api_key in [plugins.anthropic]; base_url for a server of your own.",
-        )
+    base_url, key = server_of("anthropic", section.base_url, section.api_key, example="http://127.0.0.1:8080")
     host = urlsplit(base_url or _ANTHROPIC).hostname or ""
     from opspawn_model_anthropic.provider import AnthropicProvider
     from opspawn_model_anthropic.writing import Writing

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cache
@@ -14,9 +13,10 @@ from typing import Any
 import anthropic
 import httpx2
 
+from opspawn.agentkit.model_servers import ClientOfLoop, Place, json_events, json_object
 from opspawn.agentkit.providing import BrokenAnswer, ServerFault, count, shown_url
 from opspawn.contracts.model import ModelCapabilities, ModelRequest, ModelResponse, OnDelta
-from opspawn_model_anthropic.failures import Place, model_error
+from opspawn_model_anthropic.failures import model_error
 from opspawn_model_anthropic.reading import Reader, whole_answer
 from opspawn_model_anthropic.writing import Writing
 
@@ -64,8 +64,7 @@ class AnthropicProvider:
             "timeout": httpx2.Timeout(timeout_s, connect=connect_timeout_s),
             "max_retries": 0,
         }
-        self._client: anthropic.AsyncAnthropic | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client = ClientOfLoop(self._open)
 
     async def complete(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """Make one model call; see `ModelProvider.complete`. Cancelling it closes its connection."""
@@ -74,20 +73,20 @@ class AnthropicProvider:
         try:
             if on_delta is None:
                 response = await self._post(_PATH, body)
-                return _with_id(whole_answer(request, _json(response), output_tool=output_tool), response)
+                return _with_id(whole_answer(request, json_object(response), output_tool=output_tool), response)
             return await self._streamed(body, Reader(request, on_delta, output_tool=output_tool))
         except (anthropic.AnthropicError, httpx2.HTTPError, ServerFault, BrokenAnswer) as error:
             # Not "from error": the client's errors quote the server's words, in which a key may stand.
-            raise model_error(error, Place(shown_url(self._base_url), request.model, self._secrets)) from None
+            raise model_error(error, self._place(request)) from None
 
     async def count_tokens(self, request: ModelRequest) -> int:
         """The tokens of the input, as the vendor counts them, for free. Raises: ModelError."""
         body = self._writing.body(request, stream=False)
         try:
             response = await self._post(f"{_PATH}/count_tokens", {key: body[key] for key in _COUNTED if key in body})
-            return count(_json(response), "input_tokens")
+            return count(json_object(response), "input_tokens")
         except (anthropic.AnthropicError, httpx2.HTTPError, BrokenAnswer) as error:
-            raise model_error(error, Place(shown_url(self._base_url), request.model, self._secrets)) from None
+            raise model_error(error, self._place(request)) from None
 
     def capabilities(self, model: str) -> ModelCapabilities:
         """What `model` can do, by its name."""
@@ -112,60 +111,37 @@ class AnthropicProvider:
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx2.Response:
         options: Any = {"headers": self._writing.headers(body)}
-        return await self._opened().post(path, body=body, cast_to=httpx2.Response, options=options)
+        return await self._client.get().post(path, body=body, cast_to=httpx2.Response, options=options)
 
     async def _streamed(self, body: dict[str, Any], reader: Reader) -> ModelResponse:
         options: Any = {"headers": self._writing.headers(body)}
-        stream = await self._opened().post(
+        stream = await self._client.get().post(
             _PATH, body=body, cast_to=object, options=options, stream=True, stream_cls=_Stream
         )
         # Leaving the block closes the response, and with an unfinished stream the connection.
         async with stream:
-            async with aclosing(_events(stream)) as events:
+            async with aclosing(json_events(stream)) as events:
                 async for event in events:
                     reader.feed(event)
             return _with_id(reader.finish(), stream.response)
 
-    def _opened(self) -> anthropic.AsyncAnthropic:
-        # Connections belong to an event loop; a script that calls asyncio.run() twice must not meet those of the first.
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            # Our own HTTP client: the SDK's, when dropped, closes itself on whatever loop runs then, and complains.
-            http = httpx2.AsyncClient(verify=_tls(), follow_redirects=True, limits=anthropic.DEFAULT_CONNECTION_LIMITS)
-            self._client, self._loop = anthropic.AsyncAnthropic(http_client=http, **self._options), loop
-        return self._client
+    def _open(self) -> anthropic.AsyncAnthropic:
+        # Our own HTTP client: the SDK's, when dropped, closes itself on whatever loop runs then, and complains.
+        http = httpx2.AsyncClient(verify=_tls(), follow_redirects=True, limits=anthropic.DEFAULT_CONNECTION_LIMITS)
+        return anthropic.AsyncAnthropic(http_client=http, **self._options)
+
+    def _place(self, request: ModelRequest) -> Place:
+        return Place("anthropic", shown_url(self._base_url), request.model, self._secrets)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent; a later call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.close()
-
-
-def _json(response: httpx2.Response) -> dict[str, Any]:
-    try:
-        data = response.json()
-    except ValueError:
-        data = None
-    if not isinstance(data, dict):
-        raise BrokenAnswer("its answer is not a JSON object", foreign=True)
-    return data
+        await self._client.aclose()
 
 
 @cache
 def _tls() -> ssl.SSLContext:
     """What connections are checked against: dear to make, never changed, and the same for all clients."""
     return httpx2.create_ssl_context()
-
-
-async def _events(stream: _Stream) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a stream. Raises: BrokenAnswer, for an event that is not JSON."""
-    try:
-        async for event in stream:
-            if isinstance(event, dict):
-                yield event
-    except ValueError:
-        raise BrokenAnswer("an event of its stream is not JSON") from None
 
 
 def _with_id(response: ModelResponse, http: httpx2.Response) -> ModelResponse:

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import openai
 
-from opspawn.agentkit.providing import BrokenAnswer, ServerFault, retry_after, without_secrets
+from opspawn.agentkit.model_servers import Place
+from opspawn.agentkit.providing import ServerFault, retry_after
 from opspawn.errors import ModelError
 
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _TOO_LONG = ("context length", "context_length", "maximum context", "context window", "context size")
 #: Errors within an answer that would come again; any other there is the server's own trouble and worth another try.
 _REFUSALS = ("invalid", "context_length", "policy", "unsupported", "content_filter", "not_found")
-_CHECK_KEY = "Check OPENAI_API_KEY, or api_key in [plugins.openai]."
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Whom was asked for what, for the text of errors; `secrets` must not appear in any."""
-
-    server: str
-    model: str
-    secrets: Sequence[str] = ()
-
-    def clean(self, text: str) -> str:
-        """One line without secrets; servers like to quote the key they refuse."""
-        return without_secrets(text, self.secrets)
 
 
 def model_error(error: Exception, place: Place) -> ModelError:
@@ -36,43 +22,17 @@ def model_error(error: Exception, place: Place) -> ModelError:
     if isinstance(error, ServerFault):
         return _within_answer(error.body, place)
     if isinstance(error, openai.APITimeoutError):
-        return _timeout(error, place)
+        return place.late(error)
     if isinstance(error, openai.APIConnectionError):
-        return _connection(error, place)
+        return place.broken(error)
     if isinstance(error, openai.APIStatusError):
         headers: Mapping[str, str] = error.response.headers
         return _status(error.status_code, error.body, place, error.request_id, retry_after(headers))
     if isinstance(error, openai.APIError):
         return _within_answer(error.body or {"message": error.message}, place)
-    if isinstance(error, BrokenAnswer) and error.foreign:
-        return ModelError(
-            f"The server at {place.server} does not speak this protocol: {error}.",
-            remedy="Check base_url (most servers want it to end in /v1) and dialect in [plugins.openai].",
-        )
-    return ModelError(place.clean(f"The server at {place.server} broke off: {error}."), error_type="transient")
-
-
-def _timeout(error: openai.APITimeoutError, place: Place) -> ModelError:
-    if "Connect" in type(error.__cause__).__name__:
-        return ModelError(
-            f"The model server at {place.server} could not be reached in time.",
-            error_type="timeout",
-            remedy="Is the server running, and base_url right?",
-        )
-    return ModelError(
-        f"Model {place.model!r} at {place.server} did not answer in time.",
-        error_type="timeout",
-        remedy="Raise timeout_s in [plugins.openai] if it is only slow.",
+    return place.unread(
+        error, remedy="Check base_url (most servers want it to end in /v1) and dialect in [plugins.openai]."
     )
-
-
-def _connection(error: openai.APIConnectionError, place: Place) -> ModelError:
-    cause = error.__cause__
-    if "Connect" in type(cause).__name__:
-        text = place.clean(f"The model server at {place.server} cannot be reached: {str(cause) or 'no connection'}.")
-        return ModelError(text, error_type="transient", remedy="Is the server running, and base_url right?")
-    text = f"The connection to the model server at {place.server} broke before the answer was complete."
-    return ModelError(text, error_type="transient")
 
 
 def _status(
@@ -88,23 +48,20 @@ def _status(
 def _classify(status: int, code: str, text: str, place: Place) -> tuple[str, str, str | None]:
     """Return error type, message and remedy."""
     lower = text.lower()
-    if status == 402 or code in _QUOTA:
-        return "denied", f"The account at {place.server} has no credit left: {text}", "Add credit, or use another key."
-    if status in (401, 403) or (status == 400 and "api key" in lower):
-        return "denied", f"The server at {place.server} refused the key: {text}", _CHECK_KEY
-    if status == 429:
-        return "rate_limited", f"The server at {place.server} asks to slow down: {text}", None
+    if code in _QUOTA:
+        status = 402
+    elif status == 400 and "api key" in lower:
+        status = 401
     if status == 404:
         remedy = "Check the model's name, and base_url in [plugins.openai] (most servers want it to end in /v1)."
         return "permanent", f"Model {place.model!r} was not found at {place.server}: {text}", remedy
-    if status in (408, 409, 425) or status >= 500:
-        return "transient", f"The server at {place.server} failed with status {status}: {text}", None
+    if (known := place.said(status, text)) is not None:
+        return known
     if code == "context_length_exceeded" or any(hint in lower for hint in _TOO_LONG):
-        remedy = "Give the model less to read, or use one with a longer context."
-        return "context_overflow", f"Context length exceeded for model {place.model!r}: {text}", remedy
+        return place.too_long(text)
     if "content_filter" in code or "content_policy" in code:
         return "content_filter", f"The filter of {place.server} refused the request: {text}", None
-    return "permanent", f"The server at {place.server} refused the request: {text}", None
+    return place.refused(text)
 
 
 def _within_answer(body: Any, place: Place) -> ModelError:

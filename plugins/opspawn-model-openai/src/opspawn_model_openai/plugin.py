@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from opspawn.agentkit.model_servers import server_of
 from opspawn.agentkit.providing import is_url
 from opspawn.contracts.model import ModelProvider
 from opspawn.contracts.plugins import ModelPlugin, PluginConfig
-from opspawn.errors import PluginError
 from opspawn.hookspecs import hookimpl
 
 _OPENAI = "https://api.openai.com/v1"
@@ -52,18 +51,7 @@ def _open(section: OpenAIConfig) -> ModelProvider:
     Raises:
         PluginError: no key and no server of one's own, or `OPENAI_BASE_URL` is not an address.
     """
-    base_url = section.base_url or os.environ.get("OPENAI_BASE_URL") or None
-    if base_url is not None and not is_url(base_url):
-        raise PluginError(
-            f"OPENAI_BASE_URL is {base_url!r}, which is no address.",
-            remedy="Set it to one such as http://127.0.0.1:11434/v1, or unset it.",
-        )
-    key = (section.api_key.get_secret_value() if section.api_key else "") or os.environ.get("OPENAI_API_KEY", "")
-    if not key and base_url is None:
-        raise PluginError(
-            "There is no API key for the model provider 'openai'.",
-            remedy="Set OPENAI_API_KEY, or api_key in [plugins.openai]; for a server of your own, set base_url there.",
-        )
+    base_url, key = server_of("openai", section.base_url, section.api_key, example="http://127.0.0.1:11434/v1")
     from opspawn_model_openai.servers import SERVERS, server_at
 
     server = server_at(base_url or _OPENAI) if section.server == "auto" else SERVERS[section.server]

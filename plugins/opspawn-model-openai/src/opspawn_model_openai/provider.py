@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from functools import cache
@@ -13,11 +12,12 @@ from typing import Any, Literal
 import httpx2
 import openai
 
+from opspawn.agentkit.model_servers import ClientOfLoop, Place, json_events, json_object
 from opspawn.agentkit.providing import BrokenAnswer, ServerFault, count, shown_url
 from opspawn.contracts.model import ModelCapabilities, ModelRequest, ModelResponse, OnDelta
 from opspawn_model_openai.chat import ChatDialect
 from opspawn_model_openai.dialect import Dialect
-from opspawn_model_openai.failures import Place, model_error
+from opspawn_model_openai.failures import model_error
 from opspawn_model_openai.responses import ResponsesDialect
 from opspawn_model_openai.servers import SERVERS, Server, capabilities
 
@@ -65,8 +65,7 @@ class OpenAIProvider:
             "timeout": httpx2.Timeout(timeout_s, connect=connect_timeout_s),
             "max_retries": 0,
         }
-        self._client: openai.AsyncOpenAI | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client = ClientOfLoop(self._open)
 
     async def complete(self, request: ModelRequest, on_delta: OnDelta | None = None) -> ModelResponse:
         """Make one model call; see `ModelProvider.complete`. Cancelling it closes its connection."""
@@ -77,7 +76,7 @@ class OpenAIProvider:
             return await self._streamed(request, body, on_delta)
         except (openai.OpenAIError, ServerFault, BrokenAnswer) as error:
             # Not "from error": the client's errors quote the server's words, in which a key may stand.
-            raise model_error(error, Place(shown_url(self._base_url), request.model, self._secrets)) from None
+            raise model_error(error, self._place(request)) from None
 
     def capabilities(self, model: str) -> ModelCapabilities:
         """What `model` can do, as far as its name and the kind of server tell."""
@@ -88,65 +87,46 @@ class OpenAIProvider:
         body = self._dialect.body(request, stream=False)
         counted = {key: body[key] for key in _COUNTED if key in body}
         try:
-            response = await self._opened().post(
+            response = await self._client.get().post(
                 f"{self._dialect.path}/input_tokens", body=counted, cast_to=httpx2.Response
             )
             return count(response.json(), "input_tokens")
         except (openai.OpenAIError, ValueError) as error:
-            raise model_error(error, Place(shown_url(self._base_url), request.model, self._secrets)) from None
+            raise model_error(error, self._place(request)) from None
 
     async def _whole(self, request: ModelRequest, body: dict[str, Any]) -> ModelResponse:
-        response = await self._opened().post(self._dialect.path, body=body, cast_to=httpx2.Response)
-        try:
-            data = response.json()
-        except ValueError:
-            data = None
-        if not isinstance(data, dict):
-            raise BrokenAnswer("its answer is not a JSON object", foreign=True)
-        return _with_id(self._dialect.answer(request, data), response)
+        response = await self._client.get().post(self._dialect.path, body=body, cast_to=httpx2.Response)
+        return _with_id(self._dialect.answer(request, json_object(response)), response)
 
     async def _streamed(self, request: ModelRequest, body: dict[str, Any], on_delta: OnDelta) -> ModelResponse:
         reader = self._dialect.reader(request, on_delta)
-        stream = await self._opened().post(
+        stream = await self._client.get().post(
             self._dialect.path, body=body, cast_to=object, stream=True, stream_cls=_Stream
         )
         # Leaving the block closes the response, and with an unfinished stream the connection.
         async with stream:
-            async with aclosing(_events(stream)) as events:
+            async with aclosing(json_events(stream)) as events:
                 async for event in events:
                     reader.feed(event)
             return _with_id(reader.finish(), stream.response)
 
-    def _opened(self) -> openai.AsyncOpenAI:
-        # Connections belong to an event loop; a script that calls asyncio.run() twice must not meet those of the first.
-        loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            # Our own HTTP client: the SDK's, when dropped, closes itself on whatever loop runs then, and complains.
-            http = httpx2.AsyncClient(verify=_tls(), follow_redirects=True, limits=openai.DEFAULT_CONNECTION_LIMITS)
-            self._client, self._loop = openai.AsyncOpenAI(http_client=http, **self._options), loop
-        return self._client
+    def _open(self) -> openai.AsyncOpenAI:
+        # Our own HTTP client: the SDK's, when dropped, closes itself on whatever loop runs then, and complains.
+        http = httpx2.AsyncClient(verify=_tls(), follow_redirects=True, limits=openai.DEFAULT_CONNECTION_LIMITS)
+        return openai.AsyncOpenAI(http_client=http, **self._options)
+
+    def _place(self, request: ModelRequest) -> Place:
+        return Place("openai", shown_url(self._base_url), request.model, self._secrets)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent; a later call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.close()
+        await self._client.aclose()
 
 
 @cache
 def _tls() -> ssl.SSLContext:
     """What connections are checked against: dear to make, never changed, and the same for all clients."""
     return httpx2.create_ssl_context()
-
-
-async def _events(stream: _Stream) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a stream. Raises: BrokenAnswer, for an event that is not JSON."""
-    try:
-        async for event in stream:
-            if isinstance(event, dict):
-                yield event
-    except ValueError:
-        raise BrokenAnswer("an event of its stream is not JSON") from None
 
 
 def _with_id(response: ModelResponse, http: httpx2.Response) -> ModelResponse:
