@@ -16,7 +16,6 @@ from opspawn.contracts.model import Message, ModelCapabilities, ModelRequest, Mo
 from opspawn.contracts.planner import PlannerResult
 from opspawn.testing import ScriptedModel
 
-pytest.importorskip("genai_prices")
 USAGE = Usage(1_000_000, 100_000, cached_tokens=400_000, requests=1)
 HELLO = ModelRequest("gpt-5", [Message("user", "Hello?")])
 

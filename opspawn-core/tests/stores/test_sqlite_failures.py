@@ -1,16 +1,14 @@
-"""What goes wrong around a database: a disk that is full, a share on the network, a clock that jumps."""
+"""What goes wrong around a database: a share on the network, a clock that jumps."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from opspawn.contracts.store import Finding, Hold, Put, Record, TaskState
-from opspawn.errors import Conflict, StoreError, StoreUnusable
+from opspawn.errors import Conflict, StoreUnusable
 from opspawn.stores import health, mounts
 from opspawn.stores.sqlite import open_sqlite
 from opspawn.testing.store_promises import a_task, claim, commit, create, created_and_claimed, put, step, the_task
@@ -35,52 +33,6 @@ class WallClock:
         """Time goes by, and nobody sets anything."""
         self.now += seconds
         self.passed += seconds
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte. Only root may mount one; `test_a_full_disk_is_an_error_and_not_a_loss` is for all."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("No small disk can be mounted here.")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-async def test_a_disk_that_is_full_loses_nothing(small_disk: Path) -> None:
-    """The commit that does not fit says so; what was committed is there, also after opening again with room."""
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 300_000)
-    store = await open_sqlite(str(small_disk / "x.db"))
-    await create(store, due_in_s=None)
-    kept = 0
-    refusal = None
-    while refusal is None:
-        try:
-            await commit(store, step({"n": kept, "text": "x" * 20_000}))
-            kept += 1
-        except StoreError as error:
-            refusal = error
-    assert "Free space on the disk" in str(refusal)
-    assert [event.data["n"] for event in await store.journal("t1")] == list(range(kept))
-    ballast.unlink()
-    await commit(store, step({"n": kept}))
-    await store.aclose()
-    store = await open_sqlite(str(small_disk / "x.db"))
-    assert [event.data["n"] for event in await store.journal("t1")] == list(range(kept + 1))
-    await store.aclose()
-
-
-async def test_a_database_for_which_there_is_no_room_is_refused(small_disk: Path) -> None:
-    ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 1_020_000)
-    with pytest.raises(StoreUnusable, match="is full") as caught:
-        await open_sqlite(str(small_disk / "x.db"))
-    assert caught.value.remedy
-    ballast.unlink()
-    await (await open_sqlite(str(small_disk / "x.db"))).aclose()
 
 
 @pytest.fixture

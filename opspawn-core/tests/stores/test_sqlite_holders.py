@@ -35,8 +35,6 @@ sys.stdin.read()
 """
 TELLS = Batch([Append(None, NewEvent("told"))])
 
-pytestmark = pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system has no list of its locks")
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:

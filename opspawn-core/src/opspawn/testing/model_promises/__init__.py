@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -12,6 +12,7 @@ import pytest_asyncio
 from opspawn.contracts.model import Message, ModelDelta, ModelProvider, ModelRequest, ModelResponse, ToolSpec
 from opspawn.testing.model_server import ModelServer, Step
 
+F = TypeVar("F", bound=Callable[..., Any])
 #: What a protocol may lack. Take out what yours cannot do.
 CAPABILITIES = frozenset(
     {"images", "files", "tool_images", "reasoning", "output_schema", "error_events", "request_ids"}
@@ -39,6 +40,16 @@ class Asked:
         return "".join(delta.text for delta in self.deltas if delta.kind == kind)
 
 
+def needs(capability: str) -> Callable[[F], F]:
+    """Mark a promise of protocols that can do this."""
+
+    def marked(test: F) -> F:
+        test.needs = capability  # type: ignore[attr-defined]
+        return test
+
+    return marked
+
+
 class ModelSuite:
     """Opens servers and providers for the promises, and closes them with the test.
 
@@ -56,6 +67,13 @@ class ModelSuite:
         """The provider, pointed at a server. `key` is "" for one that needs none."""
         raise NotImplementedError("Give the suite an open_model.")
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        """What a protocol cannot do is no test of it."""
+        super().__init_subclass__(**more)
+        for name in dir(cls):
+            if getattr(getattr(cls, name), "needs", None) not in (None, *cls.capabilities):
+                setattr(cls, name, None)
+
     @pytest_asyncio.fixture(autouse=True)
     async def _stack(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as self._open:
@@ -65,11 +83,6 @@ class ModelSuite:
     def streamed(self, request: pytest.FixtureRequest) -> bool:
         """Whether the answer is streamed."""
         return bool(request.param)
-
-    def needs(self, capability: str) -> None:
-        """Skip the test where the protocol cannot do this."""
-        if capability not in self.capabilities:
-            pytest.skip(f"this protocol has no {capability}")
 
     async def serve(self, *steps: Any) -> ModelServer:
         """Start a server with steps, or with one function; it stops with the test."""

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from opspawn.contracts.model import Message, Reasoning, Usage
-from opspawn.testing.model_promises import SEARCH, ModelSuite
+from opspawn.testing.model_promises import SEARCH, ModelSuite, needs
 from opspawn.testing.model_server import CallTools, Malformed, Say
 
 
@@ -86,9 +86,9 @@ class AnswerPromises(ModelSuite):
         answer = (await self.ask(provider, streamed=streamed)).answer
         assert (answer.text, answer.finish_reason) == ("Once upon a", finish)
 
+    @needs("reasoning")
     async def test_thoughts_stream_as_reasoning_and_are_no_part_of_the_text(self, streamed: bool) -> None:
         """They are kept in the answer's parts, before what they led to."""
-        self.needs("reasoning")
         provider = await self.speaking([Say("Yes.", reasoning="Let me think.")])
         asked = await self.ask(provider, streamed=streamed)
         assert asked.answer.text == "Yes."

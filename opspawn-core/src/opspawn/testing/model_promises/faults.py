@@ -12,7 +12,7 @@ import pytest
 
 from opspawn.contracts.model import Message, ModelDelta, ModelRequest
 from opspawn.errors import ModelError
-from opspawn.testing.model_promises import ModelSuite
+from opspawn.testing.model_promises import ModelSuite, needs
 from opspawn.testing.model_server import BreakStream, Fail, Garbage, Hang, Say
 
 KEY = "secret-0123456789abcdef"
@@ -100,10 +100,10 @@ class FaultPromises(ModelSuite):
             await self.ask(self.opened(server.base_url))
         assert caught.value.error_type == "transient"
 
+    @needs("error_events")
     @pytest.mark.parametrize(("status", "kinds"), [(500, ("transient",)), (429, ("rate_limited",))])
     async def test_an_error_in_a_stream_has_its_class(self, status: int, kinds: tuple[str, ...]) -> None:
         """Though the HTTP status was 200."""
-        self.needs("error_events")
         server = await self.serve(BreakStream(1, COUNT, error=status))
         with pytest.raises(ModelError, match="Scripted failure on the way") as caught:
             await self.ask(self.opened(server.base_url), streamed=True)

@@ -10,7 +10,7 @@ import pytest
 
 from opspawn.contracts.model import Called, File, Image, Message, Reasoning, Text, ToolCall
 from opspawn.errors import ModelError
-from opspawn.testing.model_promises import SEARCH, ModelSuite
+from opspawn.testing.model_promises import SEARCH, ModelSuite, needs
 from opspawn.testing.model_server import CallTools, Malformed, Say
 
 DOT = Image(bytes.fromhex("89504e470d0a1a0a") + b"dot", "image/png")
@@ -92,27 +92,27 @@ class RequestPromises(ModelSuite):
         result = Message("tool", "", tool_call_id=first.tool_calls[0].id)
         assert (await self.ask(provider, QUESTION, first.message(), result, tools=[SEARCH])).answer.text == "Fine."
 
+    @needs("images")
     async def test_images_are_shown_among_the_words(self) -> None:
         """By their bytes, and by their address."""
-        self.needs("images")
         server = await self.serve(Say("A dot."))
         shown = Message("user", parts=(Text("Is "), DOT, Text("the same as "), Image(url="https://x.test/a.png")))
         await self.ask(self.opened(server.base_url), shown)
         (message,) = server.requests[0]["messages"]
         assert (message["content"], message["images"]) == ("Is the same as ", 2)
 
+    @needs("files")
     async def test_a_document_is_shown(self) -> None:
         """A PDF as a file; a text file at least by its words."""
-        self.needs("files")
         server = await self.serve(Say("Read."))
         notes = File(b"Call Bob.", "text/plain", name="notes.txt")
         await self.ask(self.opened(server.base_url), Message("user", "Read these.", parts=(PAPER, notes)))
         (message,) = server.requests[0]["messages"]
         assert message["files"] == 2 or (message["files"] == 1 and "Call Bob." in message["content"])
 
+    @needs("tool_images")
     async def test_what_a_tool_shows_is_seen(self) -> None:
         """In the result itself, or right after the results of that answer."""
-        self.needs("tool_images")
         server = await self.serve(CallTools([("search", {"query": "a"}), ("search", {"query": "b"})]), Say("I see."))
         provider = self.opened(server.base_url)
         first = (await self.ask(provider, QUESTION, tools=[SEARCH])).answer
@@ -123,9 +123,9 @@ class RequestPromises(ModelSuite):
         assert sum(message["images"] for message in after) == 1
         assert [message["content"] for message in after[:2]] == ["Here:", "none"]
 
+    @needs("reasoning")
     async def test_thoughts_go_back_unchanged_while_tools_are_called(self, streamed: bool) -> None:
         """Vendors sign or seal them, and refuse what was altered."""
-        self.needs("reasoning")
         server = await self.serve(CallTools([("search", {"query": "a"})], reasoning="Look it up first."), Say("Done."))
         provider = self.opened(server.base_url)
         first = (await self.ask(provider, QUESTION, tools=[SEARCH], streamed=streamed)).answer
@@ -146,9 +146,9 @@ class RequestPromises(ModelSuite):
         assert (said_there["content"], said_there["reasoning"]) == ("Looking.", [])
         assert found["tool_call_id"] == said_there["tool_calls"][0]["id"]
 
+    @needs("reasoning")
     async def test_thoughts_of_another_model_of_the_same_vendor_stay_here(self) -> None:
         """A seal holds for the model that made it."""
-        self.needs("reasoning")
         server = await self.serve(CallTools([("search", {"query": "a"})], reasoning="Hm."), Say("Done."))
         provider = self.opened(server.base_url)
         first = (await self.ask(provider, QUESTION, tools=[SEARCH])).answer
@@ -157,9 +157,9 @@ class RequestPromises(ModelSuite):
         await self.ask(provider, QUESTION, replace(first.message(), parts=parts), result, tools=[SEARCH])
         assert server.requests[1]["messages"][1]["reasoning"] == []
 
+    @needs("output_schema")
     async def test_an_answer_is_held_to_a_schema(self, streamed: bool) -> None:
         """By whatever means the vendor has; the text is the JSON."""
-        self.needs("output_schema")
         server = await self.serve(Say('{"tags": ["a"]}'))
         asked = await self.ask(self.opened(server.base_url), output_schema=SCHEMA, streamed=streamed)
         assert json.loads(asked.answer.text) == {"tags": ["a"]}
