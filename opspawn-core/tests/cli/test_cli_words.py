@@ -22,7 +22,11 @@ async def hello(context):
     return "hello"
 
 
-app = App(functions={"hello": hello})
+async def boom(context):
+    raise ValueError("two\\nlines")
+
+
+app = App(functions={"hello": hello, "boom": boom})
 """
 
 
@@ -95,3 +99,20 @@ def test_a_task_is_shown_without_what_it_does_not_have() -> None:
     assert "doubts" not in shown
     told = json.loads(invoke("tasks", "show", id, "--json").stdout)
     assert (told["doubts"], told["failures"], "attempt" in told) == ([], 0, False)
+
+
+def test_an_error_of_several_lines_is_told_in_one() -> None:
+    result = invoke("run", "function/boom")
+    assert result.exit_code == 1
+    assert "Error: the run failed: ValueError: two lines\n" in result.stderr
+
+
+def test_an_approval_that_is_not_there_is_called_one() -> None:
+    assert invoke("tasks", "enqueue", "function/hello").exit_code == 0
+    result = invoke("approvals", "approve", "q-nope")
+    assert result.stderr == "Error: There is no approval 'q-nope'. See 'opspawn approvals list'.\n"
+
+
+def test_a_word_too_many_is_a_whole_sentence() -> None:
+    result = invoke("config", "show", "nope")
+    assert result.stderr == "Error: Got unexpected extra argument (nope). Try 'opspawn config show --help'.\n"

@@ -102,7 +102,8 @@ def explain(error: Exception) -> tuple[str, int]:
         error = error.named(option_of(error.argument))
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "opspawn"
-        return one_line(f"{error.format_message()} Try '{path} --help'."), error.exit_code
+        said = error.format_message()
+        return one_line(f"{said}{'' if said.endswith(('.', '?')) else '.'} Try '{path} --help'."), error.exit_code
     if isinstance(error, click.ClickException):
         return one_line(error.format_message()), error.exit_code
     if isinstance(error, OpspawnError):

@@ -11,13 +11,13 @@ from opspawn.cli import assemble
 from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs, stopping_words
 from opspawn.cli.budgets import budget_of, budget_option
 from opspawn.cli.follow import Follower, Lines, Silence
-from opspawn.cli.lazy import FAILED, INTERRUPTED, OK
+from opspawn.cli.lazy import FAILED, INTERRUPTED, OK, one_line
 from opspawn.cli.naming import check_known, handler_of, input_of, names_app
 from opspawn.cli.narrate import Narrator
 from opspawn.cli.output import configuration, json_option, print_text, say
 from opspawn.cli.overrides import overrides_of, set_option
 from opspawn.cli.screen import Screen
-from opspawn.cli.views import task_json, tell_halt
+from opspawn.cli.views import cause_of, task_json, tell_halt
 from opspawn.config import Loaded
 from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
@@ -138,7 +138,11 @@ def tell_end(task: Task) -> int:
     if task.state is TaskState.SUCCEEDED:
         return OK
     if task.state in (TaskState.FAILED, TaskState.CANCELLED):
-        say(f"Error: the run {task.state}: {(task.error or {}).get('message', 'it was cancelled')}")
+        say(
+            one_line(
+                f"Error: the run {'failed' if task.state is TaskState.FAILED else 'was cancelled'}: {cause_of(task)}"
+            )
+        )
         say(f"Try again, keeping what succeeded: opspawn tasks retry {task.id}")
     elif task.state in (TaskState.IN_DOUBT, TaskState.PAUSED):
         say(tell_halt(task))

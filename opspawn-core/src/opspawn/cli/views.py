@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def tell_halt(task: Task) -> str:
         return f"Task {task.id} is paused: {error.get('message')}\nGo on with: opspawn tasks resume {task.id}"
     doubts = TaskView.of(task).doubts
     names = " and ".join(repr(doubt.name) for doubt in doubts)
-    step = f" --step {doubts[0].key}" if len(doubts) > 1 else ""
+    step = f" --step {shlex.quote(doubts[0].key)}" if len(doubts) > 1 else ""
     return f"""Task {task.id} is in doubt.
 The process died after {names} had begun, and nothing tells whether it happened. Its effect is "once"
 (the default), so it is not called again without your word.

@@ -8,7 +8,7 @@ from typing import Any
 
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Page, Query
-from opspawn.errors import InvalidInput
+from opspawn.errors import InvalidInput, NotFound
 from opspawn.ops.engine.questions import Answering
 
 
@@ -21,7 +21,10 @@ class Approving(Answering):
 
     async def approval(self, id: str) -> AskedQuestion:
         """An approval. Raises: NotFound; InvalidInput: the question is another one."""
-        asked = await self.question(id)
+        try:
+            asked = await self.question(id)
+        except NotFound:
+            raise NotFound("approval", id, remedy="See 'opspawn approvals list'.") from None
         if asked.question.kind != "approval":
             raise InvalidInput(f"{id} asks for no approval.", remedy="Use 'opspawn questions answer'.")
         return asked
