@@ -369,4 +369,18 @@ GUARDS: tuple[Guard, ...] = (
         "        if self._plan.depth >= 40 + MAX_TASK_DEPTH:",
         f"{_OPS}test_budgets.py::test_what_spawns_itself_without_end_stops_at_a_depth",
     ),
+    Guard(
+        "what a guardrail held back stays back",
+        "ops/sessions/conversations.py",
+        '            if (instead := held.get(data["key"])) is not None:',
+        "            if (instead := None) is not None:",
+        "opspawn-core/tests/policy/test_guardrails.py::test_the_next_run_of_a_session_sees_what_was_let_pass",
+    ),
+    Guard(
+        "a guardrail that fails holds back",
+        "agentkit/guardrails.py",
+        '        return Verdict("deny", f"The guardrail {one.name!r} failed, which holds it back: {fault}")',
+        "        return None",
+        "opspawn-core/tests/policy/test_guardrails.py::test_a_guardrail_that_fails_holds_back_and_is_named",
+    ),
 )

@@ -179,7 +179,10 @@ class Guards:
                     seen.session,
                     seen.deps,
                 )
-                value = await self._passed_by(one, looked, value, f"{stem}/{one.name}")
+                try:
+                    value = await self._passed_by(one, looked, value, f"{stem}/{one.name}")
+                except Halt as halt:
+                    await self._run._halt(halt)
         return value
 
     async def _passed_by(self, one: Guardrail, seen: Seen, value: Any, key: str) -> Any:
