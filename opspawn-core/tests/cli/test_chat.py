@@ -14,6 +14,7 @@ from opspawn.cli import main
 APP = """
 from opspawn import Agent, App
 from opspawn.agentkit import FunctionModel
+from opspawn.testing import LoopPlanner
 
 
 def answer(request):
@@ -26,7 +27,7 @@ async def nothing(ctx):
     return None
 
 
-app = App(agents=[Agent("helper", model=FunctionModel(answer))], functions={"nothing": nothing})
+app = App(agents=[Agent("helper", model=FunctionModel(answer), planner=LoopPlanner())], functions={"nothing": nothing})
 """
 
 

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
 
@@ -37,10 +37,12 @@ from opspawn.contracts.planner import Planner
 from opspawn.contracts.policy import Considered, Decider, OnApproval
 from opspawn.contracts.question import OnQuestion, OnWait
 from opspawn.contracts.run import Handler, RunContext
-from opspawn.contracts.run_events import RunEvent
 from opspawn.contracts.sandbox import Sandbox
 from opspawn.contracts.tool import Tool, ToolSource
 from opspawn.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from opspawn.contracts.run_events import RunEvent
 
 DepsT = TypeVar("DepsT", default=Any)
 OutputT = TypeVar("OutputT", default=str)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from opspawn.agentkit.children import ChildAsked
@@ -19,15 +19,17 @@ from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.running import Ended, Parts, agent_of, known_to, run_agent
-from opspawn.agentkit.telling import Teller
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.policy import OnApproval
 from opspawn.contracts.question import OnQuestion, OnWait
-from opspawn.contracts.run_events import RunEvent
 
-OnEvent = Callable[[RunEvent], None]
+if TYPE_CHECKING:
+    from opspawn.agentkit.telling import Teller
+    from opspawn.contracts.run_events import RunEvent
+
+OnEvent = Callable[["RunEvent"], None]
 
 
 class Nesting:
@@ -59,6 +61,8 @@ class Nesting:
         id = uuid4().hex
         if self._on_event is None:
             return await self._run(id, parts, input, history, session)
+        from opspawn.agentkit.telling import Teller  # only who listens needs it, and it takes time to import
+
         teller = self._teller = Teller(id)
         name = parts.about.name
         begun = {"handler": f"agent/{name}", "input": shown(input), "session": session}

@@ -6,15 +6,17 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.lifecycle import AgentRegistry, AgentStatus, Definitions, Sessions
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
-from opspawn.contracts.run_events import RunEvent
 from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
 from opspawn.contracts.store import EventQuery, Finding, Page, Query, Task
+
+if TYPE_CHECKING:
+    from opspawn.contracts.run_events import RunEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,10 @@ from pydantic import BaseModel, Field
 
 from opspawn.agentkit import Agent
 from opspawn.agentkit.choosing import ModelChoice
+from opspawn.agentkit.content import opening
 from opspawn.agentkit.plain import plain_json
+from opspawn.contracts.planner import PlannerResult
+from opspawn.contracts.run import AgentContext
 from opspawn.errors import InvalidInput
 from opspawn.testing.evals.cases import Outcome, Score
 
@@ -127,10 +130,18 @@ class _Judge:
 
     async def score(self, outcome: Outcome, kit: Kit | None) -> Score:
         told = {"question": outcome.case.input, "answer": outcome.output, "expected": outcome.case.expected}
-        agent = Agent("judge", model=self.model, output=Verdict, instructions=_JUDGE.format(rubric=self.rubric))
+        words = _JUDGE.format(rubric=self.rubric)
+        agent = Agent("judge", model=self.model, planner=_Once(), output=Verdict, instructions=words)
         ended = await agent.run(json.dumps(plain_json(told), ensure_ascii=False, indent=1), kit=kit)
         verdict = ended.output
         return Score("judge", verdict.score, verdict.score >= self.pass_at, verdict.why, ended.usage)
+
+
+class _Once:
+    """Asks the model once; an answer that does not fit is mended by the run itself."""
+
+    async def run(self, context: AgentContext) -> PlannerResult:
+        return PlannerResult((await context.think(opening(context))).text)
 
 
 _JUDGE = """\
