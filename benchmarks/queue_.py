@@ -1,0 +1,91 @@
+"""Durable no-op tasks per second of queues on Redis: one worker process, results kept, the log synced every second.
+
+Run it with `python3 dev bench queue`; `benchmarks/README.md` says what the figures mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import _harness as harness
+from _harness import BenchmarkError, Peer, Reply
+
+ARQ = ("arq>=0.28,<0.29",)
+TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1,<2")
+SAQ = ("saq[redis,hiredis]>=0.24,<1",)
+DRAMATIQ = ("dramatiq[redis]>=1.17,<3",)
+CELERY = ("celery[redis]>=5.5,<6",)
+
+PEERS = (
+    Peer("us", "us_queue.py", "store redis, waker arq: journal, claim and result durable"),
+    Peer("us-two", "us_queue.py", "the same with two workers", options=(("workers", 2),)),
+    Peer("arq", "arq_queue.py", "tuned: poll 10 ms, 100 jobs at once", ARQ, "arq"),
+    Peer("taskiq", "taskiq_queue.py", "RedisStreamBroker, results kept", TASKIQ, "taskiq"),
+    Peer("saq", "saq_queue.py", "Redis queue, 100 at once", SAQ, "saq"),
+    Peer("dramatiq", "dramatiq_queue.py", "one process, 8 threads, results kept", DRAMATIQ, "dramatiq"),
+    Peer("celery", "celery_queue.py", "one process, 8 threads, results kept", CELERY, "celery"),
+)
+USUAL = ("us", "us-two", "arq", "taskiq")
+PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq", "dramatiq", "celery")), ("us-two", "us"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    only = options.only or (None if options.all else ",".join(USUAL))
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "plugins/opspawn-store-redis/src"))
+    from opspawn_store_redis.testing import find_server
+
+    try:
+        settings = {"steps": 1, "at_once": 1, "tasks": options.tasks, "server": find_server()}
+        peers = harness.choose(PEERS, only)
+        replies = harness.run_rounds("queue", peers, options.rounds, settings, options.data)
+    except (BenchmarkError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    results = {name: harness.median(rounds, "tasks_per_s") for name, rounds in replies.items()}
+    title = f"Queues: {options.tasks} no-op tasks, AOF everysec, median of {options.rounds} rounds"
+    columns = ("", "how", "tasks/s", "lowest to highest", "Redis CPU µs/task", "pick-up p50 ms", "p95 ms",
+               "idle commands/s", "us / this")  # fmt: skip
+    rows = [row(peer, replies, results) for peer in peers]
+    harness.show(title, columns, rows, harness.notes_on(replies, options.data))
+    harness.finish("queue", "tasks/s (higher is better)", results, PAIRS)
+    return 0
+
+
+def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str, float]) -> list[str]:
+    rounds = replies[peer.name]
+    speeds = harness.figures(rounds, "tasks_per_s")
+
+    def shown(field: str) -> str:
+        return f"{harness.median(rounds, field):,.1f}" if field in rounds[0] else "–"
+
+    return [
+        peer.name,
+        peer.about,
+        f"{results[peer.name]:,.0f}",
+        f"{min(speeds):,.0f} to {max(speeds):,.0f}",
+        shown("redis_us_per_task"),
+        shown("pickup_p50_ms"),
+        shown("pickup_p95_ms"),
+        shown("idle_commands_per_s"),
+        f"{results['us'] / results[peer.name]:.2f} ×" if "us" in results else "–",
+    ]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="queue", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each peer runs (default: 3)")
+    parser.add_argument("--tasks", type=int, default=5000, help="tasks in one round (default: 5000)")
+    parser.add_argument("--all", action="store_true", help="saq, dramatiq and celery, too")
+    parser.add_argument(
+        "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
+    )
+    parser.add_argument("--data", type=Path, default=harness.HOME / "data", help="where to write; must be a disk")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""What the workers of the queue benchmark share: a server of their own, and how they are measured.
+
+Standard library only. A worker of the queue runs in a process of its own (`--serve`), this one asks for tasks and waits
+for their results. What is timed begins when the first of a backlog is asked for and ends with the last result; the CPU
+of the server is its own, and commands are counted as clients send them, without those that scripts call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+PICKED = "picked.txt"
+
+
+class Bench:
+    """The settings, and the server while the block lasts."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = json.loads(sys.argv[1])
+        self.folder = Path(self.values["folder"])
+        self.tasks: int = self.values["tasks"]
+        self.workers: int = self.values.get("workers", 1)
+        self.port: int = self.values.get("port") or _free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def serving(self) -> bool:
+        """Whether this process is to be a worker."""
+        return len(sys.argv) > 2
+
+    @contextmanager
+    def server(self) -> Iterator[None]:
+        options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": "",
+                   "appendonly": "yes", "appendfsync": "everysec"}  # fmt: skip
+        command = [self.values["server"]] + [word for item in options.items() for word in (f"--{item[0]}", item[1])]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while not _answers(self.port):
+                time.sleep(0.01)
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    @contextmanager
+    def fleet(self, command: list[str] | None = None) -> Iterator[None]:
+        """The workers, each a process of this same script, or of `command`."""
+        values = json.dumps({**self.values, "port": self.port})
+        command = command or [sys.executable, sys.argv[0], values, "--serve"]
+        with (self.folder / "workers.log").open("wb") as log:
+            ones = [subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log) for _ in range(self.workers)]
+            try:
+                yield
+            finally:
+                for one in ones:
+                    one.kill()
+                for one in ones:
+                    one.wait()
+
+    def sent(self, seconds: float) -> int:
+        """How many commands clients send within a time."""
+        end, data = time.monotonic() + seconds, b""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=0.2) as connection:
+            connection.sendall(b"MONITOR\r\n")
+            while time.monotonic() < end:
+                with suppress(TimeoutError):
+                    data += connection.recv(65536)
+        lines = data.split(b"\r\n")[1:]
+        return sum(line.startswith(b"+") and b" lua] " not in line for line in lines)
+
+    def info(self) -> dict[str, float]:
+        """Figures of the server."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+            connection.sendall(b"INFO everything\r\n")
+            data = b""
+            while not data.endswith(b"\r\n\r\n") and b"errorstat_end" not in data and len(data) < 1 << 20:
+                piece = connection.recv(65536)
+                data += piece
+                head, _, rest = data.partition(b"\r\n")
+                if head.startswith(b"$") and len(rest) >= int(head[1:]):
+                    break
+        found = {}
+        for line in data.decode(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            try:
+                found[name] = float(value)
+            except ValueError:
+                continue
+        return found
+
+
+async def measure(bench: Bench, ask: Callable[[int], Awaitable[Any]], wait: Callable[[list[Any]], Awaitable[None]],
+                  pick: Callable[[], Awaitable[float]] | None = None) -> dict[str, float]:  # fmt: skip
+    """Figures: a backlog of tasks asked for and done, and the pick-up of single ones by an idle worker."""
+    await wait([await ask(n) for n in range(50)])  # warm
+    figures: dict[str, float] = {}
+    await asyncio.sleep(1.0)
+    figures["idle_commands_per_s"] = await asyncio.to_thread(bench.sent, 4.0) / 4.0 / bench.workers
+    if pick is not None:
+        times = []
+        for n in range(60):
+            await asyncio.sleep(0.02 + (n % 7) * 0.011)
+            times.append(await pick() * 1000)
+        times.sort()
+        figures["pickup_p50_ms"], figures["pickup_p95_ms"] = times[len(times) // 2], times[int(len(times) * 0.95)]
+    before, began = bench.info(), time.perf_counter()
+    handles: list[Any] = []
+    numbers = iter(range(bench.tasks))
+
+    async def lane() -> None:
+        for number in numbers:
+            handles.append(await ask(number))
+
+    await asyncio.gather(*(lane() for _ in range(50)))
+    await wait(handles)
+    took, after = time.perf_counter() - began, bench.info()
+    cpu = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
+    figures["tasks_per_s"] = bench.tasks / took
+    figures["redis_us_per_task"] = cpu * 1e6 / bench.tasks
+    return figures
+
+
+def report(figures: dict[str, float], packages: tuple[str, ...]) -> None:
+    """Print the reply that the harness reads."""
+    from importlib.metadata import version
+
+    summary = f"{figures['tasks_per_s']:,.0f} tasks/s, {figures['redis_us_per_task']:.0f} µs of Redis CPU per task"
+    versions = {name: version(name) for name in packages}
+    print(json.dumps({"summary": summary, **figures, "versions": versions, "facts": {"appendfsync": "everysec"}}))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False

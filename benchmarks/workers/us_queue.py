@@ -1,0 +1,64 @@
+"""Us: store "redis" and waker "arq"; the task's acceptance, claim, end and result are each journaled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from _queues import Bench, measure, report
+
+from opspawn import App
+from opspawn.config import load_settings
+from opspawn.host import Host
+
+bench = Bench()
+
+
+async def noop(ctx: Any) -> float:
+    return time.time()
+
+
+def settings() -> Any:
+    overrides = {
+        "store": "redis", "waker": "arq", "data": str(bench.folder), "plugins.redis.url": bench.url,
+        "plugins.arq.url": bench.url, "logs.level": "error",
+    }  # fmt: skip
+    return load_settings(environ={}, cwd=bench.folder, overrides=overrides)
+
+
+async def serve() -> None:
+    async with Host.open(App(functions={"noop": noop}), loaded=settings()) as host:
+        await host.working()
+
+
+async def main() -> None:
+    app = App(functions={"noop": noop})
+    async with Host.open(app, loaded=settings(), worker=False, runs=True) as host:
+        with bench.fleet():
+
+            async def ask(n: int) -> str:
+                return (await host.submit("function/noop", n)).id
+
+            async def wait(ids: list[str]) -> None:
+                left = set(ids)
+                while left:
+                    for id in list(left):
+                        task = await host.wait(id, 60.0)
+                        assert task.state == "succeeded", task
+                        left.discard(id)
+
+            async def pick() -> float:
+                began = time.time()
+                task = await host.wait(await ask(0), 20.0)
+                return float(task.result) - began
+
+            figures = await measure(bench, ask, wait, pick)
+    report(figures, ("opspawn-core", "opspawn-store-redis", "redis"))
+
+
+if bench.serving:
+    asyncio.run(serve())
+else:
+    with bench.server():
+        asyncio.run(main())
