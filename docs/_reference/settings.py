@@ -11,7 +11,13 @@ from opspawn.config.settings import Settings
 from opspawn.plugins import Plugins
 
 #: The distributions whose sections the reference shows, besides the core's own.
-OURS = ("opspawn-model-anthropic", "opspawn-model-openai", "opspawn-planner-plan", "opspawn-planner-react")
+OURS = (
+    "opspawn-model-anthropic",
+    "opspawn-model-openai",
+    "opspawn-planner-plan",
+    "opspawn-planner-react",
+    "opspawn-store-redis",
+)
 
 _OPENING = """\
 # Settings
@@ -57,9 +63,14 @@ def pages() -> dict[str, str]:
         parts += [f"## [{key}.NAME]", value["description"], " ".join(inner["description"].split())]
         parts.append(_rows(f"{key}.NAME.", inner["properties"], definitions, (), variables=False))
     plugins = Plugins.load(allow=OURS, quiet=True)
+    told: set[tuple[str, type]] = set()  # a store and a waker of one name may share their section
     for item in plugins.report():
         for kind, names in item.gives.items():
             for name in names:
+                record = plugins.get(kind, name)
+                if (name, record.config) in told:
+                    continue
+                told.add((name, record.config))
                 parts += _section(plugins.get(kind, name), kind, item.distribution)
     return {"settings.md": "\n\n".join(parts)}
 
