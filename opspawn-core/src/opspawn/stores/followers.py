@@ -41,6 +41,7 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
         self._read = read
         self._position = position
         self._items: deque[Event | TaskDelta] = deque()
+        self._held: deque[TaskDelta] = deque(maxlen=KEPT)  # deltas that came while it caught up
         self._behind = True
         self._missed = False
         self._ended = False
@@ -51,10 +52,7 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
         return self
 
     async def __anext__(self) -> Event | TaskDelta:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            if not self._hub.join(self):
-                self._end()
+        self._start()
         while not self._items:
             if self._ended:
                 raise StopAsyncIteration
@@ -68,6 +66,12 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
             self._position = item.position
         return item
 
+    def _start(self) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            if not self._hub.join(self):
+                self._end()
+
     async def aclose(self) -> None:
         """Stop following; what was not fetched is dropped."""
         self._hub.leave(self)
@@ -79,6 +83,8 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
         self._items.extend(page)
         if not page and not self._missed:
             self._behind = False
+            self._items.extend(self._held)
+            self._held.clear()
 
     def post(self, items: Sequence[Event | TaskDelta]) -> None:
         """Offer items from any thread; what this follower does not want is left out."""
@@ -107,6 +113,8 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
         if self._behind or len(self._items) + len(items) > KEPT:
             if any(isinstance(item, Event) for item in items):
                 self._fall_behind()
+            elif self._behind:
+                self._held.extend(item for item in items if isinstance(item, TaskDelta))
         else:
             last = self._position
             self._items.extend(item for item in items if isinstance(item, TaskDelta) or item.position > last)

@@ -24,8 +24,9 @@ from arq.worker import Worker, func
 from loguru import logger
 
 from opspawn_store_redis import connections
+from opspawn_store_redis.ending import end
 from opspawn_store_redis.settings import ArqConfig
-from opspawn_store_redis.waker import RedisWaker, end
+from opspawn_store_redis.waker import RedisWaker
 
 FUNCTION = "opspawn_look"
 _KEPT = 64

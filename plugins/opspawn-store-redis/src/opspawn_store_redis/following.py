@@ -24,6 +24,8 @@ from opspawn.logs import traceback_text
 from opspawn.stores.followers import KEPT, Follower, Read, wanted_types
 from opspawn_store_redis import connections, decoding
 from opspawn_store_redis.calls import Calls
+from opspawn_store_redis.ending import end
+from opspawn_store_redis.reading import FREQUENT
 
 _BLOCK_S = 2.0
 _PAGE = 500
@@ -40,11 +42,15 @@ class Tail(Follower):
         self._begin = None if isinstance(begin, int) else begin
 
     async def __anext__(self) -> Event | TaskDelta:
+        self._start()
         if self._begin is not None:
             begin, self._begin = self._begin, None
             try:
                 self._position = await asyncio.shield(begin)
-            except BaseException:
+            except StoreError:
+                if not self._ended:
+                    raise
+            except asyncio.CancelledError:
                 self._begin = begin
                 raise
         return await super().__anext__()
@@ -81,9 +87,10 @@ class Following:
 
     @property
     def wanted(self) -> Set[str] | None:
-        """The types that somebody wants: empty for all, None for nothing."""
+        """The types that somebody wants: empty for all, or for one that has no stream of its own; None for nothing."""
         with self._guard:
-            return wanted_types(list(self._followers))
+            wanted = wanted_types(list(self._followers))
+        return frozenset() if wanted and not FREQUENT.isdisjoint(wanted) else wanted
 
     def offer(self, before: int, deltas: Sequence[TaskDelta]) -> None:
         """Offer deltas that were published after the event at `before`, in the home loop."""
@@ -157,9 +164,7 @@ class Following:
             await asyncio.wait({reading, changing}, return_when=asyncio.FIRST_COMPLETED)
             return reading.result() if reading.done() else None
         finally:
-            for one in (reading, changing):
-                one.cancel()
-            await asyncio.gather(reading, changing, return_exceptions=True)
+            await end((reading, changing))
 
     def _offer(self, events: Sequence[Event]) -> None:
         """Offer events, and the deltas that wait between them."""
@@ -193,9 +198,7 @@ class Following:
             self._followers.clear()
         for follower in followers:
             follower.end()
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
+        await end((self._work,))
 
 
 class Deltas:
@@ -259,7 +262,4 @@ class Deltas:
 
     async def aclose(self) -> None:
         """Stop. Idempotent."""
-        tasks = [task for task in (self._sending, self._hearing) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end((self._sending, self._hearing))

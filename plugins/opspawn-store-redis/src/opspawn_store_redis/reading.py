@@ -17,7 +17,8 @@ from opspawn_store_redis.encoding import Argument, optional
 
 _JOURNAL_PAGE = 500
 _LINES_AT_ONCE = 500
-_ROOT_PAGE = 200
+#: Types that have no stream of their own; see `append` in write.lua.
+FREQUENT = frozenset({"task.accepted", "task.claimed", "step.done", "step.started"})
 
 
 class Reading:
@@ -111,7 +112,7 @@ class Reading:
     async def events(self, query: EventQuery) -> list[Event]:
         """Events over all tasks. Raises: InvalidInput: the limit is out of range."""
         check_limit(query.limit, 1000)
-        if query.task is not None or query.root is not None:
+        if query.task is not None or query.root is not None or query.session is not None:
             if query.apart:
                 return []
             return await self._events_of_tasks(query)
@@ -133,11 +134,19 @@ class Reading:
         return events
 
     async def _events_of_tasks(self, query: EventQuery) -> list[Event]:
-        """Of one task, or of a tree: their positions are known, and are read from the end that is asked for."""
-        tasks = [query.task] if query.task is not None else await self._tree(query.root or "")
-        if query.root is not None and query.task is not None:
-            tasks = [task for task in await self._tree(query.root) if task == query.task]
+        """Of one task, a tree or a session: the positions are known, and are read from the end that is asked for."""
+        lists = [[query.task]] if query.task is not None else []
         places: list[int] = []
+        if query.root is not None:
+            (raw,) = await self._calls.read("read", "tasks", query.root)
+            own = [query.root] if raw != 0 and decoding.must(raw[2]) == query.root else []
+            lists.append([*own, *await self._indexed("root", query.root)])
+        if query.session is not None:
+            lists.append(await self._indexed("session", query.session))
+            if query.task is None and query.root is None:
+                apart = await self._calls.fetch("XRANGE", f"e:session:{query.session}", "-", "+")
+                places = [decoding.position(entry[0]) for entry in apart]
+        tasks = set[str](lists[0]).intersection(*lists[1:])
         for task in tasks:
             places += [int(place) for place in await self._calls.fetch("LRANGE", f"j:{task}", 0, -1)]
         places = sorted((place for place in places if place > query.position), reverse=query.newest)
@@ -150,8 +159,8 @@ class Reading:
         found = found[: query.limit]
         return found[::-1] if query.newest else found
 
-    async def _tree(self, root: str) -> list[str]:
-        return [decoding.must(id) for id in await self._calls.fetch("ZRANGE", f"i:root:{root}", 0, -1)]
+    async def _indexed(self, name: str, value: str) -> list[str]:
+        return [decoding.must(id) for id in await self._calls.fetch("ZRANGE", f"i:{name}:{value}", 0, -1)]
 
     async def events_after(self, position: int, limit: int, types: Set[str]) -> tuple[list[Event], int]:
         """The next events after a position, of these types or all, and up to where that is all of them."""
@@ -187,11 +196,9 @@ def _streams(query: EventQuery) -> list[str]:
         return ["e:apart"]
     if query.error_type is not None:
         return [f"e:error:{query.error_type}"]
-    if query.session is not None:
-        return [f"e:session:{query.session}"]
     if query.level not in (None, "info"):
         return [f"e:level:{query.level}"]
-    if query.types and len(query.types) <= 16:
+    if query.types and len(query.types) <= 16 and FREQUENT.isdisjoint(query.types):
         return [f"e:type:{type}" for type in sorted(set(query.types))]
     return ["ev"] if query.agent is None else [f"e:agent:{query.agent}"]
 

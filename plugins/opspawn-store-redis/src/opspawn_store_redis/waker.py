@@ -7,13 +7,13 @@ itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 from loguru import logger
 
 from opspawn_store_redis import connections
+from opspawn_store_redis.ending import end
 from opspawn_store_redis.settings import ConnectionConfig
 
 _KEPT = 64
@@ -144,12 +144,3 @@ class RedisWaker:
         for client in (self._client, self._popper):
             with suppress(Exception):
                 await client.aclose()
-
-
-async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """Cancel tasks until they have ended: code of others may swallow a cancellation that comes at a bad moment."""
-    pending = {task for task in tasks if task is not None and not task.done()}
-    while pending:
-        for task in pending:
-            task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.2)

@@ -186,7 +186,8 @@ class Worker:
                 else:  # a hint that this worker cannot follow belongs to others
                     self._room.clear()
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._room.wait(), self._options.poll_s)
+                        async with asyncio.timeout(self._options.poll_s):
+                            await self._room.wait()
             except Exception as error:  # a hint less costs latency, never work
                 logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
                     "The waker failed; looking every {} s", self._options.poll_s

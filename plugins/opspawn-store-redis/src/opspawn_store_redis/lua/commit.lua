@@ -232,7 +232,7 @@ end
 local function set_row(id, row, op)
   reindex('state', id, row, row.s ~= 'succeeded' and row.s, op.state ~= 'succeeded' and op.state)
   reindex('parent', id, row, row.pa, op.parent)
-  reindex('root', id, row, row.ro, op.root)
+  reindex('root', id, row, row.ro ~= id and row.ro, op.root ~= id and op.root) -- a root is found by its id
   reindex('agent', id, row, row.ag, op.agent)
   reindex('session', id, row, row.se, op.session)
   reindex('retry_of', id, row, row.rt, op.retry_of)
@@ -359,9 +359,9 @@ local function remove(entry)
   local place, kept = entry[1], {}
   for n = 1, #entry[2], 2 do kept[entry[2][n]] = entry[2][n + 1] end
   drop_value(kept.d)
-  forget(P .. 'e:type:' .. kept.c, place)
+  if not FREQUENT[kept.c] then forget(P .. 'e:type:' .. kept.c, place) end
   if kept.a ~= '' then forget(P .. 'e:agent:' .. string.sub(kept.a, 2), place) end
-  if kept.s ~= '' then forget(P .. 'e:session:' .. string.sub(kept.s, 2), place) end
+  if kept.s ~= '' and kept.x == '1' then forget(P .. 'e:session:' .. string.sub(kept.s, 2), place) end
   if kept.e ~= '' then forget(P .. 'e:error:' .. string.sub(kept.e, 2), place) end
   if kept.l ~= 'info' then forget(P .. 'e:level:' .. kept.l, place) end
   if kept.x == '1' then forget(P .. 'e:apart', place) end
@@ -385,7 +385,7 @@ function apply.X(op)
   end
   reindex('state', id, row, row.s ~= 'succeeded' and row.s, nil)
   reindex('parent', id, row, row.pa, nil)
-  reindex('root', id, row, row.ro, nil)
+  reindex('root', id, row, row.ro ~= id and row.ro, nil)
   reindex('agent', id, row, row.ag, nil)
   reindex('session', id, row, row.se, nil)
   reindex('retry_of', id, row, row.rt, nil)

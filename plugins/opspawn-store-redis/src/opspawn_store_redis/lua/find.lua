@@ -72,8 +72,22 @@ local function source()
   return best
 end
 
+-- A root is not in the list of its own tree: it is put in its place.
+local function with_root(list, page, below)
+  local id = where.root
+  local row = of_tasks and id and list == P .. 'i:root:' .. id and task(id)
+  if not row or row.ro ~= id or (below and row.n >= below) then return page end
+  local at = 1
+  while page[at + 1] and tonumber(page[at + 1]) > row.n do at = at + 2 end
+  if at < 2 * LOOKED_AT_ONCE then
+    table.insert(page, at, text(row.n))
+    table.insert(page, at, id)
+  end
+  return page
+end
+
 local function page(list, below)
-  return call('ZREVRANGEBYSCORE', list, below and '(' .. text(below) or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, LOOKED_AT_ONCE)
+  return with_root(list, call('ZREVRANGEBYSCORE', list, below and '(' .. text(below) or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, LOOKED_AT_ONCE), below)
 end
 
 -- Those that ended long ago are few beside all others: found by their end, and then put in order of creation.

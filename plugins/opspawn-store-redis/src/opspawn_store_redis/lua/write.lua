@@ -163,15 +163,18 @@ end
 
 -- The journal ----------------------------------------------------------------------------------------------------------
 
+-- Types that nearly every task has are found in `ev` itself: an index of them would be as long, and cost as much again.
+local FREQUENT = {['task.accepted'] = true, ['task.claimed'] = true, ['step.done'] = true, ['step.started'] = true}
+
 local function append(id, type, level, err, data, agent, session)
   pos, wrote = pos + 1, true
   local place = text(pos) .. '-0'
   call('XADD', P .. 'ev', place, 'k', id or '', 'm', text(now), 'c', type, 'l', level, 'e', err and '=' .. err or '',
     'd', data, 'a', agent and '=' .. agent or '', 's', session and '=' .. session or '', 'x', id and '' or '1')
   if id then call('RPUSH', P .. 'j:' .. id, text(pos)) else call('XADD', P .. 'e:apart', place, '', '') end
-  call('XADD', P .. 'e:type:' .. type, place, '', '')
+  if not FREQUENT[type] then call('XADD', P .. 'e:type:' .. type, place, '', '') end
   if agent then call('XADD', P .. 'e:agent:' .. agent, place, '', '') end
-  if session then call('XADD', P .. 'e:session:' .. session, place, '', '') end
+  if session and not id then call('XADD', P .. 'e:session:' .. session, place, '', '') end
   if err then call('XADD', P .. 'e:error:' .. err, place, '', '') end
   if level ~= 'info' then call('XADD', P .. 'e:level:' .. level, place, '', '') end
   return pos
