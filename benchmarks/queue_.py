@@ -16,8 +16,6 @@ from _harness import BenchmarkError, Peer, Reply
 ARQ = ("arq>=0.28,<0.29",)
 TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1,<2")
 SAQ = ("saq[redis,hiredis]>=0.24,<1",)
-DRAMATIQ = ("dramatiq[redis]>=1.17,<3",)
-CELERY = ("celery[redis]>=5.5,<6",)
 
 PEERS = (
     Peer("us", "us_queue.py", "store redis, waker arq: journal, claim and result durable"),
@@ -25,11 +23,9 @@ PEERS = (
     Peer("arq", "arq_queue.py", "tuned: poll 10 ms, 100 jobs at once", ARQ, "arq"),
     Peer("taskiq", "taskiq_queue.py", "RedisStreamBroker, results kept", TASKIQ, "taskiq"),
     Peer("saq", "saq_queue.py", "Redis queue, 100 at once", SAQ, "saq"),
-    Peer("dramatiq", "dramatiq_queue.py", "one process, 8 threads, results kept", DRAMATIQ, "dramatiq"),
-    Peer("celery", "celery_queue.py", "one process, 8 threads, results kept", CELERY, "celery"),
 )
 USUAL = ("us", "us-two", "arq", "taskiq")
-PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq", "dramatiq", "celery")), ("us-two", "us"))
+PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq")), ("us-two", "us"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +75,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="queue", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each peer runs (default: 3)")
     parser.add_argument("--tasks", type=int, default=5000, help="tasks in one round (default: 5000)")
-    parser.add_argument("--all", action="store_true", help="saq, dramatiq and celery, too")
+    parser.add_argument("--all", action="store_true", help="saq, too")
     parser.add_argument(
         "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
     )
