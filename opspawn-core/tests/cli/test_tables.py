@@ -59,9 +59,16 @@ def test_a_column_without_anything_is_left_out_on_a_terminal(monkeypatch: pytest
     assert "Open" in shown[1]
 
 
-def test_a_time_of_today_is_shown_without_its_date_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_is_room_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = on_terminal(monkeypatch, 120, HEAD, [[*ROW[:4], datetime.now(UTC), ""]])
+
+    assert shown[0].lower().split() == HEAD
+    assert re.search(r" succeeded +0 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", shown[1])
+
+
+def test_a_time_of_today_is_shown_without_its_date_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     now = datetime.now(UTC)
-    shown = on_terminal(monkeypatch, 80, ["id", "created"], [["a", now], ["b", now - timedelta(days=2)]])
+    shown = on_terminal(monkeypatch, 20, ["id", "created"], [["a", now], ["b", now - timedelta(days=2)]])
 
     assert re.fullmatch(r"a +\d\d:\d\d:\d\d *", shown[1])
     assert re.fullmatch(r"b +\d\d-\d\d \d\d:\d\d *", shown[2])
