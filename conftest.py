@@ -8,14 +8,21 @@ from collections.abc import Iterator
 import pytest
 
 LEVELS = ("unit", "integration", "acceptance")
+HANGS_S = 240
+"""How long a test may take that starts one process after another, on a machine with other things to do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its level: that of its own mark, else of the nearest folder with such a name, else unit."""
+    """Mark each test with its level: that of its own mark, else of the nearest folder with such a name, else unit.
+
+    Acceptance tests get more time before they count as hanging.
+    """
     for item in items:
         if not any(item.get_closest_marker(level) for level in LEVELS):
             named = [part for part in reversed(item.path.parts) if part in LEVELS]
             item.add_marker(named[0] if named else "unit")
+        if item.get_closest_marker("acceptance") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(HANGS_S))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -221,13 +221,6 @@ GUARDS: tuple[Guard, ...] = (
         f"{_OPS}test_poison.py::test_a_task_that_killed_three_workers_without_progress_is_dead_after_a_try_alone",
     ),
     Guard(
-        "the bound of tries alone",
-        "ops/run/poison.py",
-        "if alone >= MAX_TRIES_ALONE:",
-        "if False:",
-        f"{_OPS}test_poison.py::test_a_try_alone_that_was_cut_off_by_the_end_of_the_worker_is_repeated_a_few_times",
-    ),
-    Guard(
         "the ids of children, which follow from their parent",
         "ops/run/journal.py",
         "id = child_id(self.task.id, key, self.history.lives.get(key, 0))",

@@ -24,7 +24,7 @@ Name = Annotated[str, Field(min_length=1)]
 class WindowTable(BaseModel):
     """The table `[agents.NAME.window]`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     max_tokens: int | None = Field(None, ge=256, description="The most tokens; unset, what the model is known to read.")
     compact_at: float = Field(0.8, ge=0.1, le=1, description="The part of them from which on it is compacted.")
@@ -36,7 +36,7 @@ class WindowTable(BaseModel):
 class DeclaredBudget(BaseModel):
     """The table `budget` of an agent: what one of its runs may use; a limit that is left out is none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     tokens: int | None = Field(None, ge=0, description="Tokens of all model calls, in and out.")
     usd: float | None = Field(None, ge=0, description="Their cost in US dollars.")
@@ -57,7 +57,7 @@ class DeclaredBudget(BaseModel):
 class DeclaredAgent(BaseModel):
     """An agent as configuration declares it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     model: Name | list[Name] | None = Field(
         None, description='"PROVIDER:MODEL", or several that are asked in turn; unset, the configured model.'

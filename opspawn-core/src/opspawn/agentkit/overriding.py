@@ -15,7 +15,7 @@ from opspawn.errors import ConfigError, InvalidInput
 class Overrides(BaseModel):
     """The parts of an agent that a durable run may have otherwise; what is left out stays."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     model: str | list[str] | None = Field(None, description='"PROVIDER:MODEL", or several that are asked in turn.')
     planner: str | None = Field(None, min_length=1, description="The name of a planner plugin.")

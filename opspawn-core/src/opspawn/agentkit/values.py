@@ -17,7 +17,7 @@ TypeName = Literal["string", "integer", "number", "boolean", "array", "object", 
 class InputSpec(BaseModel):
     """One input, or a value within one. Required unless it has a default; `default: null` makes it optional."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     type: TypeName | None = None
     title: str | None = None

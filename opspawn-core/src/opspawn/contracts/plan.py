@@ -21,7 +21,7 @@ class PlanStep(BaseModel):
         needs: the ids of steps that must be done before.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     id: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")
     description: str = ""
@@ -34,7 +34,7 @@ class PlanStep(BaseModel):
 class Plan(BaseModel):
     """Steps; their order on paper says nothing, `needs` does."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     steps: list[PlanStep] = Field(min_length=1)
 
@@ -48,7 +48,7 @@ class PlanVerdict(BaseModel):
         words: what they said. by: who they are.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     decision: Literal["approve", "revise", "reject"]
     plan: dict[str, Any] | None = None

@@ -26,7 +26,7 @@ PLUGIN_API = 1
 class PluginConfig(BaseModel):
     """The base of every plugin's section `[plugins.NAME]`: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)
