@@ -7,6 +7,7 @@ from opspawn.agentkit.agent import Agent, RunResult
 from opspawn.agentkit.conversation import Conversation
 from opspawn.agentkit.guardrails import guardrail
 from opspawn.agentkit.policy import Policy, Rule
+from opspawn.agentkit.recollection import Recollection
 from opspawn.agentkit.tool import tool
 from opspawn.agentkit.toolsets import Toolset
 from opspawn.agentkit.window import Window
@@ -33,6 +34,7 @@ __all__ = [
     "OpspawnError",
     "Policy",
     "Redact",
+    "Recollection",
     "RetryPolicy",
     "Rule",
     "RunContext",

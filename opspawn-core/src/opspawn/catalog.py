@@ -43,6 +43,7 @@ class Catalog:
         self._runs = runs
         self.rates = kit.rates
         self.policies = kit.policies
+        self._memories = kit.memories
         self._found: dict[str, Workflow] = {}
         self._app = app
         self._kit = kit
@@ -58,7 +59,7 @@ class Catalog:
         if runs:
             for name, agent in app.agents.items():
                 self.handlers[f"agent/{name}"] = agent.handler(kit, deps=app.deps, earlier=self._earlier)
-            self.handlers |= {f"function/{name}": self._with_deps(one) for name, one in app.functions.items()}
+            self.handlers |= {f"function/{name}": self._equipped(one) for name, one in app.functions.items()}
             self.handlers |= {f"workflow/{name}": self._run_workflow for name in self.workflows}
             self.handlers[INLINE] = self._run_workflow
 
@@ -172,13 +173,14 @@ class Catalog:
     async def _earlier(self, context: Context, agent: str) -> Sequence[Message]:
         return await earlier(cast(Store, self.store), context, agent)
 
-    def _with_deps(self, function: Handler) -> Handler:
+    def _equipped(self, function: Handler) -> Handler:
         deps = self._app.deps
-        if deps is None:
-            return function
 
         async def run(context: RunContext) -> Any:
-            cast(Context, context).deps = await deps.get()
+            base = cast(Context, context)
+            base.memories = self._memories
+            if deps is not None:
+                base.deps = await deps.get()
             return await function(context)
 
         return run

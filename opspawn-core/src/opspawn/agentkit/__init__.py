@@ -7,6 +7,7 @@ from opspawn.agentkit.conversation import Conversation
 from opspawn.agentkit.fallback import FallbackModel
 from opspawn.agentkit.function_model import FunctionModel
 from opspawn.agentkit.kit import Kit
+from opspawn.agentkit.recollection import Recollection
 from opspawn.agentkit.record import RecordingModel
 from opspawn.agentkit.tool import FunctionTool, tool
 from opspawn.agentkit.window import Window
@@ -20,6 +21,7 @@ __all__ = [
     "FunctionModel",
     "FunctionTool",
     "Kit",
+    "Recollection",
     "RecordingModel",
     "RunResult",
     "Window",

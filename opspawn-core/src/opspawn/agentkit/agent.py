@@ -26,6 +26,7 @@ from opspawn.agentkit.nesting import Nesting, OnEvent
 from opspawn.agentkit.output import OutputMode
 from opspawn.agentkit.overriding import overridden
 from opspawn.agentkit.perloop import PerLoop
+from opspawn.agentkit.recollection import Recollection
 from opspawn.agentkit.resolving import needs_kit, resolve
 from opspawn.agentkit.running import check_input, run_agent
 from opspawn.agentkit.subagents import AgentTool, SubAgent
@@ -99,6 +100,7 @@ class Agent(Generic[DepsT, OutputT]):
         window: Window | None = None,
         budget: Budget | None = None,
         guardrails: Sequence[Guardrail | Callable[..., Any]] = (),
+        memory: bool | Recollection | None = None,
     ) -> None:
         """Describe an agent.
 
@@ -134,6 +136,7 @@ class Agent(Generic[DepsT, OutputT]):
             budget: what one run may use, its sub-agents included: `Budget(tokens=50_000, usd=0.5)`.
             guardrails: what looks at inputs, answers and results, made with `@guardrail`; a plain function looks at
                 inputs.
+            memory: what it keeps between runs: True, or `Recollection(...)`; see there.
             deps_factory: makes what runs find in `deps` where nobody gives it; in durable runs once in each process.
 
         Raises:
@@ -162,6 +165,7 @@ class Agent(Generic[DepsT, OutputT]):
             window=window,
             budget=budget,
             guardrails=guardrails,
+            memory=memory,
         )
         self._kits = PerLoop(Kit.load)
         self._deps = Deps(deps_factory) if deps_factory is not None else None
@@ -329,7 +333,8 @@ class Agent(Generic[DepsT, OutputT]):
         rates, policies = (kit.rates, kit.policies) if kit is not None else (None, None)
         if (listener := self._listener.get()) is not None:
             on_event = listener if on_event is None else _both(on_event, listener)
-        nesting = Nesting(on_event, on_question, on_wait, rates, deps, policies, on_approval)
+        memories = kit.memories if kit is not None else None
+        nesting = Nesting(on_event, on_question, on_wait, rates, deps, policies, on_approval, memories)
         parts, before = resolve(about, kit), session.messages if session is not None else tuple(history)
         ended = await nesting.run(parts, input, before, session.id if session is not None else None)
         if session is not None:
@@ -384,6 +389,7 @@ class Agent(Generic[DepsT, OutputT]):
 
         async def handle(context: RunContext) -> Any:
             base = cast(Context, context)
+            base.memories = kit.memories
             if deps is not None:
                 base.deps = await deps.get()
             mine = resolve(overridden(self.about, base.overrides), kit) if base.overrides else parts

@@ -85,6 +85,7 @@ class AgentRun(Context):
         )
         self._root = base._root
         self.attempt = base.attempt
+        self.memories, self.namespace = base.memories, base.namespace
         self._policies = base._policies + (policies or Policies())
         self._spender = base._spender
         self._cheaper = cheaper
@@ -96,6 +97,7 @@ class AgentRun(Context):
         self._validators = validators
         self._asked: Sequence[Message] = ()
         self._said: ModelResponse | None = None
+        self._beside: Message | None = None
         self._fit: Fit | None = None
         self._corrections = 0
         self._lenders: dict[str, int] = {}
@@ -243,6 +245,9 @@ class AgentRun(Context):
         self, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None
     ) -> ModelResponse:
         """One model call, with as much of the conversation as it can read."""
+        if self._beside is not None:
+            place = next((n for n, one in enumerate(messages) if one.role != "system"), len(messages))
+            messages = [*messages[:place], self._beside, *messages[place:]]
         compactor, where = self._compactor, self._here().prefix
         sent = messages if compactor.idle else await compactor.fitted(messages, where)
         try:
@@ -258,8 +263,17 @@ class AgentRun(Context):
         compactor.note(sent, response.usage.input_tokens, where)
         return response
 
+    def show(self, message: Message) -> None:
+        """Show the model something with every call that is no part of the conversation."""
+        self._beside = message
+        self._compactor.shift()
+
+    async def ask_aside(self, name: str, messages: Sequence[Message]) -> ModelResponse:
+        """A model call of the run beside its conversation: recorded and counted, and not streamed."""
+        return await self._call_model(name, messages, (), None)
+
     async def _ask_for_notes(self, messages: Sequence[Message]) -> ModelResponse:
-        return await self._call_model("compact", messages, (), None)
+        return await self.ask_aside("compact", messages)
 
     async def _call_model(
         self, name: str, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None

@@ -53,6 +53,10 @@ class Compactor:
         self._offsets: dict[str, int] = {}
         self._known: dict[int, tuple[Message, int]] = {}
 
+    def shift(self) -> None:
+        """One more message stands before the run's input."""
+        self._pins = Pins(self._pins.input_at + 1)
+
     @property
     def idle(self) -> bool:
         """Whether nothing is to be done, and nothing to be known, before a call fails."""

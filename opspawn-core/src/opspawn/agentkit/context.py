@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic_core import to_jsonable_python
 
+from opspawn.agentkit import remembering
 from opspawn.agentkit.approvals import Gate, call_digest
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.budget import Purse
@@ -36,6 +37,8 @@ from opspawn.agentkit.spending import Charge, Spender
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import iso
 from opspawn.contracts.events import NewEvent
+from opspawn.contracts.filters import Filter
+from opspawn.contracts.memory import Hit, MemoryItem, Namespace, Selection
 from opspawn.contracts.policy import Act, Considered
 from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.retry import Retry
@@ -90,6 +93,9 @@ class Context:
         self._spender: Spender | None = None
         if log.budget is not None:
             self.allow("task", log.budget)
+        #: Where the run's long-term memory comes from, and its own namespace there; set by who makes the run.
+        self.memories: remembering.OpensMemory | None = None
+        self.namespace: Namespace | None = None
 
     # -- what everything stands on -------------------------------------------------------------------------------------
 
@@ -456,6 +462,57 @@ class Context:
     async def join(self, awaitable: Awaitable[T]) -> T:
         with self._branches.waiting(outside=False):
             return await awaitable
+
+    # -- long-term memory ----------------------------------------------------------------------------------------------
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        namespace: Namespace | None = None,
+        filter: Filter | None = None,
+        limit: int = 5,
+        min_score: float = 0.0,
+        recency: float = 0.0,
+        confidence: float = 0.0,
+        key: str | None = None,
+    ) -> list[Hit]:
+        options = {"limit": limit, "min_score": min_score, "recency": recency, "confidence": confidence}
+        return await remembering.recall(self, query, namespace, filter, key, options)
+
+    async def remember(
+        self,
+        text: str,
+        *,
+        namespace: Namespace | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subject: str = "",
+        confidence: float = 1.0,
+        ttl_s: float | None = None,
+        refresh: bool = False,
+        source: str = "",
+        who: str = "",
+        key: str | None = None,
+    ) -> MemoryItem:
+        fields = {"metadata": dict(metadata or {}), "subject": subject, "confidence": confidence}
+        fields |= {"ttl_s": ttl_s, "refresh": refresh, "source": source, "who": who}
+        return await remembering.remember(self, text, namespace, key, fields)
+
+    async def forget(
+        self,
+        *ids: str,
+        namespace: Namespace | None = None,
+        subject: str | None = None,
+        session: str | None = None,
+        filter: Filter | None = None,
+        older_than_s: float | None = None,
+        key: str | None = None,
+    ) -> int:
+        if not ids and subject is None and session is None and filter is None and older_than_s is None:
+            raise InvalidInput("forget needs to be told what.", remedy="Give ids, subject, session, filter or an age.")
+        space = namespace or remembering.space_of(self)
+        select = Selection(space, False, ids, subject, session, filter, older_than_s)
+        return await remembering.forget(self, select, key)
 
     # -- people and messages -------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.output import OutputMode
+from opspawn.agentkit.recollection import TOOLS, MemoryToolName, Recollection
 from opspawn.agentkit.window import Window
 from opspawn.config.checks import Origin, build
 from opspawn.contracts.budget import Budget, Cheaper
@@ -54,6 +55,24 @@ class DeclaredBudget(BaseModel):
         return Budget(**fields, on_exceed=self.on_exceed if self.cheaper is None else Cheaper(self.cheaper))
 
 
+class RecollectionTable(BaseModel):
+    """The table `[agents.NAME.memory]`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    namespace: list[Name] | None = Field(
+        None, description='Whose memory a run has, e.g. ["user:{input.user}"]; unset, the agent\'s own.'
+    )
+    tools: list[MemoryToolName] = Field(list(TOOLS), description="Which tools the model is offered.")
+    recall: int = Field(5, ge=0, le=50, description="How many items are shown to the model for a run's input.")
+    max_tokens: int = Field(1000, ge=50, le=100_000, description="How many tokens these may have together.")
+    min_score: float = Field(0.2, ge=0, le=1, description="How near they must be.")
+    recency: float = Field(0.1, ge=0, le=1, description="How much age weighs.")
+    confidence: float = Field(0.5, ge=0, le=1, description="How much doubt weighs.")
+    extract: bool = Field(False, description="Whether facts in what the user said are kept after a run.")
+    ttl_s: float | None = Field(None, gt=0, description="Seconds after which what is kept expires, unless it is used.")
+
+
 class DeclaredAgent(BaseModel):
     """An agent as configuration declares it."""
 
@@ -86,6 +105,7 @@ class DeclaredAgent(BaseModel):
     concurrency: int | None = Field(None, ge=1, description="How many of its tasks run at once, over all workers.")
     budget: DeclaredBudget | None = Field(None, description="What one run may use, its sub-agents included.")
     sandbox: Name | None = Field(None, description="Where its tools made from functions run.")
+    memory: bool | RecollectionTable = Field(False, description="What it keeps between runs.")
     window: WindowTable | None = Field(None, description="How much of the conversation the model is shown.")
 
 
@@ -134,6 +154,7 @@ def declared_agents(found: Mapping[str, Declaration], known: Mapping[str, Agent]
                 tools=[*(_tool(tool, place) for tool in one.tools), *others("agents")],
                 handoffs=others("handoffs"),
                 instructions=_instructions(one, place),
+                memory=_recollection(one.memory),
                 window=None if one.window is None else Window(**one.window.model_dump()),
                 output=str if one.output is None else one.output,  # type: ignore[arg-type]  # schemas are read, too
                 budget=None if one.budget is None else one.budget.budget(),
@@ -148,7 +169,14 @@ def declared_agents(found: Mapping[str, Declaration], known: Mapping[str, Agent]
     return {name: make(name, ()) for name in found}
 
 
-_BY_HAND = {"window", "budget", "tools", "agents", "handoffs", "instructions", "instructions_file", "output"}
+_BY_HAND = {"window", "memory", "budget", "tools", "agents", "handoffs", "instructions", "instructions_file", "output"}
+
+
+def _recollection(said: bool | RecollectionTable) -> bool | Recollection:
+    if isinstance(said, bool):
+        return said
+    told = said.model_dump()
+    return Recollection(**{**told, "namespace": None if said.namespace is None else tuple(said.namespace)})
 
 
 def _checked(one: Declaration) -> DeclaredAgent:

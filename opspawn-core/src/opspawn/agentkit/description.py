@@ -15,6 +15,7 @@ from opspawn.agentkit.guardrails import Guardrail, as_guardrail
 from opspawn.agentkit.instructions import Fragment, Instructions
 from opspawn.agentkit.output import MODES, Output
 from opspawn.agentkit.reading import NAME
+from opspawn.agentkit.recollection import Recollection, as_recollection
 from opspawn.agentkit.sandbox.builtin import as_sandbox
 from opspawn.agentkit.subagents import HANDOFF, MAX_DEPTH, AgentTool, SubAgent, is_agent
 from opspawn.agentkit.tool import as_tool
@@ -35,7 +36,7 @@ DepsFactory = Callable[[], Any | Awaitable[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """See `Agent.__init__` for the fields; those after `guardrails` follow from them."""
+    """See `Agent.__init__` for the fields; those after `memory` follow from them."""
 
     name: str
     model: ModelChoice = None
@@ -59,6 +60,7 @@ class Description:
     window: Window | None = None
     budget: Budget | None = None
     guardrails: Sequence[Guardrail | Callable[..., Any]] = ()
+    memory: bool | Recollection | None = None
 
     fixed: tuple[Tool | str, ...] = field(init=False)
     sources: tuple[ToolSource, ...] = field(init=False)
@@ -68,6 +70,7 @@ class Description:
     depth: int = field(init=False)
     deciders: tuple[str | Decider, ...] = field(init=False)
     guards: tuple[Guardrail, ...] = field(init=False)
+    recollection: Recollection | None = field(init=False)
 
     def __post_init__(self) -> None:
         name = self.name
@@ -99,6 +102,7 @@ class Description:
         tools, sources = _sorted(self.tools)
         self._set(
             fixed=tools,
+            recollection=as_recollection(name, self.memory),
             sources=sources,
             place=as_sandbox(self.sandbox),
             fragments=written.fragments(name, self.instructions),
@@ -171,6 +175,7 @@ class Description:
                 raise ConfigError(f"The agent {self.name!r} has {agent!r} among its handoffs; agents are meant.")
         answers = [spec.name for spec in self.form.by("tool").tools]
         names = [*self.tool_names, *(f"{HANDOFF}{agent.name}" for agent in self.handoffs), *answers]
+        names += () if self.recollection is None else self.recollection.tools
         if NAME in names:
             raise ConfigError(
                 f"The agent {self.name!r} has a tool named {NAME!r}, which reads on in long results.",

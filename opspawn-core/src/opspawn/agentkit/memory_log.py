@@ -21,7 +21,7 @@ from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
-from opspawn.contracts.events import NewEvent
+from opspawn.contracts.events import WARNINGS, Level, NewEvent
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.policy import OnApproval
 from opspawn.contracts.question import NO_DEFAULT, OnQuestion, OnWait, Question
@@ -225,7 +225,8 @@ class MemoryLog:
 
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
         if self._on_event is not None:
-            self._on_event(NewEvent(asked.name, {"key": asked.key, **data}))
+            level: Level = "warning" if asked.name in WARNINGS else "info"
+            self._on_event(NewEvent(asked.name, {"key": asked.key, **data}, level))
 
     async def take(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
         if (wait := self.rates.local.take(takes)) is not None:

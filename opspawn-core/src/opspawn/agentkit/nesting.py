@@ -18,6 +18,7 @@ from opspawn.agentkit.log import LogEntry
 from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.rates import Rates
+from opspawn.agentkit.remembering import OpensMemory
 from opspawn.agentkit.running import Ended, Parts, agent_of, known_to, run_agent
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.events import NewEvent
@@ -44,6 +45,7 @@ class Nesting:
         deps: Any,
         policies: Policies | None = None,
         on_approval: OnApproval | None = None,
+        memories: OpensMemory | None = None,
     ) -> None:
         self._on_event = on_event
         self._on_question = on_question
@@ -52,6 +54,7 @@ class Nesting:
         self._deps = deps
         self._policies = policies
         self._on_approval = on_approval
+        self._memories = memories
         self._teller: Teller | None = None
 
     async def run(
@@ -113,6 +116,7 @@ class Nesting:
 
             log.nest = nest
         base = Context(log, name=parts.about.name, input=input, session=session, deps=self._deps)
+        base.memories = self._memories
         try:
             ended = await run_agent(base, parts, history)
         finally:

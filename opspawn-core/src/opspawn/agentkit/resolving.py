@@ -61,6 +61,7 @@ def needs_kit(about: Description) -> bool:
         is_named(about.model)
         or (about.budget is not None and isinstance(getattr(about.budget.on_exceed, "model", None), str))
         or about.place is not None
+        or (about.recollection is not None and about.recollection.memory is None)
         or any(isinstance(part, str) or getattr(part, "sandbox", None) is not None for part in named)
         or any(needs_kit(described(agent)) for agent in about.subagents)
     )

@@ -12,7 +12,10 @@ from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.description import Description
+from opspawn.agentkit.memory_tools import Access, memory_tools
 from opspawn.agentkit.output import Output
+from opspawn.agentkit.recalling import access_of, extracted, recalled
+from opspawn.agentkit.remembering import Given
 from opspawn.agentkit.subagents import MAX_DEPTH, HandedOver
 from opspawn.contracts.model import Message, Usage
 from opspawn.contracts.planner import Planner, Reason, reason_of
@@ -68,12 +71,13 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
         about = parts.about
         base.agent = about.name
         text = parts.fixed_instructions
+        access = await _access(base, about)
         context = AgentRun(
             base,
             name=about.name,
             instructions=text or "",
             model=parts.model,
-            tools=parts.tools,
+            tools=parts.tools if access is None else (*parts.tools, *memory_tools(access)),
             max_steps=about.max_steps,
             sources=parts.sources,
             form=parts.form,
@@ -92,7 +96,11 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
             began = True
             if text is None:
                 context.instructions = await _written(base, about)
+            if access is not None and (found := await recalled(access, context)) is not None:
+                context.show(found)
             fit, reason = await context.conclude(await parts.planner.run(context))
+            if access is not None and access.settings.extract:
+                await extracted(access, context)
         except HandedOver as over:
             told = {"from": about.name, "to": over.agent.name, "reason": over.reason}
             await context.tell("agent.handoff", told)
@@ -109,6 +117,19 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
         messages = (*history, *new)
         return Ended(fit.value, fit.plain, reason, context.usage, messages, new, about.name)
     raise StepLimit(f"The conversation was handed over more than {MAX_DEPTH} times.")
+
+
+async def _access(base: Context, about: Description) -> Access | None:
+    """The way to the memory of an agent that has one."""
+    settings = about.recollection
+    if settings is None:
+        return None
+    memories = base.memories if settings.memory is None else Given(settings.memory)
+    if memories is None:
+        raise ConfigError(f"The agent {about.name!r} has memory, and this run has none.")
+    access = await access_of(settings, memories, base)
+    base.memories, base.namespace = memories, None if access is None else access.namespace
+    return access
 
 
 async def _written(base: Context, about: Description) -> str:

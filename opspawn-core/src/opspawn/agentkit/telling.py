@@ -24,7 +24,7 @@ Data = Mapping[str, Any]
 Stamp = Mapping[str, Any]
 
 #: Steps that every run of an agent makes for itself.
-_OWN_STEPS = ("instructions", "check the answer", "earlier tasks", "tools")
+_OWN_STEPS = ("instructions", "check the answer", "earlier tasks", "tools", "memory namespace")
 #: The key of a model call in a branch of its own: the n-th step of the plan.
 _BRANCH = re.compile(r"(?:.*/)?gather(?:#\d+)?/(?P<place>\d+)/think(?:#\d+)?")
 _NO_STEPS = ("now", "random", "take", "ask", "wait", "sleep", "emit", "policy", "budget", "spawn")
@@ -275,6 +275,9 @@ class Teller:
     def _unknown(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
         return [told.BudgetSpent(what="unknown", data=_without_keys(data), **stamp)]
 
+    def _memory_failed(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
+        return [told.MemoryUnavailable(what=data.get("what", ""), error=_failure(data), **stamp)]
+
 
 _TELLS: dict[str, Callable[[Teller, _Run, Data, Stamp], list[RunEvent]]] = {
     "task.accepted": Teller._accepted,
@@ -298,6 +301,7 @@ _TELLS: dict[str, Callable[[Teller, _Run, Data, Stamp], list[RunEvent]]] = {
     "question.answered": Teller._said,
     "question.expired": Teller._expired,
     "policy.denied": Teller._denied,
+    "memory.failed": Teller._memory_failed,
     "plan.made": Teller._plan_made,
     "budget.raised": Teller._raised,
     "usage.unknown": Teller._unknown,

@@ -56,6 +56,8 @@ EVENT_TYPES: dict[str, str] = {
     "from, to, reason.",
     "agent.compacted": "The model is shown less of the conversation from here on. data: key, digest, how (notes, left "
     "out, shortened), messages (how many it is about), tokens and left (estimated, before and after).",
+    "memory.failed": "The long-term memory could not be used, and the run went on without. data: key, digest, what "
+    "(namespace, recall, extract, remember), error.",
     "listener.disabled": "A listener failed too often and is switched off until the next start of its process. data: "
     "listener, position, error.",
     "plan.made": "A planner has a plan. data: key, digest, agent, number (of the plan in the run, from 1), plan, by "
@@ -83,7 +85,9 @@ EVENT_TYPES: dict[str, str] = {
 }
 
 #: What the code of a run itself tells, once for each key: types, and beginnings of types.
-TOLD_BY_RUNS = ("custom.", "agent.handoff", "agent.compacted", "plan.made", "tool.refused")
+TOLD_BY_RUNS = ("custom.", "agent.handoff", "agent.compacted", "plan.made", "tool.refused", "memory.failed")
+#: Those of them that are no news but warnings.
+WARNINGS = frozenset({"memory.failed"})
 
 
 @dataclass(slots=True)  # not frozen: one is made with every step, in a fifth of the time

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from opspawn.contracts.budget import Budget
+from opspawn.contracts.filters import Filter
+from opspawn.contracts.memory import Hit, MemoryItem, Namespace
 from opspawn.contracts.model import Message, ModelCapabilities, ModelResponse, ToolCall
 from opspawn.contracts.plan import Plan, PlanVerdict
 from opspawn.contracts.question import NO_DEFAULT
@@ -121,6 +123,57 @@ class RunContext(Protocol):
             StepFailed: the child failed or was cancelled; carries the child's error.
             NotFound: no such handler, or fallback. BudgetExceeded: it would be too many levels deep.
         """
+        ...
+
+    async def recall(
+        self,
+        query: str,
+        *,
+        namespace: Namespace | None = None,
+        filter: Filter | None = None,
+        limit: int = 5,
+        min_score: float = 0.0,
+        recency: float = 0.0,
+        confidence: float = 0.0,
+        key: str | None = None,
+    ) -> list[Hit]:
+        """Look up what is remembered, best first, as it was at the first run of this call.
+
+        `namespace` is by default that of the agent's `Recollection`, else `("agent:NAME",)`, with `"session:ID"` in a
+        session that somebody named. See `MemoryQuery` for the rest.
+
+        Raises: StepFailed: the memory failed. InvalidInput: the query does not do. ConfigError: there is no memory.
+        """
+        ...
+
+    async def remember(
+        self,
+        text: str,
+        *,
+        namespace: Namespace | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subject: str = "",
+        confidence: float = 1.0,
+        ttl_s: float | None = None,
+        refresh: bool = False,
+        source: str = "",
+        who: str = "",
+        key: str | None = None,
+    ) -> MemoryItem:
+        """Keep something, once, and return it as it is kept. See `MemoryItem`. Raises: as `recall`."""
+        ...
+
+    async def forget(
+        self,
+        *ids: str,
+        namespace: Namespace | None = None,
+        subject: str | None = None,
+        session: str | None = None,
+        filter: Filter | None = None,
+        older_than_s: float | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Forget what fits all that is given, for good; the answer is how many. Raises: as `recall`."""
         ...
 
     async def wait(self, signal: str, *, timeout_s: float | None = None, key: str | None = None) -> Any:

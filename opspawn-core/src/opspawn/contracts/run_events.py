@@ -302,6 +302,18 @@ class Recalled(Told):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUnavailable(Told):
+    """Long-term memory could not be used, and the run went on without.
+
+    `what` is "namespace" (whose it is does not follow from the run), "recall", "extract" or "remember".
+    """
+
+    what: str
+    error: Failure
+    type: Literal["memory_unavailable"] = "memory_unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSpent(Told):
     """A budget was used up and `what` is "raised"; or what a model call used is "unknown", and charged as reserved.
 
@@ -412,6 +424,7 @@ RunEvent: TypeAlias = Annotated[
     | SubAgentEnded
     | Compacted
     | Recalled
+    | MemoryUnavailable
     | BudgetSpent
     | Retrying
     | Progress

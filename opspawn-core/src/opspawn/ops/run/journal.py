@@ -22,7 +22,7 @@ from opspawn.agentkit.rates import Rates
 from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
-from opspawn.contracts.events import Event, Level, NewEvent, TaskDelta
+from opspawn.contracts.events import WARNINGS, Event, Level, NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
 from opspawn.contracts.store import Append, Batch, Hold, Lease, Operation, Receipt, Record, Store, Take, Task
@@ -347,7 +347,8 @@ class Journal:
             return
         self._unlike(asked, self.history.ends)
         body = {**data, "key": asked.key, "digest": asked.digest}
-        await self._commit_here([Append(self.task.id, NewEvent(asked.name, body), self._token)])
+        level: Level = "warning" if asked.name in WARNINGS else "info"
+        await self._commit_here([Append(self.task.id, NewEvent(asked.name, body, level), self._token)])
 
     async def take(self, takes: Sequence[Take], asked: Asked | None = None) -> None:
         self._open()
