@@ -43,7 +43,7 @@ class Catalog:
         self._runs = runs
         self.rates = kit.rates
         self.policies = kit.policies
-        self._memories = kit.memories
+        self.memories = kit.memories
         self._found: dict[str, Workflow] = {}
         self._app = app
         self._kit = kit
@@ -178,7 +178,7 @@ class Catalog:
 
         async def run(context: RunContext) -> Any:
             base = cast(Context, context)
-            base.memories = self._memories
+            base.memories = self.memories
             if deps is not None:
                 base.deps = await deps.get()
             return await function(context)

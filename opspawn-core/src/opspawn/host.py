@@ -19,6 +19,7 @@ from opspawn.config import Loaded, load_settings
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.lifecycle import RegisteredAgent
+from opspawn.contracts.memory import Memory
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.plugins import TransportPlugin
 from opspawn.contracts.run_events import RunEvent
@@ -151,6 +152,9 @@ class Host(Hosted):
 
     def workflows(self) -> Sequence[str]:
         return sorted({*self._catalog.workflows, *self._roster.directory.workflows})
+
+    async def memory(self) -> Memory:
+        return await self._catalog.memories.get()
 
     async def handler_of(self, agent_id: str) -> str:
         if agent_id in self.app.agents:

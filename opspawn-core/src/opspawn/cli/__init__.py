@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "store": ("opspawn.cli.store:store", "Look at the store, back it up, delete what is old."),
     "doctor": ("opspawn.cli.doctor:doctor", "Look at everything, and say what is wrong and what to do."),
     "approvals": ("opspawn.cli.approvals:approvals", "List, approve and deny what runs want to do."),
+    "memory": ("opspawn.cli.memory:memory", "See, search, add and forget what agents remember."),
     "logs": ("opspawn.cli.logs:logs", "Show what happened, filtered, or follow it live."),
     "config": ("opspawn.cli.config:config", "Show the configuration and where it comes from."),
     "plugins": ("opspawn.cli.plugins:plugins", "List the installed plugins and what they give."),

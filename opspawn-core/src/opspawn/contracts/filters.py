@@ -233,4 +233,4 @@ def all_of(filters: Sequence[Filter | None]) -> Filter | None:
 
 
 def _fault(place: str, words: str) -> InvalidInput:
-    return InvalidInput(f"{place} {words}.", faults=(f"{place}: {words}",), remedy="See 'Filter memories' in the docs.")
+    return InvalidInput(f"{place} {words}.", remedy='Write e.g. {"field": "kind", "eq": "fact"}.')

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.lifecycle import AgentRegistry, AgentStatus, Definitions, Sessions
+from opspawn.contracts.memory import Memory
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
@@ -285,6 +286,10 @@ class Host(Protocol):
 
     async def why(self, task_id: str) -> Why:
         """What a task waits for, and when that ends. Raises: NotFound."""
+        ...
+
+    async def memory(self) -> Memory:
+        """The configured long-term memory, open. Raises: ConfigError, MemoryUnusable."""
         ...
 
     async def workers(self) -> Sequence[WorkerInfo]:

@@ -12,6 +12,7 @@ from opspawn.rest import (
     agents,
     approvals,
     health,
+    memory,
     opscore,
     problems,
     questions,
@@ -58,6 +59,7 @@ def build_api(host: Host, config: RestConfig) -> FastAPI:
     api.state.host = host
     modules = (
         health,
+        memory,
         agents,
         opscore,
         registry,

@@ -31,6 +31,10 @@ STATUS = {
     "refused": 403,
     "denied": 403,
     "limited": 429,
+    "memory": 503,
+    "memory-unusable": 503,
+    "embedder-mismatch": 409,
+    "model": 503,
     "store": 503,
     "store-unusable": 503,
 }

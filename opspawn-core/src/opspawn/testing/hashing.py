@@ -30,12 +30,13 @@ class HashingEmbedder:
         if self.fails is not None:
             raise self.fails
         self.asked += texts
-        return [self._vector(text) for text in texts]
+        return [self.vector(text) for text in texts]
 
     async def aclose(self) -> None:
         self.closed = True
 
-    def _vector(self, text: str) -> list[float]:
+    def vector(self, text: str) -> list[float]:
+        """The vector of one text."""
         vector = [0.0] * self._dim
         found = words(text)
         for word in found or [text]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
 from opspawn.agentkit.model_servers import server_of
 from opspawn.agentkit.providing import is_url
-from opspawn.contracts.model import ModelProvider
-from opspawn.contracts.plugins import ModelPlugin, PluginConfig
+from opspawn.contracts.memory import Embedder
+from opspawn.contracts.plugins import EmbedderPlugin, ModelPlugin, PluginConfig
 from opspawn.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from opspawn_model_openai.provider import OpenAIProvider
 
 _OPENAI = "https://api.openai.com/v1"
 
@@ -45,7 +48,7 @@ class OpenAIConfig(PluginConfig):
         return value
 
 
-def _open(section: OpenAIConfig) -> ModelProvider:
+def _open(section: OpenAIConfig) -> OpenAIProvider:
     """Make the provider.
 
     Raises:
@@ -70,7 +73,22 @@ def _open(section: OpenAIConfig) -> ModelProvider:
     )
 
 
+def _open_embedder(section: OpenAIConfig, model: str) -> Embedder:
+    """Make the embedder. Raises: PluginError: as `_open`."""
+    provider = _open(section)
+    from opspawn_model_openai.embeddings import OpenAIEmbedder
+
+    return OpenAIEmbedder(provider, model)
+
+
 @hookimpl
 def opspawn_models() -> Iterable[ModelPlugin]:
     """Offer the provider `openai`."""
     yield ModelPlugin("openai", _open, OpenAIConfig, "OpenAI, and every server that speaks one of its protocols.")
+
+
+@hookimpl
+def opspawn_embedders() -> Iterable[EmbedderPlugin]:
+    """Offer the embedder `openai`."""
+    help = "Vectors from OpenAI, and from every server with its embeddings endpoint."
+    yield EmbedderPlugin("openai", _open_embedder, OpenAIConfig, help)

@@ -94,6 +94,13 @@ class OpenAIProvider:
         except (openai.OpenAIError, ValueError) as error:
             raise model_error(error, self._place(request)) from None
 
+    async def ask(self, path: str, body: dict[str, Any], model: str) -> dict[str, Any]:
+        """The JSON object that another endpoint answers with. Raises: ModelError."""
+        try:
+            return json_object(await self._client.get().post(path, body=body, cast_to=httpx2.Response))
+        except (openai.OpenAIError, BrokenAnswer) as error:
+            raise model_error(error, Place(shown_url(self._base_url), model, self._secrets)) from None
+
     async def _whole(self, request: ModelRequest, body: dict[str, Any]) -> ModelResponse:
         response = await self._client.get().post(self._dialect.path, body=body, cast_to=httpx2.Response)
         return _with_id(self._dialect.answer(request, json_object(response)), response)

@@ -169,7 +169,7 @@ class FindingPromises(MemorySuite):
         """And nothing is kept."""
 
         class Broken(HashingEmbedder):
-            def _vector(self, text: str) -> list[float]:
+            def vector(self, text: str) -> list[float]:
                 return vector
 
         broken = Broken(8)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from opspawn.testing.hashing import HashingEmbedder
 from opspawn.testing.model_server.http import HttpRequest
 from opspawn.testing.model_server.server import ModelServer
 from opspawn.testing.model_server.steps import Answer
@@ -46,13 +47,40 @@ class _Responses(_Chat):
         return responses_frames(request, answer)
 
 
+class _Embeddings(_Chat):
+    """Vectors of hashed words; each text counts as a message. Of a script's steps only failures matter."""
+
+    def read(self, body: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+        given = body.get("input") if isinstance(body, dict) else None
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
+            raise BadRequest("'$.input' is invalid.", "input")
+        if not isinstance(body.get("model"), str) or not body["model"]:
+            raise BadRequest("you must provide a model parameter", "model")
+        messages = [{"role": "user", "content": text} for text in texts]
+        told = {"dialect": "embeddings", "model": body["model"], "messages": messages, "tools": []}
+        return {**told, "stream": False, "body": body}
+
+    def whole(self, request: dict[str, Any], answer: Answer) -> dict[str, Any]:
+        embedder, texts = HashingEmbedder(), [message["content"] for message in request["messages"]]
+        rows = [{"object": "embedding", "index": n, "embedding": embedder.vector(text)} for n, text in enumerate(texts)]
+        tokens = sum(len(text.split()) for text in texts)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "data": rows[::-1], "model": request["model"], "usage": usage}
+
+
 class OpenAIServer(ModelServer):
-    """A server for `POST /v1/chat/completions`, `POST /v1/responses` and `GET /v1/models`; see `ModelServer`.
+    """A server for `POST /v1/chat/completions`, `/v1/responses` and `/v1/embeddings`, and `GET /v1/models`; see
+    `ModelServer`.
 
     `base_url` is what a client takes as its base URL, e.g. "http://127.0.0.1:40123/v1".
     """
 
-    wires: ClassVar[Mapping[str, Wire]] = {"/v1/chat/completions": _Chat(), "/v1/responses": _Responses()}
+    wires: ClassVar[Mapping[str, Wire]] = {
+        "/v1/chat/completions": _Chat(),
+        "/v1/responses": _Responses(),
+        "/v1/embeddings": _Embeddings(),
+    }
     prefix = "/v1"
 
     def other(self, http: HttpRequest) -> tuple[int, dict[str, Any]]:

@@ -1,0 +1,123 @@
+"""`opspawn memory export | import | reembed`: the whole of a memory."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+from opspawn.agentkit.memory_json import item_from_json, item_to_json
+from opspawn.cli.output import json_option, print_json, say
+from opspawn.cli.remembered import selecting, selection, with_memory
+from opspawn.contracts.memory import Memory, MemoryItem, OnProgress, every_item
+from opspawn.errors import InvalidInput
+
+_PIECE = 100
+
+
+@click.command("export")
+@click.argument("file", type=click.File("w", encoding="utf-8"), default="-")
+@selecting
+@click.pass_context
+def export(context: click.Context, /, file: TextIO, **selected: Any) -> None:
+    """Write memories to FILE, or stdout, as JSON lines, without vectors."""
+    select = selection(**selected)
+
+    async def act(opened: Memory) -> None:
+        count = 0
+        async for item in every_item(opened, select):
+            file.write(json.dumps(item_to_json(item), ensure_ascii=False) + "\n")
+            count += 1
+        file.flush()
+        say(f"Exported {count:,} {'memory' if count == 1 else 'memories'}.")
+
+    with_memory(context, act)
+
+
+@click.command("import")
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@json_option
+@click.pass_context
+def import_file(context: click.Context, file: TextIO, as_json: bool) -> None:
+    """Keep the memories in FILE, as `export` wrote them, under their ids; what is there already stays as it is.
+
+    The file is read whole before anything is kept.
+    """
+    items = list(_read(file))
+
+    async def act(opened: Memory) -> None:
+        new = 0
+        with progress("Importing") as tell:
+            for start in range(0, len(items), _PIECE):
+                some = items[start : start + _PIECE]
+                new += sum(one.new for one in await opened.add(some, duplicates="keep"))
+                tell(start + len(some), len(items))
+        if as_json:
+            print_json({"new": new, "known": len(items) - new})
+        else:
+            say(f"Imported {new:,}; {len(items) - new:,} were there already.")
+
+    with_memory(context, act, new=True, embeds=True)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def reembed(context: click.Context, as_json: bool) -> None:
+    """Give all memories vectors of the embedder that is configured now; without one, take their vectors away.
+
+    What is broken off goes on the next time; until then those without a vector are found by their words.
+    """
+
+    async def act(opened: Memory) -> None:
+        with progress("Embedding") as tell:
+            made = await opened.reembed(tell)
+        if as_json:
+            print_json({"made": made})
+        else:
+            say(f"Made {made:,} {'vector' if made == 1 else 'vectors'}.")
+
+    with_memory(context, act, embeds=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[OnProgress]:
+    """A progress bar on a terminal, from the second piece of work on; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, all: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+
+    def tell(done: int, all: int) -> None:
+        if done < all:
+            bar.start()
+        bar.update(task, completed=done, total=all)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
+
+
+def _read(file: TextIO) -> Iterator[MemoryItem]:
+    try:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield item_from_json(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise InvalidInput(f"{file.name}, line {number}, is no JSON: {error}.") from error
+            except InvalidInput as error:
+                words = f"{file.name}, line {number}: {error.message}"
+                raise InvalidInput(words, faults=error.faults, remedy=error.remedy) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{file.name} is no UTF-8 text (byte {error.start}).") from error

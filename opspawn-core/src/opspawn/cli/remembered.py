@@ -1,0 +1,116 @@
+"""What the commands on memory share: the options that select items, and the memory that is configured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from opspawn.agentkit.memories import Memories
+from opspawn.cli.assemble import run
+from opspawn.cli.output import configuration
+from opspawn.config import Loaded
+from opspawn.config.durations import span_s
+from opspawn.contracts.filters import Filter, filter_from_json
+from opspawn.contracts.memory import Memory, Selection
+from opspawn.errors import ConfigError, InvalidInput
+from opspawn.opening import load_plugins
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def namespace_option(command: F) -> F:
+    """Add `--namespace`, which reaches the command as a tuple."""
+    return click.option(
+        "--namespace", "-n", multiple=True, help='A part of the namespace, e.g. -n agent:helper -n "user:ada".'
+    )(command)
+
+
+def selecting(command: F) -> F:
+    """Add the options that select items, which reach the command as `**selected`."""
+    options = (
+        click.option("--exact", is_flag=True, help="Only this namespace, and none that begin with it."),
+        click.option("--subject", help="Only items about this subject."),
+        click.option("--session", help="Only items that were kept in this session."),
+        click.option("--older-than", metavar="SPAN", help="Only items that were kept longer ago than this, e.g. 30d."),
+        click.option("--filter", "filter_text", metavar="JSON", help='E.g. \'{"field": "kind", "eq": "fact"}\'.'),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return namespace_option(command)
+
+
+def selection(
+    namespace: tuple[str, ...],
+    exact: bool,
+    subject: str | None,
+    session: str | None,
+    older_than: str | None,
+    filter_text: str | None,
+    ids: tuple[str, ...] = (),
+) -> Selection:
+    """What the options of `selecting` select. Raises: InvalidInput."""
+    seconds = None if older_than is None else span_s(older_than)
+    if older_than is not None and seconds is None:
+        raise InvalidInput(f"--older-than {older_than!r} is no span of time.", remedy="Write 90s, 10m, 2h or 30d.")
+    return Selection(namespace, not exact, ids, subject, session, _filter(filter_text), seconds)
+
+
+def with_memory(
+    context: click.Context, act: Callable[[Memory], Awaitable[int | None]], *, new: bool = False, embeds: bool = False
+) -> None:
+    """Open the configured memory, do something with it, and exit.
+
+    `new` says that it may be made if there is none yet; `embeds` that the configured embedder is needed.
+    """
+    loaded = configuration()
+    if not new:
+        _refuse_nothing(loaded)
+    settings = loaded.settings
+
+    async def main() -> int | None:
+        memories = Memories(
+            load_plugins(loaded),
+            loaded.sections,
+            memory=settings.memory,
+            embedder=settings.embedder if embeds else None,
+            data=settings.data,
+            network_models=settings.network_models,
+        )
+        try:
+            return await act(await memories.get())
+        finally:
+            await memories.aclose()
+
+    context.exit(run(main()))
+
+
+def _filter(text: str | None) -> Filter | None:
+    return None if text is None else filter_from_json(json_of(text, "--filter"))
+
+
+def json_of(text: str | None, option: str) -> Mapping[str, Any]:
+    """The object that an option holds; an empty one if it was not given. Raises: InvalidInput."""
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{option} is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{option} is {text[:60]!r}; an object is meant.")
+    return found
+
+
+def _refuse_nothing(loaded: Loaded) -> None:
+    """Reading makes no memory where there is none."""
+    data = Path(loaded.settings.data)
+    placed = "memory_path" in loaded.sections.get("sqlite", {})
+    if loaded.settings.memory == "sqlite" and not placed and not (data / "memory.db").exists():
+        raise ConfigError(
+            f"Nothing is remembered in {data} yet.",
+            remedy="Run an agent that has memory, add something with 'opspawn memory add', or go to its folder.",
+        )
