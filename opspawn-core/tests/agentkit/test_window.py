@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from opspawn import Agent, Window, tool
@@ -266,6 +266,10 @@ _MESSAGES = some.lists(
 ).map(lambda groups: [message for group in groups for message in group])
 
 
+_CALM = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+
+
+@_CALM
 @given(_MESSAGES, some.integers(1, 5))
 def test_no_cut_parts_a_call_from_its_results(said: list[Message], keep_last: int) -> None:
     for place in cuts(said, keep_last):
@@ -274,6 +278,7 @@ def test_no_cut_parts_a_call_from_its_results(said: list[Message], keep_last: in
         assert 1 <= len(turns(said[place:])) <= keep_last
 
 
+@_CALM
 @given(some.lists(some.text(max_size=500), max_size=20), some.integers(50, 500))
 def test_a_transcript_keeps_to_its_room(texts: list[str], room: int) -> None:
     assert tokens_in(transcript([Message("user", text) for text in texts], room)) <= max(room * 2, 300)
