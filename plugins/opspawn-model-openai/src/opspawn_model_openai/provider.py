@@ -99,7 +99,7 @@ class OpenAIProvider:
         try:
             return json_object(await self._client.get().post(path, body=body, cast_to=httpx2.Response))
         except (openai.OpenAIError, BrokenAnswer) as error:
-            raise model_error(error, Place(shown_url(self._base_url), model, self._secrets)) from None
+            raise model_error(error, Place("openai", shown_url(self._base_url), model, self._secrets)) from None
 
     async def _whole(self, request: ModelRequest, body: dict[str, Any]) -> ModelResponse:
         response = await self._client.get().post(self._dialect.path, body=body, cast_to=httpx2.Response)
