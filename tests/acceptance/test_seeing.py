@@ -89,7 +89,7 @@ def test_a_backup_opens_and_what_is_old_goes(folder: Path, ids: dict[str, str], 
     assert [task["state"] for task in left] == ["queued"]
     assert "--older-than is 'soon'; a span of time is meant." in wrong.stderr
     assert (wrong.returncode, nothing.returncode) == (2, 2)
-    assert "Nothing says what is old." in nothing.stderr
+    assert "--older-than is missing, and [retention] does not say either what is old." in nothing.stderr
 
 
 def test_the_doctor_finds_a_healthy_place_and_a_broken_one(folder: Path, tmp_path: Path) -> None:
