@@ -20,7 +20,13 @@ import pytest
 
 from ._process import PATIENCE_S
 
-OUR_PLUGINS = ("opspawn_planner_react", "opspawn_model_anthropic", "opspawn_model_openai")
+OUR_PLUGINS = (
+    "opspawn_planner_plan",
+    "opspawn_planner_react",
+    "opspawn_model_anthropic",
+    "opspawn_model_openai",
+    "opspawn_store_redis",
+)
 
 WEATHER = '''
 """A tool and a planner, from a plugin."""

@@ -2,8 +2,8 @@
 
     memory = await open_memory("memory.db")
 
-All items of a selection are compared with a query's vector, exactly; that does for some ten thousand of them (0.3 s for
-20,000 of 384 numbers), and for more there are memories with an index for vectors.
+All items of a selection are compared with a query's vector, exactly; that does for some ten thousand of them (a quarter
+of a second of processor time for 10,000 of 384 numbers), and for more there are memories with an index for vectors.
 """
 
 from __future__ import annotations

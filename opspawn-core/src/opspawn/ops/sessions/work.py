@@ -60,8 +60,16 @@ async def work_of(store: Store, session: str) -> Work | None:
 
 
 async def unfinished(store: Store, session: str) -> list[Task]:
-    """The tasks of a session that have not ended, up to some hundreds, those that others made first."""
-    return sorted(await _live(store, session), key=lambda task: task.parent is not None)
+    """The tasks of a session that have not ended, those that no other task made first.
+
+    Looks at all of its tasks: one that goes from state to state meanwhile would be missed by a look at each state.
+    """
+    found, cursor = list[Task](), None
+    while True:
+        page = await store.find_tasks(Query(where={"session": session}, limit=_LOOK_AT, cursor=cursor))
+        found += [task for task in page.items if task.state in _LIVE]
+        if (cursor := page.cursor) is None:
+            return sorted(found, key=lambda task: task.parent is not None)
 
 
 async def _live(store: Store, session: str) -> list[Task]:
