@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from opspawn import Agent, Budget, BudgetExceeded, Cheaper, tool
+from opspawn.agentkit.kit import Kit
 from opspawn.contracts.model import Message, ModelRequest, ModelResponse, ToolCall, Usage
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
 from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidInput, StepError
+from opspawn.plugins.manager import Plugins
 from opspawn.testing import ScriptedModel
 
 SMALL = {"max_tokens": 50}
@@ -48,7 +50,7 @@ class Slow:
 
 def handler(model: Any, planner: Any = None, **options: Any) -> Any:
     agent = Agent("thinker", model=model, planner=planner or Thrice(), settings=SMALL, **options)
-    return agent.handler(None)  # type: ignore[arg-type]  # nothing of it is a name
+    return agent.handler(Kit(Plugins([])))
 
 
 async def test_what_a_run_may_use_is_given_with_its_task(house: Any) -> None:
