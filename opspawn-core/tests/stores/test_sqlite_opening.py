@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -156,6 +157,19 @@ async def a_record_is_readable(path: Path) -> None:
     store = await open_sqlite(str(path))
     assert await store.get("k", "i") is not None
     await store.aclose()
+
+
+async def test_a_database_whose_reads_are_refused_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    """So it is while another process recovers it after a crash."""
+    path = tmp_path / "x.db"
+    await a_database(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.create_task(open_sqlite(str(path)))
+        done, _ = await asyncio.wait([opening], timeout=0.2)
+        assert not done
+    await (await opening).aclose()
 
 
 async def test_a_read_only_file_is_refused(tmp_path: Path) -> None:

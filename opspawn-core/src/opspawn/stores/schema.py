@@ -6,14 +6,17 @@ import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from opspawn.errors import StoreUnusable
 from opspawn.stores import migrations, mounts
 from opspawn.stores.holders import Holders
 from opspawn.stores.layout import APPLICATION_ID, LAYOUT, WHOLE
 from opspawn.stores.leftovers import Leftovers
+
+T = TypeVar("T")
 
 MEMORY = ":memory:"
 RETRY_S = 0.001  # SQLite's own backoff sleeps up to 100 ms, far longer than a commit takes
@@ -86,7 +89,7 @@ def open_writer(path: str, busy_timeout_s: float, synchronous: Literal["full", "
     leftovers = Leftovers(Path(path))
     try:
         _check_file(Path(path))
-        return _open_file(path, busy_timeout_s, synchronous)
+        return _patiently(lambda: _open_file(path, busy_timeout_s, synchronous), busy_timeout_s)
     except sqlite3.Error as error:
         leftovers.remove()
         raise _unusable(path, error, busy_timeout_s) from error
@@ -125,7 +128,7 @@ def _open_file(path: str, busy_timeout_s: float, synchronous: str) -> sqlite3.Co
     try:
         if 0 < _check_owner(connection, path) < LAYOUT:
             migrations.migrate(connection, path, busy_timeout_s)
-        _set_wal(connection, busy_timeout_s)
+        connection.execute("PRAGMA journal_mode = WAL")
         _lay_out(connection, path, busy_timeout_s)
     except BaseException:
         connection.close()
@@ -151,12 +154,12 @@ def _check_owner(connection: sqlite3.Connection, path: str) -> int:
     return version
 
 
-def _set_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+def _patiently(attempt: Callable[[], T], busy_timeout_s: float) -> T:
+    """What `attempt` gives. While another process recovers the file after a crash every look is refused: try again."""
     give_up = time.monotonic() + busy_timeout_s
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
+            return attempt()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() >= give_up:
                 raise
