@@ -266,7 +266,7 @@ async def test_a_child_that_fails_meanwhile_does_not_cut_the_wait_short(house: A
     await house.settled(child_task)
     await house.run("child")  # a worker has had every chance to look
 
-    assert (await house.engine.task(task.id)).state is TaskState.WAITING
+    await house.reaches(task, TaskState.WAITING)
     begun = [type for type in await house.types(task) if type.startswith("step.")]
     assert begun == ["step.failed"]  # it was called, since a failure may end a wait, and waits on
 
