@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.store import TaskState
+from opspawn.contracts.store import Batch, TaskState
 from opspawn.errors import InvalidTransition, StepError, ToolError
+from opspawn.ops import transitions
 
 
 async def test_a_parent_gets_the_result_of_its_child(house: Any) -> None:
@@ -349,6 +350,28 @@ async def test_a_thousand_children_by_one_gather(house: Any, count: Any) -> None
 
     assert task.result == sum(range(1000))
     assert count["child"] == 1000
+
+
+async def test_a_parent_can_end_while_its_children_hold_every_slot(house: Any) -> None:
+    """It may be cancelled between two of its children, and whoever cancels cannot see those that are still to come."""
+
+    @house.function
+    async def parent(ctx: Any) -> Any:
+        await ctx.spawn("function/child")
+
+    @house.function
+    async def child(ctx: Any) -> Any:
+        started.append(ctx.task)
+        await asyncio.sleep(60)
+
+    started: list[str] = []
+    house.worker(slots=1)
+    task = await house.submit("parent")
+    await house.until(lambda: bool(started))
+    await house.store.commit(Batch(transitions.request_cancel(task.id)))
+
+    assert (await house.settled(task)).state is TaskState.CANCELLED
+    assert (await house.engine.task(started[0])).state is TaskState.CANCELLED
 
 
 async def test_a_thousand_children_are_cancelled_with_their_parent(house: Any, count: Any) -> None:

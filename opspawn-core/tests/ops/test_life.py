@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
 from opspawn.contracts.events import Event
-from opspawn.contracts.store import Claim
+from opspawn.contracts.store import Batch, Claim
+from opspawn.ops import transitions
 from opspawn.ops.run.history import History
 from opspawn.ops.run.journal import Journal
 from opspawn.ops.run.life import Life
@@ -95,3 +97,18 @@ async def test_a_result_that_is_there_when_somebody_cancels_stands(house: Any) -
     [_, put] = await life.run()
 
     assert (put.record.state, put.record.result) == ("succeeded", "done")  # type: ignore[union-attr]
+
+
+async def test_a_request_to_end_is_heard_whoever_reads_the_news(house: Any) -> None:
+    """A wait that runs out of time reads what came before it gives up; nobody will read that again."""
+
+    async def work(ctx: Any) -> Any:
+        await house.store.commit(Batch(transitions.request_cancel(life.task.id)))
+        await life.journal.look()
+        await asyncio.sleep(60)
+
+    life = await living(house, work)
+
+    [_, put] = await life.run()
+
+    assert put.record.state == "cancelled"  # type: ignore[union-attr]

@@ -275,7 +275,8 @@ class Receipt:
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Ask for due tasks of the lanes `queues` x `handlers`, at most `slots`, leased to `worker` for `lease_s`
-    seconds. `id` makes the claim safe to repeat after a lost reply.
+    seconds; `ending_only`: none but those that a `Wake(cancel=True)` asked to end. `id` makes the claim safe to repeat
+    after a lost reply.
     """
 
     worker: str
@@ -284,6 +285,7 @@ class Claim:
     slots: int
     lease_s: float
     id: str | None = None
+    ending_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Leas
         for handler in claim.handlers:
             _promote(tx, (queue, handler))
             due.add((queue, handler), _NEXT_ENDING)
-            if handler not in closed:
+            if handler not in closed and not claim.ending_only:
                 due.add((queue, handler), _NEXT)
     chosen: list[int] = []
     while len(chosen) < claim.slots and (found := due.pop()) is not None:

@@ -218,14 +218,23 @@ class StoreMachine(RuleBasedStateMachine):
         slots=st.sampled_from([1, 1, 2, 4, 0]),
         lease_s=st.sampled_from([0.0, 30.0, 3600.0]),
         id=_ANY,
+        ending_only=st.sampled_from([False, False, False, True]),
     )
     def claim(
-        self, worker: str, queues: Sequence[str], handlers: Sequence[str], slots: int, lease_s: float, id: str | None
+        self,
+        worker: str,
+        queues: Sequence[str],
+        handlers: Sequence[str],
+        slots: int,
+        lease_s: float,
+        id: str | None,
+        ending_only: bool,
     ) -> None:
         """One claim; ids come again, and then nothing is leased."""
         if self.own_clock and lease_s == 30.0:
             lease_s = 3600.0
-        leases = self._both_write(lambda store: store.claim(Claim(worker, queues, handlers, slots, lease_s, id)))
+        asked = Claim(worker, queues, handlers, slots, lease_s, id, ending_only)
+        leases = self._both_write(lambda store: store.claim(asked))
         self.tokens.setdefault(worker, []).extend((lease.task.id, lease.token) for lease in leases)
 
     @precondition(lambda self: any(self.tokens.values()))

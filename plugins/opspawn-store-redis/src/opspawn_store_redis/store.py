@@ -99,7 +99,7 @@ class RedisStore(Reading):
         slots = min(max(claim.slots, 0), _CLAIMED_AT_ONCE)
         words: list[Argument] = [optional(claim.id), claim.worker, json.dumps(claim.worker), slots]
         words += (round(claim.lease_s * 1_000_000), len(claim.queues), *claim.queues)
-        words += (len(claim.handlers), *claim.handlers)
+        words += (len(claim.handlers), *claim.handlers, int(claim.ending_only))
         with self._guard:
             number = self._claims[claim.worker] = self._claims.get(claim.worker, 0) + 1
         # One caller per claim that may be under way at once: what counts is its last answer.

@@ -34,6 +34,9 @@ from opspawn.ops.run.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, r
 from opspawn.ops.run.store_time import StoreTime
 from opspawn.ops.unserved import tell_unserved
 
+#: How many runs that are to end a worker takes beside its slots: the slots may be held by their own children.
+_ENDING_BESIDE = 8
+
 
 @dataclass(frozen=True)
 class WorkerOptions:
@@ -197,6 +200,9 @@ class Worker:
 
     async def _claim(self) -> bool:
         free = self._options.slots - len(self._runs)
+        ending_only = free <= 0
+        if ending_only:
+            free += _ENDING_BESIDE
         if free <= 0 or not self._handlers or self._alone:
             return False
         if not self._runs:
@@ -205,7 +211,14 @@ class Worker:
             return False
         options = self._options
         leases = await self._store.claim(
-            Claim(self.id, tuple(options.queues), tuple(self._handlers), free, options.lease_s)
+            Claim(
+                self.id,
+                tuple(options.queues),
+                tuple(self._handlers),
+                free,
+                options.lease_s,
+                ending_only=ending_only,
+            )
         )
         received = self._clock.monotonic()
         for lease in leases:
@@ -238,7 +251,6 @@ class Worker:
             life = self._lives.get(task)
             if life is not None and wakes > life.journal.wakes:
                 await life.journal.refresh(wakes)
-                life.hear()
 
     async def _drain(self) -> None:
         for life in self._lives.values():

@@ -97,6 +97,7 @@ class Journal:
         self.uncertain = False
         self.on_halt: Callable[[], None] = lambda: None
         self.on_release: Callable[[], None] = lambda: None
+        self.on_news: Callable[[], None] = lambda: None
         self._broken: Interrupted | None = None
         self._store = store
         self._token = lease.token
@@ -160,6 +161,7 @@ class Journal:
         self.history.absorb(events)
         self.wakes = max(self.wakes, wakes)
         self._let_go(events)
+        self.on_news()
 
     def _let_go(self, events: Sequence[Event]) -> None:
         """Answer those who wait for children that have ended, and for mail that came."""

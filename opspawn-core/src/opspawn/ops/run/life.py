@@ -86,6 +86,7 @@ class Life:
         self._seen = journal.wakes
         journal.on_halt = self._must_halt
         journal.on_release = self._was_released
+        journal.on_news = self.hear
 
     def decide(self, verdict: str) -> None:
         """End this life: "cancel", "release" or "lost". The first word counts."""

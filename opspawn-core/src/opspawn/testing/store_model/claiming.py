@@ -31,7 +31,7 @@ class Claiming(State):
         leases: list[Lease] = []
         for row in sorted(due, key=Row.rank):
             shut = self._closed_lanes.get(row.task.handler, False)
-            if len(leases) < claim.slots and (row.cancel or (not shut and self._has_room(row))):
+            if len(leases) < claim.slots and (row.cancel or not (claim.ending_only or shut or not self._has_room(row))):
                 leases.append(self._lease(row, claim))
         return leases
 

@@ -63,8 +63,10 @@ async def claim(
     store: Store, worker: str = "w1", *, slots: int = 10, lease_s: float = LONG, **lanes: Any
 ) -> list[Lease]:
     """Claim from the usual lane, or those given."""
-    queues = lanes.get("queues", ("default",))
-    return await store.claim(Claim(worker, queues, lanes.get("handlers", ("function/work",)), slots, lease_s))
+    queues, handlers = lanes.get("queues", ("default",)), lanes.get("handlers", ("function/work",))
+    return await store.claim(
+        Claim(worker, queues, handlers, slots, lease_s, ending_only=lanes.get("ending_only", False))
+    )
 
 
 async def claim_soon(store: Store, worker: str = "w1", **claiming: Any) -> Lease:

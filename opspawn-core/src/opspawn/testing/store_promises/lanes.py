@@ -50,6 +50,15 @@ class LanePromises:
         await create(store, "t3")
         assert await claim(store) == []
 
+    async def test_a_claim_can_ask_for_those_that_are_to_end_alone(self, store: Store) -> None:
+        """And leaves the others for later."""
+        for id in ("t1", "t2", "t3"):
+            await create(store, id)
+        await commit(store, Wake("t2", cancel=True))
+        assert ids(await claim(store, ending_only=True)) == ["t2"]
+        assert await claim(store, ending_only=True) == []
+        assert sorted(ids(await claim(store))) == ["t1", "t3"]
+
     async def test_a_request_to_end_is_not_forgotten(self, store: Store) -> None:
         """Neither by a lease that ends nor by a Put that gives the task back."""
         task = await created_and_claimed(store, lease_s=0.0)

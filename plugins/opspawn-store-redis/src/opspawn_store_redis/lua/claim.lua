@@ -1,7 +1,7 @@
 -- Leases what is due in the lanes of a claim, lowest rank first.
 --
 -- ARGV: time, client, number of the call, id ('' or '=' and the id), worker, worker as JSON, slots, microseconds of the
--- lease, queues (count, names), handlers (count, names). Answers {time, pos, writes, era, tasks}.
+-- lease, queues (count, names), handlers (count, names), 1 for those alone that are to end. Answers {time, pos, writes, era, tasks}.
 
 local id = ARGV[4] ~= '' and string.sub(ARGV[4], 2)
 local worker, worker_json = ARGV[5], ARGV[6]
@@ -40,12 +40,13 @@ local function add_sources()
   for n = 1, tonumber(ARGV[at]) do queues[n] = ARGV[at + n] end
   at = at + #queues + 1
   for n = 1, tonumber(ARGV[at]) do handlers[n] = ARGV[at + n] end
+  local ending_only = ARGV[at + #handlers + 1] == '1'
   for _, handler in ipairs(call('SMEMBERS', P .. 'closed')) do shut[handler] = true end
   for _, queue in ipairs(queues) do
     for _, handler in ipairs(handlers) do
       local lane = #queue .. ':' .. queue .. ':' .. handler
       sources[#sources + 1] = {P .. 'ending:' .. lane, false}
-      if not shut[handler] then sources[#sources + 1] = {P .. 'ready:' .. lane, true} end
+      if not (ending_only or shut[handler]) then sources[#sources + 1] = {P .. 'ready:' .. lane, true} end
     end
   end
 end
