@@ -221,3 +221,9 @@ def test_pyenv_and_uv_find_every_python_by_its_minor_version(root: Path) -> None
     versions = (root / ".python-version").read_text().split()
 
     assert versions == ["3.11", "3.12", "3.13"]
+
+
+def test_a_command_keeps_the_bytecode_that_it_compiles(space: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+    assert "PYTHONDONTWRITEBYTECODE" not in space.environment()
