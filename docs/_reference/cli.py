@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import click
 
+from _reference.settings import OURS
 from opspawn.cli import COMMANDS, main
+from opspawn.plugins import Plugins
 
 WIDTH = 100
 
@@ -33,6 +35,8 @@ def pages() -> dict[str, str]:
     parts = [_OPENING, "## opspawn", _help(root)]
     for name in COMMANDS:
         parts += _described(name, root)
+    for record in Plugins.load(allow=OURS, quiet=True).records("command"):
+        parts += _described(record.name, root)
     return {"cli.md": "\n\n".join(parts)}
 
 

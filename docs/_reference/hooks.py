@@ -86,6 +86,10 @@ MADE: dict[str, tuple[type[Any], tuple[type[Any], ...]]] = {
 }
 
 
+#: Hooks whose records make something that is not ours to describe.
+ELSEWHERE = {"opspawn_commands"}
+
+
 def pages() -> dict[str, str]:
     """The page."""
     parts = [
@@ -99,13 +103,15 @@ def pages() -> dict[str, str]:
         docstring(plugins.PluginConfig),
     ]
     for hook, own in HOOKS.items():
-        made, records = MADE[hook]
         parts += [f"## {hook}", docstring(getattr(hookspecs, hook))]
         for record in own:
             parts += [f"### {record.__name__}", docstring(record), fields(record)]
+        if hook in ELSEWHERE:
+            continue
+        made, records = MADE[hook]
         parts += protocol(made)
         if hook == "opspawn_tools":
-            parts += protocol(tool.ToolSource)
+            parts += protocol(tool.ToolSource) + protocol(tool.SelectsTools) + protocol(tool.StandsForOthers)
         if hook == "opspawn_memories":
             parts += ["Rules for all memories:", docstring(memory), "Filters:", docstring(filters)]
         if hook == "opspawn_stores":

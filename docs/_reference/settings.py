@@ -12,6 +12,7 @@ from opspawn.plugins import Plugins
 
 #: The distributions whose sections the reference shows, besides the core's own.
 OURS = (
+    "opspawn-mcp",
     "opspawn-model-anthropic",
     "opspawn-model-openai",
     "opspawn-planner-plan",
@@ -95,7 +96,18 @@ def _section(record: Any, kind: str, distribution: str) -> Iterator[str]:
         return
     yield f"## [plugins.{record.name}]"
     yield f"The {kind} `{record.name}` of `{distribution}`: {record.help.rstrip('.')}."
-    yield _rows(f"plugins.{record.name}.", properties, schema.get("$defs", {}), schema.get("required", ()))
+    definitions = schema.get("$defs", {})
+    yield _rows(f"plugins.{record.name}.", properties, definitions, schema.get("required", ()))
+    for key, field in properties.items():
+        reference = (field.get("additionalProperties") or {}).get("$ref") if field.get("type") == "object" else None
+        if reference is not None:
+            title = reference.rpartition("/")[2]
+            inner = definitions[title]
+            place = f"plugins.{record.name}.{key}.NAME"
+            yield f"### {title}"
+            yield f"`[{place}]`: {' '.join(inner['description'].split())}"
+            yield _rows(f"{place}.", inner["properties"], definitions, inner.get("required", ()))
+            yield from _tables(place, inner["properties"], definitions)
 
 
 def _rows(

@@ -26,7 +26,7 @@ def expand(text: str) -> list[str]:
 
 
 #: Packages that are tested with the oldest and the latest of what they need, beside the usual.
-VARIANTS = {"store-redis": ("store-redis-oldest", "store-redis-latest")}
+VARIANTS = {name: (f"{name}-oldest", f"{name}-latest") for name in ("store-redis", "mcp")}
 
 
 def environments(packages: dict[str, Path]) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import pluggy
 
 from opspawn.contracts.plugins import (
+    CommandPlugin,
     EmbedderPlugin,
     ListenerPlugin,
     MemoryPlugin,
@@ -144,5 +145,16 @@ def opspawn_embedders() -> Iterable[EmbedderPlugin]:
 
     A record's `name` is the prefix in `embedder = "NAME:MODEL"`. `open(section, model)` is called once per process,
     when a memory first needs it, and returns an `Embedder`.
+    """
+    return ()
+
+
+@hookspec
+def opspawn_commands() -> Iterable[CommandPlugin]:
+    """Offer commands for the command line.
+
+    A record's `name` is what users type after `opspawn`; the core's own commands come first, and no plugin replaces
+    one. `open()` returns a `click.Command`, once the command is called. `opspawn --help` imports no plugin, and so does
+    not list them; `opspawn plugins list` does.
     """
     return ()

@@ -27,6 +27,7 @@ from opspawn.agentkit.estimates import estimated
 from opspawn.agentkit.failures import error_from_json, normalised
 from opspawn.agentkit.guardrails import Guardrail, Guards
 from opspawn.agentkit.listening import Listener
+from opspawn.agentkit.meaning import meant
 from opspawn.agentkit.metering import Meter, metered
 from opspawn.agentkit.output import Fit, Misfit, Output
 from opspawn.agentkit.parts import parts_of, words_of
@@ -501,12 +502,13 @@ class AgentRun(Context):
                 return refused(call, no)
             return told(call, f"{tool.agent.name!r} goes on with this conversation.", options_of(tool), key)
         what = digest([call.name, call.arguments]) if self._log.durable else ""
+        tool, given = meant(tool, call.arguments)
         options = options_of(tool)
         own = options.retry
-        gate = self._gate("tool", call.name, call.arguments, effect=tool.effect)
+        gate = self._tool_gate(tool, given)
 
         async def perform() -> ToolResult:
-            arguments = gate.arguments if gate is not None else call.arguments
+            arguments = gate.arguments if gate is not None else given
             try:
                 value = await use(tool, arguments, self._tool_context(key))
                 if parts := parts_of(value):

@@ -24,10 +24,12 @@ from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.budget import Purse
 from opspawn.agentkit.calling import options_of, use
 from opspawn.agentkit.children import ChildAsked, Spawn, SpawnOptions
+from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.doubts import Ask, asking, settle
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
 from opspawn.agentkit.log import Pending, StepLog, sleep_until
+from opspawn.agentkit.meaning import meant, policies_with
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_wait, make_question
 from opspawn.agentkit.recorded import Asked, Recorded
@@ -223,12 +225,20 @@ class Context:
 
     def _gate(self, act: Act, name: str, arguments: Any, what: str = "", **seen: Any) -> Gate | None:
         """What stands before an act; None where there are no policies."""
-        if not self._policies:
+        return self._gate_of(self._policies, act, name, arguments, what, **seen)
+
+    def _tool_gate(self, tool: Tool, arguments: Any) -> Gate | None:
+        return self._gate_of(policies_with(self._policies, tool), "tool", tool.name, arguments, effect=tool.effect)
+
+    def _gate_of(
+        self, policies: Policies, act: Act, name: str, arguments: Any, what: str = "", **seen: Any
+    ) -> Gate | None:
+        if not policies:
             return None
         considered = Considered(
             act, name, arguments, self.agent, task=self.task, session=self.session, deps=self.deps, **seen
         )
-        return Gate(self._policies, considered, what or call_digest(name, arguments), self._log, self._put_approval)
+        return Gate(policies, considered, what or call_digest(name, arguments), self._log, self._put_approval)
 
     async def _put_approval(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Any:
         return await self._from_outside(asked, lambda: self._log.ask(asked, question, timeout_s, default))
@@ -307,7 +317,8 @@ class Context:
         retry: Retry | None = None,
     ) -> Any:
         check_retry(retry)
-        gate = self._gate("tool", tool.name, arguments, effect=tool.effect)
+        tool, arguments = meant(tool, arguments)
+        gate = self._tool_gate(tool, arguments)
         with self._asking("tool", tool.name, key, arguments) as asked:
             return await self._once(
                 asked,

@@ -86,7 +86,9 @@ class DeclaredAgent(BaseModel):
         default_factory=dict, description="What counts for this agent before the planner's own section."
     )
     tools: list[Name] = Field(
-        [], description='Names of tool plugins, or "module:function", looked for in the folder of the file first.'
+        [],
+        description='Names of tool plugins or parts of them (e.g. "mcp:github/*"), or "module:function", looked for in '
+        "the folder of the file first.",
     )
     agents: list[Name] = Field([], description="Names of agents that it may ask, as tools.")
     handoffs: list[Name] = Field([], description="Names of agents that it may hand the conversation over to.")
@@ -200,9 +202,9 @@ def _instructions(one: DeclaredAgent, place: Declaration) -> str:
 
 
 def _tool(name: str, place: Declaration) -> str | Callable[..., Any]:
-    """The name of a plugin as it is; of "module:function" the function."""
+    """The name of a plugin, or "PLUGIN:PART", as it is; of "module:function" the function."""
     module, colon, attribute = name.partition(":")
-    if not colon:
+    if not colon or not all(part.isidentifier() for part in attribute.split(".")):
         return name
     if str(place.folder) not in sys.path:
         sys.path.insert(0, str(place.folder))

@@ -18,7 +18,7 @@ from opspawn.contracts.planner import Planner
 from opspawn.contracts.plugins import ModelPlugin, PlannerPlugin, ToolPlugin
 from opspawn.contracts.policy import Decider
 from opspawn.contracts.sandbox import SandboxRunner
-from opspawn.contracts.tool import Tool, ToolSource
+from opspawn.contracts.tool import SelectsTools, Tool, ToolSource
 from opspawn.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -173,7 +173,16 @@ class Kit:
         return cast(Tool, found)
 
     def tool_or_source(self, name: str) -> Tool | ToolSource:
-        """The tool, or source of tools, of that name. Raises: ConfigError when it is not installed or opened."""
+        """The tool, or source of tools, of that name, or the part of a source: "NAME:PART".
+
+        Raises: ConfigError: it is not installed, cannot be opened, or has no such part.
+        """
+        base, colon, part = name.partition(":")
+        if colon:
+            source = self.tool_or_source(base)
+            if not isinstance(source, SelectsTools):
+                raise ConfigError(f"{name!r} names a part of the tool {base!r}, which has none.")
+            return source.select(part)
         if name not in self._tools:
             record = self._plugins.get("tool", name)
             opened = self._open(record)

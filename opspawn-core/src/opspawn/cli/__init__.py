@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from opspawn.cli.lazy import LazyGroup, print_version
+from opspawn.cli.guests import GuestGroup
+from opspawn.cli.lazy import print_version
 
 #: Command to where it lives and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -30,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=GuestGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     metavar="FILE",

@@ -25,18 +25,23 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text for people.")(command)
 
 
-def configuration(overrides: Mapping[str, Any] | None = None, options: Mapping[str, str] | None = None) -> Loaded:
+def configuration(
+    overrides: Mapping[str, Any] | None = None,
+    options: Mapping[str, str] | None = None,
+    of: click.Context | None = None,
+) -> Loaded:
     """The configuration for the command that runs now, with the file of `--config`.
 
     Args:
         overrides: dotted key to what an option of this command says; None where it was not given.
         options: dotted key to the option's name, where it is not "--" and the last part of the key.
+        of: the command's context, where it does not run yet.
 
     Raises: ConfigError.
     """
     from opspawn.config import load_settings
 
-    context = click.get_current_context(silent=True)
+    context = of or click.get_current_context(silent=True)
     path = context.find_root().params.get("config") if context else None
     return load_settings(path, overrides=overrides, options=options)
 

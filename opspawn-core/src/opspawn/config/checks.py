@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, time
 from pathlib import PurePath
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from typing_extensions import TypeIs
 
 from opspawn.config.environment import PREFIX, variable_of
 from opspawn.config.loaded import Text
@@ -91,14 +92,13 @@ def unknown_key(key: str, origin: str, known: Iterable[str]) -> ConfigError:
 # -- texts of variables become what their field wants ----------------------------------------------------------------
 
 
-def _settle(model: type[BaseModel] | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    fields = model.model_fields if model else {}
+def _settle(model: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    fields = model.model_fields if _is_model(model) else {}
     settled: dict[str, Any] = {}
     for key, value in values.items():
         field = fields.get(key)
         if isinstance(value, Mapping):
-            inner = field.annotation if field else None
-            settled[key] = _settle(inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None, value)
+            settled[key] = _settle(_within(model, key), value)
         elif isinstance(value, Text):
             settled[key] = _read(field, value) if field else str(value)
         elif isinstance(value, list | tuple):
@@ -106,6 +106,20 @@ def _settle(model: type[BaseModel] | None, values: Mapping[str, Any]) -> dict[st
         else:
             settled[key] = value
     return settled
+
+
+def _is_model(annotation: Any) -> TypeIs[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _within(annotation: Any, part: int | str) -> Any:
+    """What a key of a table, or a place in a list, is to hold; None where anything goes."""
+    if _is_model(annotation):
+        field = annotation.model_fields.get(str(part))
+        return field.annotation if field else None
+    if get_origin(annotation) in (dict, list):
+        return get_args(annotation)[-1]
+    return None
 
 
 def _read(field: FieldInfo, text: str) -> Any:
@@ -197,13 +211,10 @@ def _path(loc: tuple[int | str, ...], values: Any) -> tuple[int | str, ...]:
     return tuple(path) or loc[:1]
 
 
-def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+def _fields_at(model: Any, path: tuple[int | str, ...]) -> list[str]:
     for part in path:
-        inner = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
+        model = _within(model, part)
+    return list(model.model_fields) if _is_model(model) else []
 
 
 def _wanted(fault: Any) -> str:
@@ -229,14 +240,11 @@ def _given(fault: Any, key: str) -> str:
     return f", not {shown if len(shown) <= 60 else shown[:57] + '…'}"
 
 
-def _or_default(model: type[BaseModel], path: tuple[int | str, ...], key: str) -> str:
+def _or_default(model: Any, path: tuple[int | str, ...], key: str) -> str:
     field: FieldInfo | None = None
     for part in path:
-        field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        model = inner
+        field = model.model_fields.get(str(part)) if _is_model(model) else None
+        model = _within(model, part)
     if (
         field is None
         or field.is_required()

@@ -178,6 +178,19 @@ class EmbedderPlugin:
     network: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class CommandPlugin:
+    """A command, or a group of commands, of the command line; users type `opspawn NAME`.
+
+    `open` imports the click command, when it is called or its help is asked for; `opspawn.cli` has what commands share.
+    """
+
+    name: str
+    open: Callable[[], Any]
+    config: type[PluginConfig] = PluginConfig
+    help: str = ""
+
+
 PluginRecord = (
     ModelPlugin
     | PlannerPlugin
@@ -191,4 +204,5 @@ PluginRecord = (
     | ListenerPlugin
     | MemoryPlugin
     | EmbedderPlugin
+    | CommandPlugin
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
 
@@ -85,7 +85,8 @@ class Tool(Protocol):
         effect: what a repeated call does to the world; see the explanation of durability.
         timeout_s: seconds until a call is stopped and counts as failed; None for no limit.
 
-    A tool may have an attribute `check`, a `Check`, besides.
+    A tool may have an attribute `check`, a `Check`, besides; and an attribute `decider`, a policy that counts for its
+    calls beside those that are configured.
     """
 
     @property
@@ -109,6 +110,28 @@ class Tool(Protocol):
             ModelRetry: the model should call the tool differently; its words are shown to the model.
             ToolError: the work failed; shown to the model. Any other exception counts as one.
         """
+        ...
+
+
+class StandsForOthers(Protocol):
+    """A tool by which others are called: one way in to many, where a model would be shown too much otherwise."""
+
+    def meant(self, arguments: dict[str, Any]) -> tuple[Tool, dict[str, Any]]:
+        """Return the tool that a call with these arguments is about, and the arguments for that; or the tool itself.
+
+        Policies decide on what this gives, its effect counts, and it is called. The name of the other tool must follow
+        from the arguments alone, since a run that is resumed asks again. Must not raise: what does not fit is told when
+        the tool itself is called.
+        """
+        ...
+
+
+@runtime_checkable
+class SelectsTools(Protocol):
+    """A source of which a part can be named: `tools=["NAME:PART"]`, where PART is no Python name, e.g. "github/*"."""
+
+    def select(self, part: str) -> ToolSource:
+        """Return the part, as a source. Raises: ConfigError: there is no such part."""
         ...
 
 

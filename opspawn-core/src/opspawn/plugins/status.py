@@ -16,6 +16,8 @@ CORE = "opspawn-core"
 INSTALL: dict[tuple[str, str], str] = {
     ("planner", "react"): "opspawn-planner-react",
     ("model", "openai"): "opspawn-model-openai",
+    ("tool", "mcp"): "opspawn-mcp",
+    ("command", "mcp"): "opspawn-mcp",
 }
 
 

@@ -1,0 +1,113 @@
+"""One call to a server: its place in line, its deadline, and every way in which it can fail, in words."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from mcp import MCPError
+from mcp.shared.dispatcher import ProgressFnT
+from mcp.types import CallToolResult
+
+from opspawn.contracts.tool import Effect
+from opspawn.errors import Halt, ToolError
+from opspawn_mcp.faults import ServerFault, in_words, is_late, is_lost, unwrapped
+from opspawn_mcp.server import Link, Server
+
+_MINUTE_S = 60.0
+#: What we give the SDK to end a call by its own clock before ours ends it, in seconds.
+_SLACK_S = 2.0
+_UNKNOWN = "Whether the call was carried out is not known: find out before you call it again."
+
+
+class Calls:
+    """The calls to one server, within its limits."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        config = server.config
+        self._places: AbstractAsyncContextManager[Any] = (
+            nullcontext() if config.concurrency is None else asyncio.Semaphore(config.concurrency)
+        )
+        self._most = config.calls_per_minute
+        self._times: deque[float] = deque()
+
+    async def call(
+        self,
+        tool: str,
+        arguments: dict[str, Any],
+        *,
+        effect: Effect,
+        check: Callable[[Link], None] = lambda link: None,
+        on_progress: ProgressFnT | None = None,
+    ) -> CallToolResult:
+        """Call a tool and return the server's answer, whatever it says.
+
+        Args:
+            effect: for the words of a failure that leaves open what happened.
+            check: called with the connection before anything is sent; what it raises is raised.
+            on_progress: told how far the call is, if the server says so.
+
+        Raises: ServerFault: "transient" if the connection failed, "timeout", or "tool_error" for everything else.
+        """
+        self._count()
+        async with self._places:
+            link = await self._server.ready()
+            check(link)
+            try:
+                return await self._send(link, tool, arguments, on_progress)
+            except Halt:
+                raise
+            except Exception as error:
+                if is_over(error):
+                    self._server.lost(link, in_words(error))
+                    link = await self._server.ready()
+                    check(link)
+                    try:
+                        return await self._send(link, tool, arguments, on_progress)
+                    except Exception as again:
+                        error = again
+                raise self._fault(link, tool, effect, error) from error
+
+    async def _send(
+        self, link: Link, tool: str, arguments: dict[str, Any], on_progress: ProgressFnT | None
+    ) -> CallToolResult:
+        limit = self._server.config.timeout_s
+        async with asyncio.timeout(limit + _SLACK_S):
+            return await link.client.call_tool(
+                tool, arguments, read_timeout_seconds=limit, progress_callback=on_progress
+            )
+
+    def _fault(self, link: Link, tool: str, effect: Effect, error: Exception) -> ServerFault:
+        name, remedy = self._server.name, _UNKNOWN if effect == "once" else None
+        if isinstance(error, TimeoutError) or is_late(error):
+            words = f"it did not answer within {self._server.config.timeout_s:g} s"
+            return ServerFault(name, words, error_type="timeout", sent=True, remedy=remedy, tool=tool)
+        if is_lost(error):
+            words = link.fate.reason or in_words(error)
+            self._server.lost(link, words)
+            return ServerFault(name, words, error_type="transient", sent=True, remedy=remedy, tool=tool)
+        return ServerFault(name, in_words(error), sent=True, tool=tool)
+
+    def _count(self) -> None:
+        """Raises: ToolError, with the time to come back."""
+        if self._most is None:
+            return
+        now = time.monotonic()
+        while self._times and now - self._times[0] >= _MINUTE_S:
+            self._times.popleft()
+        if len(self._times) >= self._most:
+            wait = self._times[0] + _MINUTE_S - now
+            words = f"MCP server {self._server.name}: {self._most} calls a minute are allowed (calls_per_minute)."
+            raise ToolError(words, error_type="rate_limited", retry_after_s=wait)
+        self._times.append(now)
+
+
+def is_over(error: BaseException) -> bool:
+    """Whether a session had ended before the call came: then it was not carried out, and may be sent once more."""
+    error = unwrapped(error)
+    return isinstance(error, MCPError) and "Session terminated" in error.message

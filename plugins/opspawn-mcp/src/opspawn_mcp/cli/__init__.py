@@ -1,0 +1,23 @@
+"""`opspawn mcp`: the operator's side of a fleet."""
+
+from __future__ import annotations
+
+import click
+
+from opspawn.cli.lazy import LazyGroup
+
+#: Command to where it lives and what it does.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("opspawn_mcp.cli.servers:list_servers", "List the servers, and whether they answer."),
+    "tools": ("opspawn_mcp.cli.servers:list_tools", "List the tools of the servers, and how they stand."),
+    "inspect": ("opspawn_mcp.cli.servers:inspect", "Show a server, or one tool, in full."),
+    "call": ("opspawn_mcp.cli.calling:call", "Call a tool, under the same policy as agents."),
+    "approve": ("opspawn_mcp.cli.approving:approve", "Show what is new or has changed, and pin it."),
+    "import": ("opspawn_mcp.cli.importing:import_servers", "Read servers from the JSON that other programs use."),
+    "doctor": ("opspawn_mcp.cli.servers:doctor", "Connect to every server, and say what is wrong."),
+}
+
+
+@click.group("mcp", cls=LazyGroup, lazy=COMMANDS)
+def group() -> None:
+    """List, try, approve and examine the MCP servers of opspawn.toml."""

@@ -1,0 +1,82 @@
+"""`opspawn mcp call`: one call by hand, for whoever tries a server out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from opspawn.agentkit.parts import parts_of, words_of
+from opspawn.cli.output import json_option, print_json, print_text
+from opspawn.contracts.policy import Considered
+from opspawn.contracts.tool import ToolContext
+from opspawn.errors import Denied, InvalidInput
+from opspawn_mcp.cli.opening import fleet, run
+from opspawn_mcp.naming import split
+from opspawn_mcp.tools import McpTool
+
+_AGENT = "operator"
+
+
+@click.command("call")
+@click.argument("tool")
+@click.argument("arguments", nargs=-1)
+@click.option("--yes", is_flag=True, help="Carry it out even where the rules would ask somebody.")
+@json_option
+@click.pass_context
+def call(context: click.Context, tool: str, arguments: tuple[str, ...], yes: bool, as_json: bool) -> None:
+    """Call TOOL, as SERVER/TOOL, with ARGUMENTS: one JSON object, or NAME=VALUE pairs whose values may be JSON.
+
+    The rules of the server decide as they would for an agent that is called "operator", and only approved tools are
+    called.
+    """
+    context.exit(run(_call(tool, arguments_of(arguments), yes, as_json)))
+
+
+async def _call(full: str, arguments: dict[str, Any], yes: bool, as_json: bool) -> None:
+    parts = split(full)
+    if parts is None:
+        raise InvalidInput(f"{full!r} is no tool.", remedy="Write SERVER/TOOL; 'opspawn mcp tools' lists them.")
+    async with fleet() as found:
+        member = found.member(parts[0])
+        await member.server.ready()
+        tool = member.tool(parts[1])
+        _decide(tool, arguments, yes)
+        value = await tool.call(arguments, ToolContext("", _AGENT))
+        shown = words_of(given) if (given := parts_of(value)) else value
+        if as_json or not isinstance(shown, str):
+            print_json(shown)
+        else:
+            print_text(shown)
+
+
+def _decide(tool: McpTool, arguments: dict[str, Any], yes: bool) -> None:
+    """Raises: Denied: a rule says no, or wants somebody to be asked."""
+    verdict = tool.decide(Considered("tool", tool.name, arguments, _AGENT, tool.effect))
+    if verdict is None or verdict.decision == "allow":
+        return
+    if verdict.decision == "deny":
+        raise Denied(f"{tool.name} was not called. {verdict.reason}")
+    if not yes:
+        raise Denied(f"{tool.name} was not called: a human must be asked. {verdict.reason}", remedy="Add --yes.")
+
+
+def arguments_of(given: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments as typed. Raises: InvalidInput."""
+    if len(given) == 1 and given[0].lstrip().startswith("{"):
+        try:
+            whole = json.loads(given[0])
+        except ValueError as error:
+            raise InvalidInput(f"The arguments are no JSON: {error}.") from error
+        return dict(whole)
+    found: dict[str, Any] = {}
+    for pair in given:
+        name, mark, value = pair.partition("=")
+        if not (mark and name):
+            raise InvalidInput(f"{pair!r} is no argument.", remedy="Write NAME=VALUE, or one JSON object.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found

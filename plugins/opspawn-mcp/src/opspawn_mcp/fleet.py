@@ -1,0 +1,123 @@
+"""`Fleet`: all servers of a configuration, each by itself, and what stands around them: pins, policies, limits."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from loguru import logger
+
+from opspawn.errors import ConfigError, NotFound
+from opspawn_mcp.calling import Calls
+from opspawn_mcp.connecting import Callbacks
+from opspawn_mcp.listing import Definition
+from opspawn_mcp.pins import Pins
+from opspawn_mcp.policy import ServerPolicy
+from opspawn_mcp.server import Server
+from opspawn_mcp.settings import McpConfig, ServerConfig
+from opspawn_mcp.standing import Standing, standing
+from opspawn_mcp.tools import McpTool
+
+
+class Member:
+    """A server within its fleet."""
+
+    def __init__(self, name: str, config: ServerConfig, server: Server, pins: Pins) -> None:
+        self.name = name
+        self.config = config
+        self.server = server
+        self.pins = pins
+        self.policy = ServerPolicy(name, config)
+        self.calls = Calls(server)
+        self._warned: set[str] = set()
+
+    @property
+    def known(self) -> bool:
+        """Whether the server has told its tools."""
+        return self.server.connects > 0
+
+    def names(self) -> list[str]:
+        """The tools that the server has, as far as it has told or somebody has approved them; in order."""
+        return sorted({*self.server.tools, *(() if self.known else self.pins.of(self.name))})
+
+    def standing(self, tool: str) -> Standing:
+        """How a tool stands now."""
+        return standing(self.name, self.config, tool, self.listed(tool), self.pins, known=self.known)
+
+    def listed(self, tool: str) -> Definition | None:
+        """What the server says of a tool."""
+        return self.server.tools.get(tool)
+
+    def tool(self, tool: str) -> McpTool:
+        """A tool, whatever its standing."""
+        return McpTool(self, tool, self.standing(tool))
+
+    def look(self) -> None:
+        """Warn of tools that are held back, once for each definition."""
+        for definition in self.server.tools.values():
+            found = self.standing(definition.name)
+            if found.status in ("new", "changed", "shadows") and definition.digest not in self._warned:
+                self._warned.add(definition.digest)
+                logger.bind(plugin="mcp", server=self.name, tool=definition.name, error_type="denied").warning(
+                    "MCP tool {}/{} is held back: {}.", self.name, definition.name, found.why
+                )
+
+
+class Fleet:
+    """The servers. Nothing is connected before somebody asks; belongs to one event loop."""
+
+    def __init__(self, config: McpConfig, *, callbacks: Callable[[str], Callbacks] = lambda name: Callbacks()) -> None:
+        """Take the configuration. Raises: ConfigError: a command or folder is missing, a rule or the pins are wrong."""
+        root = config.root or Path.cwd()
+        self.pins = Pins(config.path_of_pins())
+        self.pins.all()
+        self.members: dict[str, Member] = {}
+        for name, one in config.servers.items():
+            if one.enabled:
+                _check(name, one, root)
+            server = Server(name, one, root, callbacks=callbacks, on_tools=self._look)
+            self.members[name] = Member(name, one, server, self.pins)
+
+    def member(self, name: str) -> Member:
+        """A server by name. Raises: NotFound."""
+        if name not in self.members:
+            near = difflib.get_close_matches(name, self.members, n=1)
+            raise NotFound(
+                "MCP server", name, known=list(self.members), remedy=f"Did you mean {near[0]!r}?" if near else None
+            )
+        return self.members[name]
+
+    async def connect(self, names: Iterable[str]) -> None:
+        """Connect to servers beside each other, and return when each is there or has failed; failures are its own."""
+        servers = [self.members[name].server for name in names]
+        await asyncio.gather(*(server.ready() for server in servers), return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """End all connections and their processes."""
+        await asyncio.gather(*(member.server.aclose() for member in self.members.values()))
+
+    def _look(self, name: str) -> None:
+        self.members[name].look()
+
+
+def _check(name: str, config: ServerConfig, root: Path) -> None:
+    """Raises: ConfigError: the command or the folder of a server is not there."""
+    if config.command is None:
+        return
+    place = f"plugins.mcp.servers.{name}"
+    folder = root / (config.cwd or ".")
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{place}.cwd: there is no folder {str(folder)!r}.", remedy="Make it, or correct the setting."
+        )
+    path = config.env["PATH"].get_secret_value() if "PATH" in config.env else os.environ.get("PATH")
+    local = folder / config.command if os.sep in config.command else None
+    if shutil.which(str(local) if local is not None else config.command, path=path) is None:
+        raise ConfigError(
+            f"{place}.command: there is no program {config.command!r}.",
+            remedy="Install it, correct the setting, or set enabled = false.",
+        )

@@ -1,0 +1,81 @@
+"""One tool of a server, as an agent has it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opspawn.contracts.policy import Considered, Verdict
+from opspawn.contracts.retry import RetryPolicy
+from opspawn.contracts.tool import Effect, ToolContext, ToolOptions
+from opspawn.errors import Denied, InvalidInput
+from opspawn_mcp.naming import model_name
+from opspawn_mcp.results import value_of
+from opspawn_mcp.standing import Standing, effect_of
+
+if TYPE_CHECKING:
+    from opspawn_mcp.fleet import Member
+    from opspawn_mcp.server import Link
+
+_EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
+#: A call that may be repeated is, when its connection fails.
+_AGAIN = ToolOptions(retry=RetryPolicy(attempts=3, initial_s=0.5, max_s=10.0, when=("transient",)))
+_ONCE = ToolOptions()
+
+
+class McpTool:
+    """A tool of an MCP server; see `opspawn.contracts.tool.Tool`. Its own policy is asked beside all others."""
+
+    timeout_s: float | None = None  # the server's own limit counts, whose words say more
+
+    def __init__(self, member: Member, tool: str, standing: Standing) -> None:
+        """A tool by the server's name for it, shown as the definition of its standing says."""
+        definition = standing.definition
+        self.name = model_name(member.name, tool)
+        self.tool = tool
+        self.description: str = definition.description if definition else ""
+        self.parameters: dict[str, Any] = dict(definition.parameters) if definition else dict(_EMPTY)
+        self.output: Mapping[str, Any] | None = definition.output if definition else None
+        self.effect: Effect = effect_of(member.config, tool, definition)
+        self.options = _ONCE if self.effect == "once" else _AGAIN
+        self._member = member
+
+    @property
+    def decider(self) -> McpTool:
+        """What decides on its calls: itself, by the grants and rules of its server."""
+        return self
+
+    def decide(self, considered: Considered) -> Verdict | None:
+        """Deny what is not approved or not granted; then what the rules say."""
+        standing = self._member.standing(self.tool)
+        if standing.status != "gone" and not standing.usable:
+            return Verdict("deny", self._words(standing))
+        return self._member.policy.decide(self.tool, considered)
+
+    async def call(self, arguments: dict[str, Any], context: ToolContext) -> Any:
+        """Send the call, if the tool is still what was approved, and return what the server answers.
+
+        Raises: Denied: it is not. InvalidInput: the server has no such tool. ServerFault: the server failed; says how.
+            ToolError: the tool did.
+        """
+        calls, config = self._member.calls, self._member.config
+        result = await calls.call(self.tool, arguments, effect=self.effect, check=self._check)
+        return value_of(result, self._member.name, self.tool, config.max_result_bytes)
+
+    def _check(self, link: Link) -> None:
+        """Raises: Denied, InvalidInput; before anything is sent."""
+        standing = self._member.standing(self.tool)
+        if standing.status == "gone":
+            names = [one.name for one in link.tools]
+            near = difflib.get_close_matches(self.tool, names, n=3)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise InvalidInput(f"The MCP server {self._member.name!r} has no tool {self.tool!r}.{hint}")
+        if not standing.usable:
+            raise Denied(f"{self._member.name}/{self.tool} was not called. {self._words(standing)}")
+
+    def _words(self, standing: Standing) -> str:
+        words = f"It is held back: {standing.why}."
+        if standing.status in ("new", "changed"):
+            words += f" An operator can look at it with 'opspawn mcp approve {self._member.name}'."
+        return words
