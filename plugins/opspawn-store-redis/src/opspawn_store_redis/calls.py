@@ -141,9 +141,15 @@ class Calls:
 
     async def fetch(self, command: str, key: str, *words: Argument) -> Any:
         """The answer of a command that only reads one key, given without the prefix. Raises: StoreError."""
+        return await self._fetch((command, self.prefix + key, *words))
+
+    async def fetch_many(self, command: str, keys: Sequence[str]) -> Any:
+        """The answer of a command that only reads these keys, given without the prefix. Raises: StoreError."""
+        return await self._fetch((command, *(self.prefix + key for key in keys)))
+
+    async def _fetch(self, whole: Sequence[Argument]) -> Any:
         if self.closed:
             raise StoreError("The store is closed.")
-        whole = (command, self.prefix + key, *words)
         if asyncio.get_running_loop() is not self.home:
             return await asyncio.to_thread(self._thread_command, whole)
         async with self._reads:

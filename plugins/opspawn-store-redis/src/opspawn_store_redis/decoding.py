@@ -11,8 +11,10 @@ from opspawn.contracts.store import Hold, Operation, Put, Receipt, Record, Task,
 from opspawn.errors import Conflict, Limited, StoreError
 from opspawn.stores import rows
 from opspawn.stores.tasks import over
+from opspawn_store_redis.packing import unpacked
 
 Values = dict[str, str]  # large values by digest
+PARTS = ("vb", "vi", "vr")
 
 
 def text(raw: Any) -> str | None:
@@ -26,52 +28,78 @@ def must(raw: Any) -> str:
 
 
 def task(raw: Sequence[Any], large: Values | None = None) -> Task:
-    """A task; with the large values it is whole, without them it has stand-ins."""
-    priority, strict, error, attempt, retry, timeout_s = rows.load(must(raw[21]))
+    """A task; with the large values it is whole, without them it has stand-ins.
+
+    `raw` is its id, the packed task, and those of the texts of `PARTS` that are not in that; see base.lua.
+    """
+    row = unpacked(raw[1])
+    body, input, result = parts(raw, row)
+    priority, strict, error, attempt, retry, timeout_s = rows.load(body)
     fetch = None if large is None else large.__getitem__
+    get = row.get
     return Task(
         id=must(raw[0]),
-        handler=must(raw[1]),
-        root=must(raw[2]),
-        queue=must(raw[3]),
-        state=TaskState(must(raw[4])),
+        handler=row["h"],
+        root=row["ro"],
+        queue=row["q"],
+        state=TaskState(row["s"]),
         priority=priority,
-        parent=text(raw[5]),
-        agent=text(raw[6]),
-        session=text(raw[7]),
-        input=rows.load(must(raw[22]), fetch),
-        result=rows.load(must(raw[23]), fetch),
+        parent=get("pa"),
+        agent=get("ag"),
+        session=get("se"),
+        input=rows.load(input, fetch),
+        result=rows.load(result, fetch),
         error=error,
         attempt=attempt,
         retry=retry,
         timeout_s=timeout_s,
-        deliveries=raw[9],
-        labels=pairs(raw[20]),
-        retry_of=text(raw[8]),
+        deliveries=row["de"],
+        labels=_pairs(get("la")),
+        retry_of=get("rt"),
         strict=bool(strict),
-        holds=_holds(raw[19]),
-        deadline=_time(raw[10]),
-        version=raw[11],
-        token=raw[12],
-        wakes=raw[13],
-        owner=text(raw[14]),
-        due=_time(raw[15]),
-        created=_time(raw[16]),
-        updated=_time(raw[17]),
-        ended=_time(raw[18]),
+        holds=_holds(get("ho")),
+        deadline=_time(get("dl")),
+        version=row["v"],
+        token=row["t"],
+        wakes=row["w"],
+        owner=get("o"),
+        due=_time(get("d")),
+        created=rows.moment(row["cr"]),
+        updated=rows.moment(row["up"]),
+        ended=_time(get("en")),
     )
+
+
+def parts(raw: Sequence[Any], row: dict[str, Any]) -> list[str]:
+    """The texts of a task by which it is whole: its rest, input and result."""
+    return [row[name] if name in row else must(raw[2 + n]) for n, name in enumerate(PARTS)]
+
+
+def is_whole(row: dict[str, Any]) -> bool:
+    """Whether nothing of a task lies beside it."""
+    return "vb" in row and "vi" in row and "vr" in row
 
 
 def markers_of_task(raw: Sequence[Any]) -> list[str]:
     """The digests of a task's large values."""
-    return [rows.digest(must(value)) for value in raw[22:24] if value[:1] == b"@"]
+    row = unpacked(raw[1])
+    return [rows.digest(value) for value in parts(raw, row)[1:] if value[:1] == rows.MARK] if "lg" in row else []
+
+
+def seq_of(raw: Sequence[Any]) -> int:
+    """The number of a task in the order of creation."""
+    return int(unpacked(raw[1])["n"])
 
 
 def _holds(raw: Sequence[Any] | None) -> tuple[Hold, ...]:
     if raw is None:
         return ()
     every = range(0, len(raw), 3)
-    return tuple(Hold(must(raw[n]), raw[n + 1], "unfinished" if raw[n + 2] else "running") for n in every)
+    return tuple(Hold(raw[n], raw[n + 1], "unfinished" if raw[n + 2] else "running") for n in every)
+
+
+def _pairs(raw: Sequence[str] | None) -> dict[str, str]:
+    return {} if raw is None else dict(zip(raw[::2], raw[1::2], strict=True))
 
 
 def pairs(raw: Sequence[Any] | None) -> dict[str, str]:
@@ -91,19 +119,19 @@ def record(kind: str, raw: Sequence[Any]) -> Record:
 
 def event(entry: Sequence[Any], large: Values | None = None) -> Event:
     """An entry of the stream of events."""
-    place, flat = entry
-    fields = {flat[n]: flat[n + 1] for n in range(0, len(flat), 2)}
-    fetch = None if large is None else large.__getitem__
+    place, (_, data) = entry
+    fields = unpacked(data)
+    get = fields.get
     return Event(
         position=position(place),
-        task=None if fields[b"x"] else must(fields[b"k"]),
-        time=rows.moment(int(fields[b"m"])),
-        type=must(fields[b"c"]),
-        data=rows.load(must(fields[b"d"]), fetch),
-        level=must(fields[b"l"]),  # type: ignore[arg-type]
-        error_type=_given(fields[b"e"]),
-        agent=_given(fields[b"a"]),
-        session=_given(fields[b"s"]),
+        task=get("k"),
+        time=rows.moment(fields["m"]),
+        type=fields["c"],
+        data=rows.load(fields["d"], None if large is None else large.__getitem__),
+        level=fields["l"],
+        error_type=get("e"),
+        agent=get("a"),
+        session=get("s"),
     )
 
 
@@ -114,19 +142,15 @@ def position(place: bytes) -> int:
 
 def marker_of_event(entry: Sequence[Any]) -> str | None:
     """The digest of an event's large data, if it is large."""
-    data = entry[1][11]  # see `append` in write.lua
-    return rows.digest(must(data)) if data[:1] == b"@" else None
-
-
-def _given(raw: bytes) -> str | None:
-    return must(raw[1:]) if raw else None
+    data = unpacked(entry[1][1])["d"]
+    return rows.digest(data) if data[:1] == rows.MARK else None
 
 
 def outcome(operations: Sequence[Operation], raw: Sequence[Any]) -> Receipt | StoreError:
     """What became of a batch."""
     if raw[0] == 1:
         return Receipt(raw[1], raw[2], rows.moment(raw[3]))
-    return refusal(operations[raw[1]], must(raw[2]), raw[3])
+    return refusal(operations[raw[1]], raw[2], raw[3])
 
 
 def refusal(operation: Any, why: str, more: Any) -> StoreError:
@@ -148,7 +172,7 @@ def refusal(operation: Any, why: str, more: Any) -> StoreError:
         "claimless": "cannot be created under a claim",
         "exists": "exists already",
         "absent": "does not exist",
-        "ended": f"has ended: it is {must(more) if isinstance(more, bytes) else more}",
+        "ended": f"has ended: it is {more}",
         "running": "is running: only its worker may write it",
         "alive": "has not ended",
         "version": f"is at version {more}, not {getattr(operation, 'expect', 0)}",

@@ -25,16 +25,20 @@ from opspawn.contracts.store import (
 from opspawn.errors import StoreError
 from opspawn.stores import rates, records, rows, tasks
 from opspawn.stores.payloads import Large
+from opspawn_store_redis.packing import packed
 
 Argument = str | int | float | bytes
+Words = dict[str, Any]  # an operation as the script reads it; what is None is not there
 
 
 @dataclass(slots=True)
 class Encoded:
-    """A batch that may be sent; `words` are its arguments, `large` its large values by digest, `size` their bytes."""
+    """A batch that may be sent: `data` is what the script reads, `large` its large values by digest, and `size` the
+    bytes of JSON in it.
+    """
 
     batch: Batch
-    words: list[Argument]
+    data: bytes
     large: dict[str, str]
     size: int
 
@@ -44,107 +48,135 @@ def encode(batch: Batch) -> Encoded:
     if len(batch.operations) > MAX_OPERATIONS:
         raise StoreError(f"A batch has {len(batch.operations)} operations; {MAX_OPERATIONS} are allowed.")
     large = Large()
-    words: list[Argument] = [optional(batch.id), len(batch.operations)]
-    size = sum(_encode(operation, large, words) for operation in batch.operations)
+    words, size = [], 0
+    for operation in batch.operations:
+        one, bytes_of_json = _encode(operation, large)
+        words.append(one)
+        size += bytes_of_json
     size += large.size if large.texts else 0
     if size > MAX_BATCH_BYTES:
         raise StoreError(
             f"A batch holds {size} bytes of data; {MAX_BATCH_BYTES} are allowed.", remedy="Commit less at once."
         )
-    return Encoded(batch, words, large.texts, size)
+    try:
+        return Encoded(batch, packed((batch.id, words)), large.texts, size)
+    except UnicodeError as error:
+        raise StoreError(f"A name holds what is no text: {error}.") from error
 
 
 def optional(text: str | None) -> str:
-    """A text that may be missing."""
+    """A text that may be missing, as an argument of a script that reads."""
     return "" if text is None else f"={text}"
 
 
-def _encode(operation: Operation, large: Large, words: list[Argument]) -> int:
-    """Add the words of an operation; the bytes of JSON in it."""
+def _encode(operation: Operation, large: Large) -> tuple[Words, int]:
+    """The words of an operation, and the bytes of JSON in it."""
     if isinstance(operation, Append):
-        return _append(operation, large, words)
+        return _append(operation, large)
     if isinstance(operation, Put):
         if isinstance(operation.record, Task):
-            return _put_task(operation, operation.record, large, words)
-        return _put_record(operation, operation.record, words)
+            return _put_task(operation, operation.record, large)
+        return _put_record(operation, operation.record)
     if isinstance(operation, Wake):
-        words += ("W", operation.task, int(operation.urgent), int(operation.cancel))
-    elif isinstance(operation, Take):
+        return {"sort": "wake", "id": operation.task, "urgent": operation.urgent, "cancel": operation.cancel}, 0
+    if isinstance(operation, Take):
         rates.check(operation)
-        unit = 1_000_000 / operation.per_s
-        words += ("T", operation.key, repr(operation.amount), repr(unit), repr(operation.burst), int(operation.force))
-    elif isinstance(operation, Delete) and operation.kind == "event":
-        position = operation.id if operation.id.isdecimal() and len(operation.id) < 17 else "0"
-        words += ("V", position, operation.expect)
-    elif isinstance(operation, Delete):
-        words += ("X",) if operation.kind == "task" else ("D", operation.kind)
-        words += (operation.id, operation.expect)
-    else:
-        words += ("L", operation.handler, int(operation.open))
-    return 0
+        return {
+            "sort": "take", "key": operation.key, "amount": float(operation.amount),
+            "unit": 1_000_000 / operation.per_s, "burst": float(operation.burst), "force": operation.force,
+        }, 0  # fmt: skip
+    if isinstance(operation, Delete):
+        return _delete(operation), 0
+    return {"sort": "lane", "handler": operation.handler, "open": operation.open}, 0
 
 
-def _append(operation: Append, large: Large, words: list[Argument]) -> int:
+def _delete(operation: Delete) -> Words:
+    if operation.kind == "event":
+        position = int(operation.id) if operation.id.isdecimal() and len(operation.id) < 17 else 0
+        return {"sort": "remove", "position": position, "expect": operation.expect}
+    if operation.kind == "task":
+        return {"sort": "forget", "id": operation.id, "expect": operation.expect}
+    return {"sort": "unrecord", "kind": operation.kind, "id": operation.id, "expect": operation.expect}
+
+
+def _append(operation: Append, large: Large) -> tuple[Words, int]:
     event = operation.event
     if event.type == "":
         raise StoreError("An event has no type.")
     data = large.place(rows.dump(event.data, event.type))
-    told = (event.type, event.level, optional(event.error_type), data)
-    if operation.task is None:
+    words: Words = {"sort": "append", "type": event.type, "level": event.level, "data": data}
+    if event.error_type is not None:
+        words["err"] = event.error_type
+    if operation.task is not None:
+        words["id"] = operation.task
+        if operation.token is not None:
+            words["token"] = operation.token
+    else:
         if operation.token is not None:
             raise StoreError("An event of no task came with a token.", remedy="Leave the token out.")
-        words += ("E", *told, optional(operation.agent), optional(operation.session))
-    else:
-        words += ("A", operation.task, "" if operation.token is None else operation.token, *told)
-    return len(data)
+        if operation.agent is not None:
+            words["agent"] = operation.agent
+        if operation.session is not None:
+            words["session"] = operation.session
+    return words, len(data)
 
 
-def _put_task(put: Put, task: Task, large: Large, words: list[Argument]) -> int:
+def _put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
     (_, _, _, body, _), size = tasks.prepare(put, task, large)
     state, priority, strict, head_start, _, error, attempt, retry, timeout_s, deliveries, _, input, result = body
-    rest = f"[{priority},{strict},{error or 'null'},{attempt},{retry or 'null'},{_number(timeout_s)}]"
-    words += (
-        "P", task.id, put.expect, _maybe(put.token), _offset(put.due_in_s), _maybe(put.wake_at), put.wakes_seen,
-        _offset(put.deadline_in_s), "" if task.deadline is None else rows.microseconds(task.deadline),
-        task.handler, task.root, task.queue, state, optional(task.parent), optional(task.agent), optional(task.session),
-        optional(task.retry_of), head_start, deliveries, rest, input, _stand_in(task.input), result,
-        _stand_in(task.result), len(task.holds),
-    )  # fmt: skip
-    for hold in task.holds:
-        words += (hold.key, hold.limit, int(hold.while_ == "unfinished"))
-    words.append(len(task.labels))
-    for label in task.labels.items():
-        words += label
-    return size
+    timeout = "null" if timeout_s is None else repr(float(timeout_s))
+    row: Words = {
+        "s": state, "q": task.queue, "h": task.handler, "ro": task.root, "hs": head_start, "de": deliveries,
+        "vb": f"[{priority},{strict},{error or 'null'},{attempt},{retry or 'null'},{timeout}]",
+        "vi": input, "vr": result,
+    }  # fmt: skip
+    if task.parent is not None:
+        row["pa"] = task.parent
+    if task.agent is not None:
+        row["ag"] = task.agent
+    if task.session is not None:
+        row["se"] = task.session
+    if task.retry_of is not None:
+        row["rt"] = task.retry_of
+    if task.deadline is not None:
+        row["dl"] = rows.microseconds(task.deadline)
+    if task.holds:
+        row["ho"] = [
+            word for hold in task.holds for word in (hold.key, hold.limit, int(hold.while_ == "unfinished"))
+        ]  # fmt: skip
+    if task.labels:
+        row["la"] = [word for label in task.labels.items() for word in label]
+    words: Words = {"sort": "put", "id": task.id, "expect": put.expect, "row": row, "seen": put.wakes_seen}
+    if put.token is not None:
+        words["token"] = put.token
+    if put.due_in_s is not None:
+        words["due"] = round(put.due_in_s * 1_000_000)
+    if put.wake_at is not None:
+        words["wake_at"] = put.wake_at
+    if put.deadline_in_s is not None:
+        words["deadline_in"] = round(put.deadline_in_s * 1_000_000)
+    if isinstance(task.input, dict) and (stand_in := _stand_in(task.input)):
+        words["input_as"] = stand_in
+    if isinstance(task.result, dict) and (stand_in := _stand_in(task.result)):
+        words["result_as"] = stand_in
+    return words, size
 
 
-def _put_record(put: Put, record: Record, words: list[Argument]) -> int:
+def _put_record(put: Put, record: Record) -> tuple[Words, int]:
     (_, _, data, _), size = records.prepare(put, record)
-    words += ("R", record.kind, record.id, put.expect, data, len(record.fields))
-    for item in record.fields.items():
-        words += item
-    return size
+    words: Words = {"sort": "record", "kind": record.kind, "id": record.id, "expect": put.expect, "data": data}
+    if record.fields:
+        words["fields"] = [word for item in record.fields.items() for word in item]
+    return words, size
 
 
-def _maybe(number: int | None) -> Argument:
-    return "" if number is None else number
-
-
-def _offset(seconds: float | None) -> Argument:
-    return "" if seconds is None else round(seconds * 1_000_000)
-
-
-def _number(value: float | None) -> str:
-    return "null" if value is None else repr(float(value))
-
-
-def _stand_in(value: Any) -> str:
+def _stand_in(value: dict[str, Any]) -> str | None:
     """The marker that a value means if it is the stand-in of the task's own."""
-    if isinstance(value, dict) and value.keys() == {"$payload", "bytes"}:
+    if value.keys() == {"$payload", "bytes"}:
         digest, size = value["$payload"], value["bytes"]
         if isinstance(digest, str) and isinstance(size, int) and not isinstance(size, bool):
             return f"{rows.MARK}{digest}:{size}"
-    return ""
+    return None
 
 
 def lease_words(leases: Sequence[tuple[str, int]]) -> list[Argument]:

@@ -16,6 +16,7 @@ from opspawn.errors import StoreError
 from opspawn_store_redis import decoding
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, Encoded, encode
+from opspawn_store_redis.packing import packed, unpacked
 
 _MOST_BATCHES = 128
 _MOST_OPERATIONS = 500
@@ -98,14 +99,10 @@ class Groups:
 
     async def _send(self, group: list[Encoded], caller: tuple[str, int]) -> list[Any]:
         large = {digest: value for encoded in group for digest, value in encoded.large.items()}
-        words: list[Argument] = [len(large)]
-        for item in large.items():
-            words += item
-        words.append(len(group))
-        for encoded in group:
-            words += encoded.words
+        words: list[Argument] = [packed(large) if large else "", *(encoded.data for encoded in group)]
         answer = await self._calls.write("commit", words, caller=caller)
-        return list(answer[4])
+        outcomes: list[Any] = unpacked(answer[4])
+        return outcomes
 
     async def aclose(self) -> None:
         """Wait until what was accepted is done."""

@@ -14,9 +14,11 @@ from opspawn.stores.records import NAME
 from opspawn_store_redis import decoding
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, optional
+from opspawn_store_redis.lookups import Lookups
 
 _JOURNAL_PAGE = 500
 _LINES_AT_ONCE = 500
+_TASKS_AT_ONCE = 100
 #: Types that have no stream of their own; see `append` in write.lua.
 FREQUENT = frozenset({"task.accepted", "task.claimed", "step.done", "step.started"})
 
@@ -25,6 +27,7 @@ class Reading:
     """All methods of the store that change nothing; mixed into it."""
 
     _calls: Calls
+    _lookups: Lookups
 
     async def get(self, kind: str, id: str) -> Record | None:
         """A record other than a task, or None."""
@@ -33,8 +36,8 @@ class Reading:
 
     async def get_task(self, id: str) -> Task | None:
         """A task, or None."""
-        (raw,) = await self._calls.read("read", "tasks", id)
-        return None if raw == 0 else await self._whole(raw)
+        raw = await self._lookups.task(id)
+        return None if raw is None else await self._whole(raw)
 
     async def _whole(self, raw: Sequence[Any]) -> Task:
         return decoding.task(raw, await self._large(decoding.markers_of_task(raw)))
@@ -95,7 +98,10 @@ class Reading:
             if over or len(found) > query.limit:
                 break
             start = reached
-        cursor = str(found[query.limit - 1][-1]) if len(found) > query.limit else None
+        cursor = None
+        if len(found) > query.limit:
+            last = found[query.limit - 1]
+            cursor = str(decoding.seq_of(last) if kind == "task" else last[-1])
         return found[: query.limit], cursor
 
     async def journal(self, task: str, after: int = 0) -> list[Event]:
@@ -106,6 +112,7 @@ class Reading:
             count, entries = await self._calls.read("read", "journal", task, after, at, _JOURNAL_PAGE)
             found += entries
             at += count
+        found.sort(key=lambda entry: decoding.position(entry[0]))
         large = await self._large([marker for entry in found if (marker := decoding.marker_of_event(entry))])
         return [decoding.event(entry, large) for entry in found]
 
@@ -139,16 +146,18 @@ class Reading:
         places: list[int] = []
         if query.root is not None:
             (raw,) = await self._calls.read("read", "tasks", query.root)
-            own = [query.root] if raw != 0 and decoding.must(raw[2]) == query.root else []
+            own = [query.root] if raw != 0 and decoding.task(raw).root == query.root else []
             lists.append([*own, *await self._indexed("root", query.root)])
         if query.session is not None:
-            lists.append(await self._indexed("session", query.session))
+            lists.append(await self._tasks_of_session(query.session))
             if query.task is None and query.root is None:
                 apart = await self._calls.fetch("XRANGE", f"e:session:{query.session}", "-", "+")
                 places = [decoding.position(entry[0]) for entry in apart]
         tasks = set[str](lists[0]).intersection(*lists[1:])
-        for task in tasks:
-            places += [int(place) for place in await self._calls.fetch("LRANGE", f"j:{task}", 0, -1)]
+        known = sorted(tasks)
+        for start in range(0, len(known), _TASKS_AT_ONCE):
+            for some in await self._calls.read("read", "places", *known[start : start + _TASKS_AT_ONCE]):
+                places += some
         places = sorted((place for place in places if place > query.position), reverse=query.newest)
         found: list[Event] = []
         for start in range(0, len(places), _LINES_AT_ONCE):
@@ -158,6 +167,15 @@ class Reading:
                 break
         found = found[: query.limit]
         return found[::-1] if query.newest else found
+
+    async def _tasks_of_session(self, session: str) -> list[str]:
+        """Those in its list, and the one whose own it is: see base.lua."""
+        listed = await self._indexed("session", session)
+        if not session.startswith("s-"):
+            return listed
+        owner = f"t-{session[2:]}"
+        (raw,) = await self._calls.read("read", "tasks", owner)
+        return [owner, *listed] if raw != 0 and decoding.task(raw).session == session else listed
 
     async def _indexed(self, name: str, value: str) -> list[str]:
         return [decoding.must(id) for id in await self._calls.fetch("ZRANGE", f"i:{name}:{value}", 0, -1)]

@@ -15,7 +15,8 @@ WRITES = ("commit", "claim", "renew", "era")
 @cache
 def text(name: Name) -> str:
     """The whole script."""
-    parts = ("base", "write", name) if name in WRITES else ("base", name)
+    shared = ("base", "write") if name in WRITES else ("base",)
+    parts = (*shared, *(("checks", "tasks", "others") if name == "commit" else ()), name)
     folder = files("opspawn_store_redis") / "lua"
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 

@@ -26,10 +26,11 @@ from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, optional
 from opspawn_store_redis.following import Deltas, Following, Tail
 from opspawn_store_redis.groups import Groups
+from opspawn_store_redis.lookups import Lookups
 from opspawn_store_redis.reading import Reading
 from opspawn_store_redis.settings import RedisConfig
 
-LAYOUT = 1
+LAYOUT = 2
 _CLAIMED_AT_ONCE = 256
 
 
@@ -68,6 +69,7 @@ class RedisStore(Reading):
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._groups = Groups(calls)
+        self._lookups = Lookups(calls)
         self._deltas = Deltas(calls)
         self._following = Following(calls, self.events_after, self._deltas.listen)
         self._deltas.heard = self._following.offer
@@ -193,6 +195,7 @@ class RedisStore(Reading):
             await self._give_up()
         except StoreError as error:
             logger.bind(error_type=error.error_type).warning("Leases end by themselves, later: {}", error)
+        await self._lookups.aclose()
         self._calls.closed = True
         await self._following.aclose()
         await self._deltas.aclose()

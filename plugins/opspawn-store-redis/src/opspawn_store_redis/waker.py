@@ -45,7 +45,11 @@ class RedisWaker:
 
     def ring(self, queue: str) -> None:
         """Say that there may be work in `queue`; from any thread; never blocks, never fails."""
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # no loop runs here, or that of the waker is closed: nobody waits any more
+            if asyncio.get_running_loop() is self._home:
+                self._ring(queue)
+                return
+        with suppress(RuntimeError):
             self._home.call_soon_threadsafe(self._ring, queue)
 
     def _ring(self, queue: str) -> None:

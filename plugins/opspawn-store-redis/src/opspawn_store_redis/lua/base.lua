@@ -5,17 +5,20 @@
 --
 --   meta            time, ahead (see below), seq (of the newest task or record), pos (of the newest event),
 --                   writes (scripts that wrote), era (a name by which a store that was emptied is told from the old one)
---   t:ID            a task: k (packed, what scripts look at), b (the rest, opaque), i and r (input and result)
+--   t:ID            a task, packed; v:ID has those of its values that are long, so that a small change stays small
 --   tasks, ended    all tasks by seq; those that have ended, by time
---   i:FIELD:VALUE   tasks by seq, for each field and label by which they are found
+--   i:FIELD:VALUE   tasks by seq, for each field and label by which they are found; but no succeeded ones by state, no
+--                   root by its own tree, and no task by the session of its own (t-X by s-X): these are found by their id
 --   due             what is due later: delayed and waiting tasks, and running ones until their lease ends
 --   ready:LANE      what may be claimed, by rank; ending:LANE is the same for tasks that are asked to end
 --   line:KEY:LANE   who waits for a place under a concurrency key; lanes:KEY are the lanes of its lines;
 --                   shown has, by KEY:LANE, who of a line stands among the ready in the name of all
 --   held            by key, how many hold a place; leases has tasks whose places end with their lease
 --   closed          handlers whose lane is closed
---   ev, j:ID        all events, a stream whose ids are positions; the positions of a task's events
---   e:FIELD:VALUE   positions by type, agent, session, error and level, as streams; e:apart are those of no task
+--   ev              all events, packed, a stream whose ids are positions
+--   j:ID            positions of a task's events, beside those in the task itself (the first few, see `flush`)
+--   e:FIELD:VALUE   positions by type, agent, session, error and level, as streams; e:apart are those of no task. A
+--                   stream of a type has short events as a whole
 --   p:DIGEST        a large value: refs, data
 --   rec:KIND:ID     a record: k (packed), d (its data); recs:KIND by seq; rf:KIND:NAME:VALUE by seq
 --   rates, full     by key, when a bucket will be full; the same by time
@@ -25,14 +28,17 @@
 -- r where it stands (0 in `due` or nowhere, 1 ready, 2 in a line, 3 ending), d due, hs head start, o owner, l the line,
 -- p 1 while it has a lasting place and 2 while it has one that ends with its claim, q queue, h handler, ag agent,
 -- se session, ro root, pa parent, rt retry_of, dl deadline, de deliveries, cr created, up updated, en ended,
--- lg whether input (1) or result (2) is large, ho holds (key, limit, lasting, ...), pl places (key, lasting, ...),
--- la labels (name, value, ...). What is not there is nil. Times are microseconds since 1970, which a double holds exactly.
+-- ho holds (key, limit, lasting, ...), pl places (key, lasting, ...), la labels (name, value, ...), j positions of events,
+-- lg whether input (1) or result (2) is large; vb, vi, vr: the rest, input and result, opaque, where not in v:ID.
+-- What is not there is nil. Times are microseconds since 1970, which a double holds exactly.
+--
+-- A packed event: k task, m time, c type, l level, e error type, a agent, s session, d data, opaque.
 
-local call, fmt = redis.call, string.format
+local call, fmt, pack, unpacked = redis.call, string.format, cmsgpack.pack, cmsgpack.unpack
 local P = string.sub(KEYS[1], 1, -5)
 local now, ahead, seq, pos, writes, era
 local wrote = false
-local rows, touched, values = {}, {}, {}
+local rows, raws, touched = {}, {}, {} -- tasks by id, as tables and as the store has them; those that are to be written
 
 -- The clock goes on from the highest time at its usual pace when the server's was set back. ARGV[1] is '' but in tests.
 do
@@ -51,35 +57,56 @@ end
 
 local function text(number) return fmt('%.0f', number) end
 
+local function learn(id, raw)
+  raws[id] = raw
+  rows[id] = raw and unpacked(raw)
+end
+
 local function task(id)
-  local row = rows[id]
-  if row == nil then
-    local packed = call('HGET', P .. 't:' .. id, 'k')
-    row = packed and cmsgpack.unpack(packed) or false
-    rows[id] = row
+  if rows[id] == nil then learn(id, call('GET', P .. 't:' .. id)) end
+  return rows[id]
+end
+
+-- Look at many tasks at once, so that `task` knows them.
+local function look_at(ids)
+  local wanted, keys = {}, {}
+  for _, id in ipairs(ids) do
+    if rows[id] == nil then
+      rows[id] = false
+      wanted[#wanted + 1] = id
+      keys[#keys + 1] = P .. 't:' .. id
+    end
   end
-  return row
-end
-
-local function value_of(id, name)
-  local new = values[id]
-  return new and new[name] or call('HGET', P .. 't:' .. id, name)
-end
-
-local function touch(id, row)
-  rows[id], touched[id], wrote = row, row, true
+  for first = 1, #keys, 1000 do
+    local found = call('MGET', unpack(keys, first, math.min(first + 999, #keys)))
+    for n, raw in ipairs(found) do learn(wanted[first + n - 1], raw) end
+  end
 end
 
 -- Members sort by creation where ranks are equal.
 local function member(id, row) return fmt('%012x', row.n) .. id end
 local function id_of(member) return string.sub(member, 13) end
 
+-- A task as the store has it, with the values that are not in it.
 local function whole(id, row)
-  local has = call('HMGET', P .. 't:' .. id, 'b', 'i', 'r')
-  local new = values[id] or {}
-  return {
-    id, row.h, row.ro, row.q, row.s, row.pa or false, row.ag or false, row.se or false, row.rt or false, row.de,
-    row.dl or false, row.v, row.t, row.w, row.o or false, row.d or false, row.cr, row.up, row.en or false,
-    row.ho or false, row.la or false, new.b or has[1], new.i or has[2], new.r or has[3], row.n
-  }
+  if row.vb and row.vi and row.vr then return {id, raws[id]} end
+  local apart = call('HMGET', P .. 'v:' .. id, 'vb', 'vi', 'vr')
+  return {id, raws[id], apart[1], apart[2], apart[3]}
+end
+
+local function positions_of(id, row)
+  local places = {}
+  for _, position in ipairs(row and row.j or {}) do places[#places + 1] = position end
+  for _, position in ipairs(call('LRANGE', P .. 'j:' .. id, 0, -1)) do places[#places + 1] = tonumber(position) end
+  return places
+end
+
+local function entry_at(position)
+  local place = text(position) .. '-0'
+  return call('XRANGE', P .. 'ev', place, place)[1]
+end
+
+-- The task whose own a session is, which has no need of a list of tasks: "t-X" for "s-X".
+local function owner_of(session)
+  if string.sub(session, 1, 2) == 's-' then return 't-' .. string.sub(session, 3) end
 end

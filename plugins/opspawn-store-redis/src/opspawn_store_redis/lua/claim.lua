@@ -11,7 +11,7 @@ local PROMOTED_AT_ONCE, MOVED_AT_ONCE = 1000, 1000
 local function answered(key, number, since)
   local former = call('GET', P .. key)
   if former then
-    local kept = cmsgpack.unpack(former)
+    local kept = unpacked(former)
     if kept[1] == number and kept[2] > since then return kept[3] end -- guard: a claim is made once
   end
 end
@@ -24,10 +24,14 @@ end
 
 -- Make ready what became due meanwhile, in whatever lane.
 local function promote()
-  local lines = {}
-  for _, who in ipairs(call('ZRANGEBYSCORE', P .. 'due', '-inf', text(now), 'LIMIT', 0, PROMOTED_AT_ONCE)) do
-    local row = task(id_of(who))
-    move(id_of(who), row, ready_of(row))
+  local lines, ids = {}, {}
+  for n, who in ipairs(call('ZRANGEBYSCORE', P .. 'due', '-inf', text(now), 'LIMIT', 0, PROMOTED_AT_ONCE)) do
+    ids[n] = id_of(who)
+  end
+  look_at(ids)
+  for _, id in ipairs(ids) do
+    local row = task(id)
+    move(id, row, ready_of(row))
     if row.l then lines[place_of(row.l, lane_of(row))] = {row.l, lane_of(row)} end
   end
   for _, line in pairs(lines) do step(line[1], line[2]) end
@@ -52,11 +56,16 @@ local function add_sources()
 end
 
 local function candidates(count)
-  local found = {}
+  local found, ids = {}, {}
+  settle()
   for _, source in ipairs(sources) do
     local page = call('ZRANGE', source[1], 0, count - 1, 'WITHSCORES')
-    for n = 1, #page, 2 do found[#found + 1] = {tonumber(page[n + 1]), page[n], source[2]} end
+    for n = 1, #page, 2 do
+      found[#found + 1] = {tonumber(page[n + 1]), page[n], source[2]}
+      ids[#ids + 1] = id_of(page[n])
+    end
   end
+  look_at(ids)
   table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
   return found
 end
@@ -82,12 +91,12 @@ local function lease(id, row)
   if row.s == 'running' then
     row.de = row.de + 1
   else
-    call('ZREM', P .. 'i:state:' .. row.s, id)
-    call('ZADD', P .. 'i:state:running', row.n, id)
+    zrem(P .. 'i:state:' .. row.s, id)
+    zadd(P .. 'i:state:running', row.n, id)
   end
   row.s, row.o, row.t, row.r, row.d, row.wa, row.up = 'running', worker, row.t + 1, 0, lease_end, nil, now
   stand(id, row) -- guard: what is leased is due when its lease ends
-  if row.p == 2 then call('ZADD', P .. 'leases', row.d, member(id, row)) end
+  if row.p == 2 then zadd(P .. 'leases', row.d, member(id, row)) end
   touch(id, row)
   local data = '{"worker":' .. worker_json .. ',"token":' .. text(row.t) .. ',"deliveries":' .. text(row.de) .. '}'
   append(id, 'task.claimed', 'info', nil, data, row.ag, row.se)
@@ -119,10 +128,11 @@ free_expired()
 promote()
 local tasks = {}
 add_sources()
-for n, id in ipairs(slots > 0 and claim() or {}) do tasks[n] = whole(id, rows[id]) end
+local leased = slots > 0 and claim() or {}
 flush()
+for n, id in ipairs(leased) do tasks[n] = whole(id, rows[id]) end
 if #tasks > 0 and ARGV[2] ~= '' then
-  call('SET', P .. 'c:' .. ARGV[2], cmsgpack.pack({ARGV[3], now, tasks}), 'PX', 120000)
+  call('SET', P .. 'c:' .. ARGV[2], pack({ARGV[3], now, tasks}), 'PX', 120000)
 end
-if id then call('SET', P .. 'a:c:' .. id, cmsgpack.pack({id, now, tasks}), 'PX', 61000) end
+if id then call('SET', P .. 'a:c:' .. id, pack({id, now, tasks}), 'PX', 61000) end
 return {now, pos, writes, era, tasks}

@@ -8,8 +8,7 @@ local from, newest, limit = tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
 local after, before = tonumber(ARGV[5]), tonumber(ARGV[6])
 local wanted, types, streams = {}, nil, {}
 for n, name in ipairs({'k', 'a', 's', 'e', 'l'}) do
-  local given = ARGV[6 + n]
-  if given ~= '' then wanted[name] = (name == 'k' or name == 'l') and string.sub(given, 2) or given end
+  if ARGV[6 + n] ~= '' then wanted[name] = string.sub(ARGV[6 + n], 2) end
 end
 for n = 13, 12 + tonumber(ARGV[12]) do
   types = types or {}
@@ -17,12 +16,6 @@ for n = 13, 12 + tonumber(ARGV[12]) do
 end
 for n = 13 + tonumber(ARGV[12]), #ARGV do streams[#streams + 1] = ARGV[n] end
 local LOOKED_AT_ONCE = math.max(50, math.floor(1000 / #streams))
-
-local function fields_of(entry)
-  local fields = {}
-  for n = 1, #entry, 2 do fields[entry[n]] = entry[n + 1] end
-  return fields
-end
 
 -- The first position whose time is not before a moment: times grow with positions.
 local function first_at(moment)
@@ -32,7 +25,7 @@ local function first_at(moment)
   while low < high do
     local middle = math.floor((low + high) / 2)
     local entry = call('XRANGE', P .. 'ev', text(middle), '+', 'COUNT', 1)[1]
-    if entry and tonumber(fields_of(entry[2]).m) < moment then
+    if entry and unpacked(entry[2][2]).m < moment then
       low = math.max(middle + 1, tonumber(string.match(entry[1], '^%d+')) + 1)
     else
       high = middle
@@ -78,9 +71,9 @@ for _, one in ipairs(entries) do
     break
   end
   local entry = one[2]
-  if streams[1] ~= 'ev' then entry = call('XRANGE', P .. 'ev', text(position), text(position))[1] end
+  if entry[2][2] == '' then entry = entry_at(position) end -- a stream of positions
   if entry then
-    local fields = fields_of(entry[2])
+    local fields = unpacked(entry[2][2])
     local fits = not types or types[fields.c]
     for name, value in pairs(wanted) do fits = fits and fields[name] == value end
     if fits then found[#found + 1] = entry end

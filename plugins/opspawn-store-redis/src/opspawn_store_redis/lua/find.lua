@@ -23,7 +23,7 @@ local INDEXED = {state = true, parent = true, root = true, agent = true, session
 local function row_of(id)
   if of_tasks then return task(id) end
   local packed = call('HGET', P .. 'rec:' .. #kind .. ':' .. kind .. ':' .. id, 'k')
-  return packed and cmsgpack.unpack(packed) or false
+  return packed and unpacked(packed) or false
 end
 
 local function has(list, name, value)
@@ -72,14 +72,20 @@ local function source()
   return best
 end
 
--- A root is not in the list of its own tree: it is put in its place.
-local function with_root(list, page, below)
-  local id = where.root
-  local row = of_tasks and id and list == P .. 'i:root:' .. id and task(id)
-  if not row or row.ro ~= id or (below and row.n >= below) then return page end
+-- A root is not in the list of its own tree, nor a task in that of a session of its own: it is put in its place.
+local function own_of(list)
+  if not of_tasks then return end
+  if where.root and list == P .. 'i:root:' .. where.root then return where.root end
+  if where.session and list == P .. 'i:session:' .. where.session then return owner_of(where.session) end
+end
+
+local function with_own(list, page, below)
+  local id = own_of(list)
+  local row = id and task(id)
+  if not row or (below and row.n >= below) then return page end
   local at = 1
-  while page[at + 1] and tonumber(page[at + 1]) > row.n do at = at + 2 end
-  if at < 2 * LOOKED_AT_ONCE then
+  while page[at] and tonumber(page[at + 1]) > row.n do at = at + 2 end
+  if page[at] ~= id and at < 2 * LOOKED_AT_ONCE then
     table.insert(page, at, text(row.n))
     table.insert(page, at, id)
   end
@@ -87,7 +93,7 @@ local function with_root(list, page, below)
 end
 
 local function page(list, below)
-  return with_root(list, call('ZREVRANGEBYSCORE', list, below and '(' .. text(below) or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, LOOKED_AT_ONCE), below)
+  return with_own(list, call('ZREVRANGEBYSCORE', list, below and '(' .. text(below) or '+inf', '-inf', 'WITHSCORES', 'LIMIT', 0, LOOKED_AT_ONCE), below)
 end
 
 -- Those that ended long ago are few beside all others: found by their end, and then put in order of creation.

@@ -10,7 +10,7 @@ local function set_end(id, row)
   unstand(id, row)
   row.r, row.d = 0, now + (lease or 0)
   stand(id, row)
-  if row.p == 2 then call('ZADD', P .. 'leases', row.d, member(id, row)) end
+  if row.p == 2 then zadd(P .. 'leases', row.d, member(id, row)) end
   touch(id, row)
 end
 

@@ -2,23 +2,75 @@
 
 local TERMINAL = {succeeded = true, failed = true, cancelled = true}
 
-local function flush()
-  for id, row in pairs(touched) do
-    if rows[id] == row then
-      local fields = {'k', cmsgpack.pack(row)}
-      for name, value in pairs(values[id] or {}) do
-        fields[#fields + 1] = name
-        fields[#fields + 1] = value
+-- Changes of sorted sets wait until they are written, a set with all of its changes in one command: by key, the score of
+-- each member, or false where it is to go. Whoever reads a set calls `settle` before.
+local pending = {}
+
+local function zadd(key, score, who)
+  local changes = pending[key]
+  if not changes then
+    changes = {}
+    pending[key] = changes
+  end
+  changes[who] = score
+end
+
+local function zrem(key, who) zadd(key, false, who) end
+
+local function in_pieces(command, key, words)
+  for n = 1, #words, 2000 do call(command, key, unpack(words, n, math.min(n + 1999, #words))) end
+end
+
+local function settle()
+  for key, changes in pairs(pending) do
+    local added, removed, n, m = {}, {}, 0, 0
+    for who, score in pairs(changes) do
+      if score then
+        added[n + 1], added[n + 2], n = score, who, n + 2
+      else
+        removed[m + 1], m = who, m + 1
       end
-      call('HSET', P .. 't:' .. id, unpack(fields))
+    end
+    in_pieces('ZREM', key, removed)
+    in_pieces('ZADD', key, added)
+  end
+  pending = {}
+end
+
+-- The first events of a task are noted in the task, where that is written anyway; all others in a list.
+local news, NOTED = {}, 16
+
+local function note_positions()
+  for id, positions in pairs(news) do
+    local row = touched[id]
+    local noted = row and row.j or {}
+    if row and #noted + #positions <= NOTED then
+      for _, position in ipairs(positions) do noted[#noted + 1] = position end
+      row.j = noted
+    else
+      in_pieces('RPUSH', P .. 'j:' .. id, positions)
     end
   end
+  news = {}
+end
+
+local function flush()
+  note_positions()
+  for id, row in pairs(touched) do
+    raws[id] = pack(row)
+    call('SET', P .. 't:' .. id, raws[id])
+  end
+  settle()
   if wrote then
     writes = writes + 1
     call('HSET', KEYS[1], 'time', text(now), 'ahead', text(ahead), 'seq', text(seq), 'pos', text(pos), 'writes', text(writes))
   else
     call('HSET', KEYS[1], 'time', text(now), 'ahead', text(ahead)) -- what was looked at must not become younger than this
   end
+end
+
+local function touch(id, row)
+  rows[id], touched[id], wrote = row, row, true
 end
 
 -- Where a task stands --------------------------------------------------------------------------------------------------
@@ -30,29 +82,29 @@ local function rank_of(row) return row.d - row.hs end
 local function stand(id, row)
   local who = member(id, row)
   if row.r == 0 then
-    if row.d then call('ZADD', P .. 'due', row.d, who) end
+    if row.d then zadd(P .. 'due', row.d, who) end
   elseif row.r == 1 then
-    call('ZADD', P .. 'ready:' .. lane_of(row), rank_of(row), who)
+    zadd(P .. 'ready:' .. lane_of(row), rank_of(row), who)
     if row.l then call('HSET', P .. 'shown', place_of(row.l, lane_of(row)), who) end
   elseif row.r == 2 then
-    call('ZADD', P .. 'line:' .. place_of(row.l, lane_of(row)), rank_of(row), who)
+    zadd(P .. 'line:' .. place_of(row.l, lane_of(row)), rank_of(row), who)
     call('SADD', P .. 'lanes:' .. row.l, lane_of(row))
   else
-    call('ZADD', P .. 'ending:' .. lane_of(row), rank_of(row), who)
+    zadd(P .. 'ending:' .. lane_of(row), rank_of(row), who)
   end
 end
 
 local function unstand(id, row)
   local who = member(id, row)
   if row.r == 0 then
-    if row.d then call('ZREM', P .. 'due', who) end
+    if row.d then zrem(P .. 'due', who) end
   elseif row.r == 1 then
-    call('ZREM', P .. 'ready:' .. lane_of(row), who)
+    zrem(P .. 'ready:' .. lane_of(row), who)
     if row.l then call('HDEL', P .. 'shown', place_of(row.l, lane_of(row))) end
   elseif row.r == 2 then
-    call('ZREM', P .. 'line:' .. place_of(row.l, lane_of(row)), who)
+    zrem(P .. 'line:' .. place_of(row.l, lane_of(row)), who)
   else
-    call('ZREM', P .. 'ending:' .. lane_of(row), who)
+    zrem(P .. 'ending:' .. lane_of(row), who)
   end
 end
 
@@ -92,6 +144,7 @@ end
 
 -- Let the first of a line stand among the ready if its key has room; true then.
 local function step(key, lane)
+  settle()
   local place = place_of(key, lane)
   local waiting = call('ZRANGE', P .. 'line:' .. place, 0, 0)[1]
   local shown = call('HGET', P .. 'shown', place)
@@ -147,7 +200,7 @@ local function leave_places(id, row, all)
       kept[#kept + 1] = lasting
     end
   end
-  if row.p == 2 then call('ZREM', P .. 'leases', member(id, row)) end
+  if row.p == 2 then zrem(P .. 'leases', member(id, row)) end
   row.pl, row.p = #kept > 0 and kept or nil, #kept > 0 and 1 or nil
   touch(id, row)
   for _, key in ipairs(freed) do
@@ -166,13 +219,22 @@ end
 -- Types that nearly every task has are found in `ev` itself: an index of them would be as long, and cost as much again.
 local FREQUENT = {['task.accepted'] = true, ['task.claimed'] = true, ['step.done'] = true, ['step.started'] = true}
 
+-- What is longer stands in `ev` alone, and not in the stream of its type, too.
+local COPIED_BYTES = 512
+
 local function append(id, type, level, err, data, agent, session)
   pos, wrote = pos + 1, true
   local place = text(pos) .. '-0'
-  call('XADD', P .. 'ev', place, 'k', id or '', 'm', text(now), 'c', type, 'l', level, 'e', err and '=' .. err or '',
-    'd', data, 'a', agent and '=' .. agent or '', 's', session and '=' .. session or '', 'x', id and '' or '1')
-  if id then call('RPUSH', P .. 'j:' .. id, text(pos)) else call('XADD', P .. 'e:apart', place, '', '') end
-  if not FREQUENT[type] then call('XADD', P .. 'e:type:' .. type, place, '', '') end
+  local entry = pack({k = id, m = now, c = type, l = level, e = err, d = data, a = agent, s = session})
+  call('XADD', P .. 'ev', place, '', entry)
+  if id then
+    local positions = news[id] or {}
+    positions[#positions + 1] = pos
+    news[id] = positions
+  else
+    call('XADD', P .. 'e:apart', place, '', '')
+  end
+  if not FREQUENT[type] then call('XADD', P .. 'e:type:' .. type, place, '', #entry <= COPIED_BYTES and entry or '') end
   if agent then call('XADD', P .. 'e:agent:' .. agent, place, '', '') end
   if session and not id then call('XADD', P .. 'e:session:' .. session, place, '', '') end
   if err then call('XADD', P .. 'e:error:' .. err, place, '', '') end
