@@ -11,10 +11,11 @@ from opspawn.agentkit.kit import Kit, rates_of
 from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.contracts.listener import Listener
-from opspawn.contracts.plugins import ListenerPlugin, StorePlugin, WakerPlugin
+from opspawn.contracts.plugins import ListenerPlugin, PluginConfig, StorePlugin, WakerPlugin
 from opspawn.contracts.store import Store
 from opspawn.contracts.waker import Waker
 from opspawn.errors import ConfigError, PluginError, StoreError
+from opspawn.ops.moving import refuse_unfinished
 from opspawn.ops.registries import RosterOptions
 from opspawn.ops.run.executor import WorkerOptions
 from opspawn.plugins import Plugins
@@ -44,7 +45,17 @@ async def open_store(loaded: Loaded, plugins: Plugins | None = None) -> Store:
     """Open the configured store, e.g. alone: for commands that only read or decide. Raises: StoreError; PluginError."""
     plugins = plugins or load_plugins(loaded)
     record = cast(StorePlugin, plugins.get("store", loaded.settings.store))
-    section = plugins.section(record, loaded.sections)
+    store = await open_as_it_is(loaded, record, plugins.section(record, loaded.sections))
+    try:
+        await refuse_unfinished(store)
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
+
+
+async def open_as_it_is(loaded: Loaded, record: StorePlugin, section: PluginConfig) -> Store:
+    """Open a store, even one into which a copy was not finished. Raises: StoreError; PluginError."""
     try:
         return await record.open(section, loaded.settings.data)
     except (StoreError, PluginError):

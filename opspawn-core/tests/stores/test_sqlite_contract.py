@@ -12,6 +12,14 @@ from opspawn.testing.store_contract import Capability, StoreContract
 
 
 class TestSqliteInMemory(StoreContract):
+    capabilities = frozenset({Capability.MOVABLE})
+
+    @pytest.fixture
+    async def elsewhere(self) -> AsyncIterator[SqliteStore]:
+        store = await open_sqlite(":memory:")
+        yield store
+        await store.aclose()
+
     @pytest.fixture
     async def store(self) -> AsyncIterator[SqliteStore]:
         store = await open_sqlite(":memory:")
@@ -20,7 +28,13 @@ class TestSqliteInMemory(StoreContract):
 
 
 class TestSqliteOnFile(StoreContract):
-    capabilities = frozenset({Capability.SHARED})
+    capabilities = frozenset({Capability.SHARED, Capability.MOVABLE})
+
+    @pytest.fixture
+    async def elsewhere(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+        store = await open_sqlite(str(tmp_path / "elsewhere.db"))
+        yield store
+        await store.aclose()
 
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:

@@ -12,7 +12,13 @@ from opspawn_store_redis.store import RedisStore, open_redis
 
 
 class TestRedis(StoreContract):
-    capabilities = frozenset({Capability.SHARED})
+    capabilities = frozenset({Capability.SHARED, Capability.MOVABLE})
+
+    @pytest.fixture
+    async def elsewhere(self, config: RedisConfig) -> AsyncIterator[RedisStore]:
+        store = await open_redis(config.model_copy(update={"namespace": f"{config.namespace}-elsewhere"}))
+        yield store
+        await store.aclose()
 
     @pytest.fixture
     async def store(self, config: RedisConfig) -> AsyncIterator[RedisStore]:

@@ -1,4 +1,4 @@
-"""`opspawn store`: what the store is and how it does, a backup, and deleting what is old."""
+"""`opspawn store`: what the store is and how it does, a backup, a copy, and deleting what is old."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 
 from opspawn.cli.assemble import existing_store, run
 from opspawn.cli.output import configuration, json_option, print_json, print_text, say
+from opspawn.cli.store_copy import copy
 from opspawn.cli.tellings import print_findings
 from opspawn.config import Loaded
 from opspawn.contracts.clock import SYSTEM_CLOCK
@@ -21,7 +22,10 @@ from opspawn.contracts.store import Store
 
 @click.group()
 def store() -> None:
-    """Look at the store, back it up, delete what is old."""
+    """Look at the store, back it up, copy it to another, delete what is old."""
+
+
+store.add_command(copy)
 
 
 def _with_store(context: click.Context, act: Callable[[Store, Loaded], Awaitable[int | None]]) -> None:

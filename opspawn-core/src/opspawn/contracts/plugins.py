@@ -106,6 +106,9 @@ class StorePlugin:
     `nothing_yet` gets the same, and says what is missing while no store has been made there, so that commands which
     only look do not make an empty one; None, from it or in its place: there is one, or nobody can tell.
 
+    `from_address` gives the keys of the section that an address such as "sqlite:///var/opspawn.db" means, and None for
+    one that is not this store's; `opspawn store copy` takes such addresses.
+
     Raises (from `open`): StoreUnusable, with the remedy.
     """
 
@@ -114,6 +117,7 @@ class StorePlugin:
     config: type[PluginConfig] = PluginConfig
     help: str = ""
     nothing_yet: Callable[[Any, str], str | None] | None = None
+    from_address: Callable[[str], dict[str, Any] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from loguru import logger
 
@@ -21,6 +21,8 @@ ALARM_S = 5.0
 _LOCKS = Path("/proc/locks")
 #: Where in `-shm` SQLite marks who writes.
 _WRITE_LOCK = 120
+#: Where everybody who has the database open has a lock of the shared sort.
+_OPEN_LOCK = 128
 _REMEDY = "Close that program, or raise busy_timeout_s in [plugins.sqlite]."
 
 
@@ -42,19 +44,25 @@ class Holders:
     def find(self) -> Holder | None:
         """The other process that holds the lock to write, or a checkpoint; None if none is known."""
         commits, checkpoints = _inode(f"{self._path}-shm"), _inode(f"{self._path}.lock")
-        for name, start, pid in _exclusive_locks():
+        for name, start, pid in _locks("WRITE"):
             if pid in (0, os.getpid()):
                 continue
             if name == checkpoints or (name == commits and start == _WRITE_LOCK):
                 return Holder(pid, _command(pid), _stopped(pid))
         return None
 
+    def users(self) -> list[str]:
+        """The other processes that have the database open."""
+        index = _inode(f"{self._path}-shm")
+        found = {pid for name, start, pid in _locks("READ") if name == index and start == _OPEN_LOCK}
+        return [_named(pid) for pid in sorted(found - {os.getpid()})]
+
     def words(self) -> tuple[str, str]:
         """Who it is, and what to do about it."""
         holder = self.find()
         if holder is None:
             return "another program", _REMEDY
-        who = f"process {holder.pid} ({holder.command})" if holder.command else f"process {holder.pid}"
+        who = _named(holder.pid, holder.command)
         if holder.stopped:
             remedy = f"Let it go on (kill -CONT {holder.pid}), or end it (kill -9 {holder.pid})."
             return f"{who}, which is stopped", remedy
@@ -79,15 +87,20 @@ class Holders:
             )
 
 
-def _exclusive_locks() -> Iterator[tuple[str, int, int]]:
-    """The system's exclusive locks: the file as DEVICE:INODE, the first byte, the process."""
+def _named(pid: int, command: str | None = None) -> str:
+    command = _command(pid) if command is None else command
+    return f"process {pid} ({command})" if command else f"process {pid}"
+
+
+def _locks(sort: Literal["READ", "WRITE"]) -> Iterator[tuple[str, int, int]]:
+    """The system's locks of a sort: the file as DEVICE:INODE, the first byte, the process."""
     try:
         lines = _LOCKS.read_text().splitlines()
     except OSError:
         return
     for line in lines:  # 1: POSIX  ADVISORY  WRITE 1234 fd:01:5678 120 120
         words = line.split()
-        if len(words) >= 8 and words[1] in ("POSIX", "FLOCK") and words[3] == "WRITE":
+        if len(words) >= 8 and words[1] in ("POSIX", "FLOCK") and words[3] == sort:
             yield words[5], int(words[6]), int(words[4])
 
 

@@ -53,7 +53,17 @@ def nothing_yet(section: SqliteConfig, data: str) -> str | None:
     return f"There is no data in {data} yet." if section.path is None else f"There is no database {file} yet."
 
 
+def from_address(address: str) -> dict[str, Any] | None:
+    """The file of "sqlite:///ABSOLUTE/PATH" or "sqlite:PATH"."""
+    scheme, _, path = address.partition(":")
+    if scheme != "sqlite" or not path:
+        return None
+    path = path.removeprefix("//")
+    return {"path": path if path == MEMORY else Path.cwd() / Path(path).expanduser()}
+
+
 @hookimpl
 def opspawn_stores() -> Iterable[StorePlugin]:
     """The embedded store, `store = "sqlite"`."""
-    yield StorePlugin("sqlite", open_store, SqliteConfig, "One SQLite file: nothing else to install.", nothing_yet)
+    help = "One SQLite file: nothing else to install."
+    yield StorePlugin("sqlite", open_store, SqliteConfig, help, nothing_yet, from_address)

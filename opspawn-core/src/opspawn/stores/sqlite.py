@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.moving import Kept
 from opspawn.contracts.store import (
     Batch,
     Claim,
@@ -31,7 +32,7 @@ from opspawn.contracts.store import (
     Task,
 )
 from opspawn.errors import StoreError
-from opspawn.stores import claims, health, operations, payloads, queries, schema
+from opspawn.stores import claims, health, moving, operations, payloads, queries, schema
 from opspawn.stores.answers import Answers
 from opspawn.stores.backup import backup
 from opspawn.stores.checkpoints import Checkpoints
@@ -211,6 +212,18 @@ class SqliteStore:
         """What an operator should know of this database, worst first."""
         findings: list[Finding] = await self._readers.run(health.check, self._path)
         return findings
+
+    def kept(self) -> AsyncIterator[Kept]:
+        """Everything, for another store."""
+        return moving.kept(self._readers, self._writer)
+
+    async def restore(self, items: Sequence[Kept]) -> None:
+        """Put items as another store kept them, all or none. Raises: Conflict; StoreError."""
+        await self._writer.run(moving.restore, list(items))
+
+    async def others(self) -> Sequence[str]:
+        """Other processes that have the database open, as the system tells (on Linux)."""
+        return [] if self._locks is None else await asyncio.to_thread(Holders(self._path).users)
 
     async def backup(self, path: str) -> None:
         """Copy everything that is committed to a new file at `path`, while work goes on; it opens like the original.

@@ -51,6 +51,12 @@ class StoreTime:
         self._highest = wall + self._ahead
         return self._highest
 
+    def advance(self, to: int) -> None:
+        """Go on from a time, if that is later: for what comes from a store whose clock was ahead."""
+        if to > self._highest:
+            self._ahead += to - self._highest
+            self._highest = to
+
     def keep(self, connection: sqlite3.Connection) -> None:
         """Before a commit that holds no event: what comes after must not be older."""
         if self._shared:

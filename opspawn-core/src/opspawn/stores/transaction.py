@@ -14,6 +14,7 @@ class Transaction:
     """One open transaction of the writer.
 
     Attributes:
+        advance: sets the store's clock forward, to microseconds since 1970, for what comes after this transaction.
         execute: runs a statement on the one cursor of the transaction, and returns that cursor.
         now: the store's clock, microseconds since 1970; the same for everything in the transaction.
         time: the same moment, aware UTC.
@@ -22,11 +23,12 @@ class Transaction:
         finally_: called with True after the commit, with False when the transaction failed.
     """
 
-    __slots__ = ("cursor", "execute", "finally_", "journaled", "now", "time", "types")
+    __slots__ = ("advance", "cursor", "execute", "finally_", "journaled", "now", "time", "types")
 
     def __init__(self, connection: sqlite3.Connection, time: StoreTime) -> None:
         self.cursor = connection.cursor()
         self.execute = self.cursor.execute
+        self.advance = time.advance
         self.now = time.read(connection)
         self.time: datetime = rows.moment(self.now)
         self.types: set[str] = set()

@@ -35,6 +35,7 @@ from opspawn.testing.store_promises.deletes import DeletePromises
 from opspawn.testing.store_promises.holds import HoldPromises
 from opspawn.testing.store_promises.lanes import LanePromises
 from opspawn.testing.store_promises.leases import LeasePromises
+from opspawn.testing.store_promises.moves import MovePromises
 from opspawn.testing.store_promises.payloads import PayloadPromises
 from opspawn.testing.store_promises.rates import RatePromises
 from opspawn.testing.store_promises.reads import ReadPromises
@@ -63,5 +64,6 @@ class StoreContract(
     ReadPromises,
     TailPromises,
     SharedPromises,
+    MovePromises,
 ):
     """Every promise of a store. Inherit, and give the fixture `store`."""

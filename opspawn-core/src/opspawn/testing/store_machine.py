@@ -19,7 +19,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -170,6 +170,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.clock = _Time()
         self.model = ModelStore(self.clock.time)
+        self.moved = False
         self.tokens: dict[str, list[tuple[str, int]]] = {}  # of each worker's claims, as (task, token)
 
     @initialize()
@@ -249,6 +250,23 @@ class StoreMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         """Or is set back."""
         self.clock.now += seconds
+
+    @precondition(lambda self: not self.own_clock and not self.moved and hasattr(self.store, "kept"))
+    @rule()
+    def move(self) -> None:
+        """Once, everything goes to another store, and on from there: all but answers that were kept for a while."""
+        self.moved = True
+        self.store = self._wait(self._moved())
+        self.model._answers.clear()
+
+    async def _moved(self) -> Store:
+        former: Any = self.store
+        store: Any = await self.open(self.clock)
+        items = [item async for item in former.kept()]
+        await former.aclose()
+        await store.restore(items)
+        assert [item async for item in store.kept()] == items
+        return cast(Store, store)
 
     @rule(where=st.sampled_from([{"state": "queued"}, {"handler": "function/a"}, {"root": "t1"}, {"agent": "a1"}]))
     def find_tasks(self, where: dict[str, str]) -> None:

@@ -178,7 +178,7 @@ def as_store_error(error: Exception, config: RedisConfig) -> Exception:
         return StoreError(f"A name holds what is no text: {error}.")
     if isinstance(error, redis.exceptions.AuthenticationError):
         return StoreError(
-            f"The server {server} refuses the user or the password: {said}.",
+            f"The server {server} refuses the user or the password: {said.rstrip('.')}.",
             remedy="Correct username and password in [plugins.redis].",
         )
     if isinstance(error, redis.exceptions.OutOfMemoryError) or said.startswith("OOM"):

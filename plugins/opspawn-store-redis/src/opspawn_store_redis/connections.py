@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,11 @@ PASSING = (
     redis.exceptions.ReadOnlyError,
     OSError,
 )
+
+
+def own_name(config: ConnectionConfig) -> str:
+    """What our connections are called in `CLIENT LIST`: the namespace, the machine and the process."""
+    return f"opspawn:{config.namespace}:{re.sub('[^!-~]', '-', socket.gethostname())}:{os.getpid()}"
 
 
 def is_passing(error: BaseException) -> bool:
@@ -65,6 +73,7 @@ def _options(config: ConnectionConfig) -> dict[str, Any]:
         "socket_timeout": config.timeout_s,
         "socket_connect_timeout": config.timeout_s,
         "protocol": 2,
+        "client_name": own_name(config),
     }
     if not config.url.startswith("unix://"):
         options["socket_keepalive"] = True

@@ -75,8 +75,8 @@ def _encode(operation: Operation, large: Large) -> tuple[Words, int]:
         return _append(operation, large)
     if isinstance(operation, Put):
         if isinstance(operation.record, Task):
-            return _put_task(operation, operation.record, large)
-        return _put_record(operation, operation.record)
+            return put_task(operation, operation.record, large)
+        return put_record(operation, operation.record)
     if isinstance(operation, Wake):
         return {"sort": "wake", "id": operation.task, "urgent": operation.urgent, "cancel": operation.cancel}, 0
     if isinstance(operation, Take):
@@ -121,7 +121,8 @@ def _append(operation: Append, large: Large) -> tuple[Words, int]:
     return words, len(data)
 
 
-def _put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
+def put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
+    """A Put of a task, and the bytes of JSON in it."""
     (_, _, _, body, _), size = tasks.prepare(put, task, large)
     state, priority, strict, head_start, _, error, attempt, retry, timeout_s, deliveries, _, input, result = body
     timeout = "null" if timeout_s is None else repr(float(timeout_s))
@@ -162,7 +163,8 @@ def _put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
     return words, size
 
 
-def _put_record(put: Put, record: Record) -> tuple[Words, int]:
+def put_record(put: Put, record: Record) -> tuple[Words, int]:
+    """A Put of a record, and the bytes of JSON in it."""
     (_, _, data, _), size = records.prepare(put, record)
     words: Words = {"sort": "record", "kind": record.kind, "id": record.id, "expect": put.expect, "data": data}
     if record.fields:

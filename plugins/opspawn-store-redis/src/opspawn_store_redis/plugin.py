@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from opspawn.contracts.plugins import StorePlugin, WakerPlugin
 from opspawn.contracts.store import Store
@@ -41,10 +42,22 @@ async def open_arq(section: Any) -> Waker:
     return ArqWaker(section if isinstance(section, ArqConfig) else ArqConfig.model_validate(section or {}))
 
 
+def from_address(address: str) -> dict[str, Any] | None:
+    """The server of "redis://…", "rediss://…" or "unix://…"; "?namespace=NAME" says which namespace."""
+    if not address.startswith(("redis://", "rediss://", "unix://")):
+        return None
+    server, _, query = address.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    rest = urlencode([pair for pair in pairs if pair[0] != "namespace"])
+    named = {name: value for name, value in pairs if name == "namespace"}
+    return {"url": f"{server}?{rest}" if rest else server, **named}
+
+
 @hookimpl
 def opspawn_stores() -> Iterable[StorePlugin]:
     """The store of a fleet, `store = "redis"`."""
-    yield StorePlugin("redis", open_store, RedisConfig, "A Redis or Valkey server, for any number of processes.")
+    help = "A Redis or Valkey server, for any number of processes."
+    yield StorePlugin("redis", open_store, RedisConfig, help, from_address=from_address)
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-Name = Literal["commit", "claim", "renew", "era", "find", "events", "read"]
+Name = Literal["commit", "claim", "renew", "era", "find", "events", "read", "kept"]
 
 WRITES = ("commit", "claim", "renew", "era")
 
@@ -16,7 +16,7 @@ WRITES = ("commit", "claim", "renew", "era")
 def text(name: Name) -> str:
     """The whole script."""
     shared = ("base", "write") if name in WRITES else ("base",)
-    parts = (*shared, *(("checks", "tasks", "others") if name == "commit" else ()), name)
+    parts = (*shared, *(("checks", "tasks", "others", "restoring") if name == "commit" else ()), name)
     folder = files("opspawn_store_redis") / "lua"
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 

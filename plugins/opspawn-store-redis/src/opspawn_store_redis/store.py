@@ -27,7 +27,7 @@ from opspawn_store_redis.encoding import Argument, optional
 from opspawn_store_redis.following import Deltas, Following, Tail
 from opspawn_store_redis.groups import Groups
 from opspawn_store_redis.lookups import Lookups
-from opspawn_store_redis.reading import Reading
+from opspawn_store_redis.moving import Moving
 from opspawn_store_redis.settings import RedisConfig
 
 LAYOUT = 2
@@ -61,7 +61,7 @@ async def open_redis(config: RedisConfig | None = None, *, clock: Clock | None =
     return RedisStore(calls)
 
 
-class RedisStore(Reading):
+class RedisStore(Moving):
     """See `opspawn.contracts.store.Store` for what each method promises. Made by `open_redis`."""
 
     name = "redis"

@@ -12,7 +12,7 @@ from opspawn.contracts.events import Event
 from opspawn.contracts.store import Hold, Put, Query, Record, SetLane, Store, Take, TaskState
 from opspawn.errors import Conflict, Limited
 from opspawn.testing.store_promises import a_task, claim, commit, create, created_and_claimed, ids, put, step, the_task
-from opspawn.testing.store_promises.capabilities import Capability
+from opspawn.testing.store_promises.capabilities import Capability, choose
 
 
 class SharedPromises:
@@ -23,9 +23,7 @@ class SharedPromises:
     def __init_subclass__(cls, **more: Any) -> None:
         """Of a store that is not shared these are no tests."""
         super().__init_subclass__(**more)
-        for name, promise in vars(SharedPromises).items():
-            if name.startswith("test_") and name not in vars(cls) and getattr(cls, name) in (None, promise):
-                setattr(cls, name, promise if Capability.SHARED in cls.capabilities else None)
+        choose(cls, SharedPromises, Capability.SHARED, cls.capabilities)
 
     @pytest.fixture
     async def another(self, store: Store) -> Store:
