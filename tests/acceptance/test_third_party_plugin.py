@@ -21,6 +21,7 @@ import pytest
 from ._process import PATIENCE_S
 
 OUR_PLUGINS = (
+    "opspawn_mcp",
     "opspawn_planner_plan",
     "opspawn_planner_react",
     "opspawn_model_anthropic",

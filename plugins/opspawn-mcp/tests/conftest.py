@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from opspawn_mcp import stdio
 from opspawn_mcp.fleet import Fleet
 
 from ._plain import Plain, config_of
@@ -28,6 +29,12 @@ async def fleet_of(tmp_path: Path) -> AsyncIterator[MakeFleet]:
             return fleet
 
         yield make
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that do not end by themselves are told so sooner than usual."""
+    monkeypatch.setattr(stdio, "_END_S", 0.4)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from opspawn_mcp.server import Link, Server
 _MINUTE_S = 60.0
 #: What we give the SDK to end a call by its own clock before ours ends it, in seconds.
 _SLACK_S = 2.0
+#: How long after the end of a connection its cause may become known, in seconds.
+_WHY_S = 1.5
 _UNKNOWN = "Whether the call was carried out is not known: find out before you call it again."
 
 
@@ -71,7 +74,7 @@ class Calls:
                         return await self._send(link, tool, arguments, on_progress)
                     except Exception as again:
                         error = again
-                raise self._fault(link, tool, effect, error) from error
+                raise await self._fault(link, tool, effect, error) from error
 
     async def _send(
         self, link: Link, tool: str, arguments: dict[str, Any], on_progress: ProgressFnT | None
@@ -82,16 +85,18 @@ class Calls:
                 tool, arguments, read_timeout_seconds=limit, progress_callback=on_progress
             )
 
-    def _fault(self, link: Link, tool: str, effect: Effect, error: Exception) -> ServerFault:
+    async def _fault(self, link: Link, tool: str, effect: Effect, error: Exception) -> ServerFault:
         name, remedy = self._server.name, _UNKNOWN if effect == "once" else None
         if isinstance(error, TimeoutError) or is_late(error):
             words = f"it did not answer within {self._server.config.timeout_s:g} s"
             return ServerFault(name, words, error_type="timeout", sent=True, remedy=remedy, tool=tool)
         if is_lost(error):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(link.fate.known.wait(), _WHY_S)
             words = link.fate.reason or in_words(error)
             self._server.lost(link, words)
             return ServerFault(name, words, error_type="transient", sent=True, remedy=remedy, tool=tool)
-        return ServerFault(name, in_words(error), sent=True, tool=tool)
+        return ServerFault(name, in_words(error, link.fate.status), sent=True, tool=tool)
 
     def _count(self) -> None:
         """Raises: ToolError, with the time to come back."""

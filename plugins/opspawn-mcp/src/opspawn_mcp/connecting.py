@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from mcp import Client
 from mcp.client.session import MessageHandlerFnT
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import Implementation
+from mcp.types import DiscoverResult, Implementation
 
 from opspawn_mcp.http import guarded_client
 from opspawn_mcp.settings import ServerConfig
@@ -51,6 +52,7 @@ async def connection(
                 allow_private=config.allow_private,
                 most_bytes=config.max_message_bytes,
                 connect_timeout_s=config.connect_timeout_s,
+                on_error=partial(setattr, fate, "status"),
                 auth=callbacks.auth,
             )
             await stack.enter_async_context(http)
@@ -67,7 +69,16 @@ async def connection(
             cache=None,
             **callbacks.client,
         )
-        yield await stack.enter_async_context(client)
+        await stack.enter_async_context(client)
+        if config.mode == "modern":
+            await _learn(client)
+        yield client
+
+
+async def _learn(client: Client) -> None:
+    """Ask a server of the modern era what it can; a client that is told the era beforehand does not know."""
+    told = DiscoverResult.model_validate(await client.session.send_discover(_MODERN))
+    client.session.adopt(told)
 
 
 def _launch(config: ServerConfig, root: Path) -> Launch:

@@ -59,11 +59,15 @@ def is_late(error: BaseException) -> bool:
     return isinstance(error, MCPError) and error.code == REQUEST_TIMEOUT
 
 
-def in_words(error: BaseException) -> str:
-    """An error of the SDK, of HTTP or of the system, in one line without its class where the words suffice."""
+def in_words(error: BaseException, status: str = "") -> str:
+    """An error of the SDK, of HTTP or of the system, in one line without its class where the words suffice.
+
+    `status` is told where the SDK says only that there was an error.
+    """
     error = unwrapped(error)
     if isinstance(error, MCPError):
-        return error.message or f"error {error.code}"
+        hidden = status and "error response" in error.message
+        return f"it answered with {status}" if hidden else error.message or f"error {error.code}"
     if isinstance(error, ValidationError):
         first: Any = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])

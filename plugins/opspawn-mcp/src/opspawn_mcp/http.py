@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import httpx2
 
@@ -26,6 +26,7 @@ def guarded_client(
     allow_private: bool,
     most_bytes: int,
     connect_timeout_s: float,
+    on_error: Callable[[str], None] = lambda status: None,
     auth: httpx2.Auth | None = None,
 ) -> httpx2.AsyncClient:
     """A client that connects only to addresses which were looked at, for all that goes to one server.
@@ -35,20 +36,24 @@ def guarded_client(
         allow_private: whether addresses that are not global, and plain http, will do.
         most_bytes: how long an answer may be; streams of events have a limit per event, which the SDK sees to.
         connect_timeout_s: seconds for a connection; answers may take as long as their caller waits.
+        on_error: told the status of an answer that is an error, which the SDK keeps to itself.
         auth: signs the requests; its own are guarded alike.
     """
     return httpx2.AsyncClient(
         headers=dict(headers),
         auth=auth,
         timeout=httpx2.Timeout(connect_timeout_s, read=None),
-        transport=GuardedTransport(allow_private, most_bytes),
+        transport=GuardedTransport(allow_private, most_bytes, on_error),
     )
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Resolves a name once, refuses it if any of its addresses is not global, and connects to the one it looked at."""
 
-    def __init__(self, allow_private: bool, most_bytes: int) -> None:
+    def __init__(
+        self, allow_private: bool, most_bytes: int, on_error: Callable[[str], None] = lambda status: None
+    ) -> None:
+        self._on_error = on_error
         self._allow_private = allow_private
         self._most_bytes = most_bytes
         self._inner: dict[str, httpx2.AsyncHTTPTransport] = {}
@@ -71,6 +76,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             extensions={**request.extensions, "sni_hostname": url.host},
         )
         response = await inner.handle_async_request(direct)
+        if response.status_code >= 400:
+            self._on_error(f"HTTP {response.status_code}")
         if not response.headers.get("content-type", "").startswith(_EVENTS):
             stream = response.stream
             assert isinstance(stream, httpx2.AsyncByteStream)

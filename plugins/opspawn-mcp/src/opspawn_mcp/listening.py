@@ -16,10 +16,9 @@ _AGAIN_S = 5.0
 async def watch_tools(client: Client, changed: Callable[[], None]) -> AsyncIterator[None]:
     """Call `changed` whenever the server says that its tools have changed, while the block lasts.
 
-    Servers of the older era tell it by themselves; servers that do not offer it are not asked.
+    Servers of the older era tell it by themselves; one that does not offer it is asked once.
     """
-    tools = client.server_capabilities.tools
-    if client.protocol_version < "2026" or tools is None or not tools.list_changed:
+    if client.protocol_version < "2026" or client.server_capabilities.tools is None:
         yield
         return
     watching = asyncio.create_task(_watch(client, changed))
@@ -41,7 +40,9 @@ async def _watch(client: Client, changed: Callable[[], None]) -> None:
                 first = False
                 async for _ in events:
                     changed()
-        except (SubscriptionLost, TimeoutError, MCPError):
+        except MCPError:
+            return
+        except (SubscriptionLost, TimeoutError):
             pass
         first = False
         await asyncio.sleep(_AGAIN_S)

@@ -14,7 +14,7 @@ from mcp.types import Tool as Listed
 
 from opspawn_mcp.faults import ServerFault
 
-_MOST_PAGES = 200
+_MOST_PAGES = 100
 
 
 @dataclass(frozen=True)

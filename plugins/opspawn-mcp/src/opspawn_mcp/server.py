@@ -21,7 +21,7 @@ from mcp.types import ToolListChangedNotification
 
 from opspawn_mcp.connecting import Callbacks, connection
 from opspawn_mcp.ending import ended
-from opspawn_mcp.faults import ServerFault, in_words
+from opspawn_mcp.faults import ServerFault, in_words, is_lost, unwrapped
 from opspawn_mcp.listening import watch_tools
 from opspawn_mcp.listing import Definition, list_tools
 from opspawn_mcp.settings import ServerConfig
@@ -153,7 +153,9 @@ class Server:
         life = asyncio.create_task(self._live(fate, opened), name=f"mcp-{self.name}-connection")
         try:
             limit = self.config.connect_timeout_s
-            await asyncio.wait({life, opened}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            known = asyncio.create_task(fate.known.wait())
+            await asyncio.wait({life, opened, known}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            known.cancel()
             if opened.done() and not life.done():
                 self._open(opened.result())
                 await asyncio.wait({life})
@@ -233,9 +235,13 @@ class Server:
 
     def _fault_of(self, life: asyncio.Task[None], fate: Fate) -> ServerFault:
         error = None if not life.done() or life.cancelled() else life.exception()
+        error = None if error is None else unwrapped(error)
         if isinstance(error, ServerFault):
             return error
-        cause = fate.reason or (in_words(error) if error is not None else "the connection was lost")
+        if error is not None and not is_lost(error):
+            cause = in_words(error, fate.status)
+        else:
+            cause = fate.reason or (in_words(error) if error is not None else "the connection was lost")
         said = f" (stderr: {' | '.join(fate.said)})" if fate.said else ""
         return ServerFault(self.name, f"{cause}{said}", error_type="transient")
 

@@ -57,7 +57,7 @@ class ServerConfig(BaseModel):
     deny: list[str] = Field([], description="Which tools are never used nor shown, as globs.")
     rules: list[RuleConfig] = Field([], description="Finer rules, read from the top: the first that fits decides.")
     effects: dict[str, Effect] = Field(
-        {}, description='What its tools do to the world, by glob, e.g. {read_ = "read"}; the first that fits counts.'
+        {}, description='What its tools do to the world, by glob, e.g. {"read_*" = "read"}; the first that fits counts.'
     )
     trust_hints: bool = Field(
         False, description="Whether the server's own hints (read-only, idempotent) count where `effects` says nothing."

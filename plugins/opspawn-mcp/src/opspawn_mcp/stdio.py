@@ -41,16 +41,20 @@ Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObj
 
 @dataclass
 class Fate:
-    """What became of a connection, in words; `said` are the last lines on stderr."""
+    """What became of a connection, in words; `said` are the last lines on stderr, `status` the last error of HTTP."""
 
     reason: str = ""
     said: deque[str] = field(default_factory=lambda: deque(maxlen=5))
     known: asyncio.Event = field(default_factory=asyncio.Event)
+    status: str = ""
+    ours: bool = False
+    theirs: bool = False
 
     def because(self, reason: str) -> None:
-        """Note why it ended; the first reason counts."""
-        self.reason = self.reason or reason
-        self.known.set()
+        """Note why it ended; the first reason counts, and none once we end it ourselves."""
+        if self.theirs or not self.ours:
+            self.reason = self.reason or reason
+            self.known.set()
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ async def stdio_transport(launch: Launch, fate: Fate, on_line: Callable[[str], N
     try:
         yield read, write
     finally:
-        await _close(process, tasks, fate)
+        fate.ours = True
+        await _close(process, tasks)
         for stream in (read, write, inward, outward):
             stream.close()
 
@@ -102,7 +107,7 @@ def _command(launch: Launch) -> list[str]:
     return [sys.executable, "-I", "-S", str(_KEEPER), str(os.getpid()), launch.command, *launch.args]
 
 
-async def _close(process: asyncio.subprocess.Process, tasks: Sequence[asyncio.Task[None]], fate: Fate) -> None:
+async def _close(process: asyncio.subprocess.Process, tasks: Sequence[asyncio.Task[None]]) -> None:
     """End the process, in a task of its own so that whoever is cancelled here does not leave it behind."""
     reading, writing, listening = tasks
     writing.cancel()
@@ -117,7 +122,6 @@ async def _close(process: asyncio.subprocess.Process, tasks: Sequence[asyncio.Ta
             if act is not None:
                 with contextlib.suppress(ProcessLookupError):
                     act()
-        fate.because(f"it ended with exit code {process.returncode}")
         for task in (reading, listening):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -167,7 +171,8 @@ class _Talk:
                     if self._unasked > _MOST_UNASKED:
                         self._fate.because("it floods its output with messages that nobody asked for")
                         break
-        if not self._fate.reason and stdout.at_eof():
+            self._fate.theirs = not self._fate.ours
+        if self._fate.theirs and not self._fate.reason:
             await _gone(self._process, 1.0)
             code = self._process.returncode
             self._fate.because("it closed its output" if code is None else f"it ended with exit code {code}")
