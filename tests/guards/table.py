@@ -141,6 +141,14 @@ GUARDS: tuple[Guard, ...] = (
         "opspawn-core/tests/stores/test_sqlite_failures.py::test_a_clock_that_is_set_back_stops_nothing",
     ),
     Guard(
+        "the time of appends in a group",
+        "stores/operations.py",
+        "SELECT seq, max(?, ({HIGHEST})), column1",
+        "SELECT seq, ?, column1",
+        "opspawn-core/tests/stores/test_sqlite_groups.py::"
+        "test_no_append_is_older_than_what_another_process_wrote_meanwhile",
+    ),
+    Guard(
         "the lock between commits and checkpoints",
         "stores/checkpoints.py",
         "fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)",

@@ -56,7 +56,7 @@ async def test_a_conflict_in_a_group_rolls_back_itself_and_nothing_else(store: S
 
 
 async def test_an_append_under_a_lost_claim_fails_alone_among_others(store: SqliteStore) -> None:
-    """The appends of a group are one statement, and yet each is judged by its own fence and hears its own position."""
+    """Each append of a group is judged by its own fence, and hears its own position."""
     for task in ("t1", "t2"):
         await create(store, task)
     one, two = (lease.task for lease in await claim(store, slots=2))
@@ -65,9 +65,7 @@ async def test_an_append_under_a_lost_claim_fails_alone_among_others(store: Sqli
         return Append(task.id, NewEvent("step.done", {"n": n}), token)
 
     asked = [step_of(one, 1, 1), step_of(two, 2, 7), step_of(two, 3, 1), step_of(one, 4, 0), step_of(one, 5, 1)]
-    statements: list[str] = []
     with store._writer._lock:
-        store._writer._connection.set_trace_callback(statements.append)
         waiting = [asyncio.ensure_future(commit(store, append)) for append in asked]
         await asyncio.sleep(0.05)
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
@@ -76,7 +74,33 @@ async def test_an_append_under_a_lost_claim_fails_alone_among_others(store: Sqli
     journal = [event for task in ("t1", "t2") for event in await store.journal(task) if event.type == "step.done"]
     told = [outcome.positions[0] for outcome in outcomes if isinstance(outcome, Receipt)]
     assert {event.position: event.data["n"] for event in journal} == dict(zip(told, [1, 3, 5], strict=True))
-    assert sum(statement.startswith("INSERT INTO events") for statement in statements) == 1
+
+
+async def test_the_appends_of_a_group_are_one_statement_and_no_other(store: SqliteStore) -> None:
+    """It is a transaction of its own, so that the writer's thread waits for the interpreter once."""
+    await create(store, due_in_s=0)
+    token = (await claim(store))[0].token
+    statements: list[str] = []
+    with store._writer._lock:
+        store._writer._connection.set_trace_callback(statements.append)
+        waiting = [asyncio.ensure_future(commit(store, step({"n": n}, token=token))) for n in range(5)]
+        await asyncio.sleep(0.05)
+    receipts = await asyncio.gather(*waiting)
+    assert [statement.split("(")[0] for statement in statements] == ["INSERT INTO events "]
+    journal = {event.position: event.data.get("n") for event in await store.journal("t1")}
+    assert [journal[receipt.positions[0]] for receipt in receipts] == list(range(5))
+
+
+async def test_no_append_is_older_than_what_another_process_wrote_meanwhile(store: SqliteStore, path: str) -> None:
+    """Its time is looked up before the transaction begins, in which another process may come first."""
+    await create(store, due_in_s=0)
+    token = (await claim(store))[0].token
+    await commit(store, step({"n": 0}, token=token))
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE events SET time = time + 60000000 WHERE position = (SELECT max(position) FROM events)")
+    await commit(store, step({"n": 1}, token=token))
+    times = [event.time for event in await store.journal("t1")]
+    assert times == sorted(times)
 
 
 async def test_an_append_that_cannot_be_written_fails_alone_among_others(store: SqliteStore) -> None:

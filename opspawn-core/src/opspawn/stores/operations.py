@@ -25,9 +25,10 @@ from opspawn.contracts.store import (
     Task,
     Wake,
 )
-from opspawn.errors import Conflict, StoreError
+from opspawn.errors import StoreError
 from opspawn.stores import apart, rates, records, rows, tasks
 from opspawn.stores.payloads import Large
+from opspawn.stores.storetime import HIGHEST
 from opspawn.stores.transaction import Transaction
 
 #: How to apply it; whether the outcome is a "version", a "position" or nothing; its arguments; bytes of JSON in it.
@@ -44,13 +45,15 @@ _APPEND_APART = (
     "INSERT INTO events (task, time, type, level, error_type, data, agent, session) "
     "VALUES (0, ?, ?, ?, nullif(?, ''), ?, ?, ?)"
 )
+# The clock may have gone on, in another process, since the caller looked at it: what is written is not older than what
+# stands there. Whose claim is over finds no task, and NULL in its place is refused.
 _APPEND_ALL = (
     "INSERT INTO events (task, time, type, level, error_type, data, agent, session) "
-    "SELECT seq, ?, column1, column2, nullif(column3, ''), column4, agent, session "
-    "FROM (VALUES {}) CROSS JOIN tasks ON id = column5 AND token = column6 AND state = 'running'"  # guard: the fence
+    f"SELECT seq, max(?, ({HIGHEST})), column1, column2, nullif(column3, ''), column4, agent, session "
+    "FROM (VALUES {}) LEFT JOIN tasks ON id = column5 AND token = column6 AND state = 'running'"  # guard: the fence
+    " WHERE column5 <> ''"
 )
 _EMPTY_PLACE = ("", "", "", "", "", 0)
-_HOLDS = "SELECT count(*) FROM tasks WHERE id = ? AND token = ? AND state = 'running'"
 _OPEN = "DELETE FROM closed WHERE handler = ?"
 _CLOSE = "INSERT INTO closed (handler) VALUES (?) ON CONFLICT DO NOTHING"
 
@@ -96,29 +99,21 @@ def is_plain(prepared: list[Prepared]) -> bool:
     return len(prepared) == 1 and prepared[0][0] is _append_fenced
 
 
-def append_all(tx: Transaction, batches: list[list[Prepared]]) -> list[Receipt | Conflict]:
-    """Apply plain batches by one statement, in their order; each outcome is its own. All or none if it raises."""
+def append_all(tx: Transaction, batches: list[list[Prepared]]) -> list[Receipt]:
+    """Apply plain batches by one statement, in their order; all or none.
+
+    Raises: sqlite3.Error: not all could be applied; `apply` tells which, and why.
+    """
     arguments: list[Any] = [tx.now]
     for batch in batches:
         arguments += batch[0][2]
-    places = 1 << (len(batches) - 1).bit_length()  # few statements to prepare: an empty place finds no task
+    places = 1 << (len(batches) - 1).bit_length()  # few statements to prepare: an empty place is left out
     tx.types.update(arguments[1::6])
     arguments += _EMPTY_PLACE * (places - len(batches))
-    cursor = tx.execute(_append_statement(places), arguments)
-    tx.journaled |= cursor.rowcount > 0
-    if cursor.rowcount == len(batches):
-        first = (cursor.lastrowid or 0) - len(batches) + 1  # one writer, so they follow each other
-        return [Receipt((), (position,), tx.time) for position in range(first, first + len(batches))]
-    first = (cursor.lastrowid or 0) - cursor.rowcount + 1
-    outcomes: list[Receipt | Conflict] = []
-    for batch in batches:
-        *_, task, token = batch[0][2]
-        if tx.execute(_HOLDS, (task, token)).fetchone()[0]:
-            outcomes.append(Receipt((), (first,), tx.time))
-            first += 1
-        else:
-            outcomes.append(tasks.over(task, token))
-    return outcomes
+    last = tx.execute(_append_statement(places), arguments).lastrowid or 0
+    tx.journaled = True
+    first = last - len(batches) + 1  # one statement, so they follow each other
+    return [Receipt((), (position,), tx.time) for position in range(first, last + 1)]
 
 
 @cache

@@ -16,7 +16,7 @@ import sqlite3
 
 from opspawn.contracts.clock import Clock
 
-_HIGHEST = "SELECT max(coalesce((SELECT time FROM events ORDER BY position DESC LIMIT 1), 0), (SELECT time FROM clock))"
+HIGHEST = "SELECT max(coalesce((SELECT time FROM events ORDER BY position DESC LIMIT 1), 0), (SELECT time FROM clock))"
 _LOOK_EVERY = 1_000_000
 _STEP = 1000  # a clock that is pulled gently moves less than this at a time
 
@@ -43,7 +43,7 @@ class StoreTime:
         if self._must_look(wall, steady):
             self._looked = steady
             self._shift = wall - steady
-            self._highest = max(self._highest, connection.execute(_HIGHEST).fetchone()[0])
+            self._highest = max(self._highest, connection.execute(HIGHEST).fetchone()[0])
         if wall >= self._highest:
             self._ahead = 0
         else:  # guard: the clock never goes back

@@ -146,14 +146,12 @@ class Writer:
         transaction = None
         try:
             with self._apart(), self._lock:
-                schema.begin(self._connection, self._busy_timeout_s, self._holders)
-                transaction = Transaction(self._connection, self._time)
-                before = self._connection.total_changes
-                for job in self._apply_all(self._append_all(jobs, transaction), transaction):
-                    self._run(job, transaction)
-                if not transaction.journaled and self._connection.total_changes != before:
-                    self._time.keep(self._connection)
-                transaction.execute("COMMIT")
+                transaction = self._at_once(jobs)
+                if transaction is None:
+                    schema.begin(self._connection, self._busy_timeout_s, self._holders)
+                    transaction = Transaction(self._connection, self._time)
+                    self._work_through(jobs, transaction)
+                    transaction.execute("COMMIT")
         except Exception as error:  # whatever it is, the thread must live and every caller must hear of it
             self._roll_back()
             told = self._failure(error)
@@ -172,23 +170,39 @@ class Writer:
         locked = isinstance(error, CheckpointHeld) or (isinstance(error, sqlite3.Error) and schema.is_busy(error))
         return self._holders.failure(error) if locked and self._holders is not None else as_store_error(error)
 
-    def _append_all(self, jobs: list[Job], transaction: Transaction) -> list[Job]:
-        """Do the plain appends, and return the jobs that are left to do. Raises: sqlite3.Error: as `_run`."""
+    def _at_once(self, jobs: list[Job]) -> Transaction | None:
+        """Do and commit plain appends by a statement that is a transaction of its own: while it runs, the event loop
+        goes on. None, and nothing is done, if there is more to do, another process writes, or a statement fails.
+        """
+        if not all(job.plain for job in jobs):
+            return None
+        transaction = Transaction(self._connection, self._time)
+        return None if self._append_all(jobs, transaction) else transaction
+
+    def _work_through(self, jobs: list[Job], transaction: Transaction) -> None:
+        """Do all in an open transaction."""
+        before = self._connection.total_changes
         plain = [job for job in jobs if job.plain]
+        left = [job for job in jobs if not job.plain]
+        for job in self._apply_all([*self._append_all(plain, transaction), *left], transaction):
+            self._run(job, transaction)
+        if not transaction.journaled and self._connection.total_changes != before:
+            self._time.keep(self._connection)
+
+    def _append_all(self, plain: list[Job], transaction: Transaction) -> list[Job]:
+        """Do plain appends, and return those that are left to do: none, or all. Raises: sqlite3.Error: as `_run`."""
         if not plain:
-            return jobs
+            return plain
+        opened = self._connection.in_transaction
         try:
-            outcomes = operations.append_all(transaction, [job.arguments for job in plain])
+            receipts = operations.append_all(transaction, [job.arguments for job in plain])
         except Exception:  # one of them is at fault, which `_run` will find out; a statement that fails did nothing
-            if not self._connection.in_transaction:
+            if opened and not self._connection.in_transaction:
                 raise
-            return jobs
-        for job, outcome in zip(plain, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                job.error = outcome
-            else:
-                job.result = outcome
-        return [job for job in jobs if not job.plain]
+            return plain
+        for job, receipt in zip(plain, receipts, strict=True):
+            job.result = receipt
+        return []
 
     def _apply_all(self, jobs: list[Job], transaction: Transaction) -> list[Job]:
         """Apply the batches in one savepoint, and return the jobs that are left to do: all of them if one fails."""
