@@ -182,7 +182,7 @@ class Host(Hosted):
         self, handler: str, input: Any = None, *, wait_s: float = math.inf, **options: Unpack[TaskOptions]
     ) -> Task:
         task = await self.submit(handler, input, **options)
-        return await self.wait(task.id, wait_s) if wait_s > 0 else task
+        return await self._engine.wait(task.id, wait_s, accepted=task) if wait_s > 0 else task
 
     def _opening(self, task: Task) -> Sequence[Operation]:
         """A workflow opens a session of its own."""
@@ -348,6 +348,7 @@ class Host(Hosted):
 
     def _work(self, options: WorkerOptions) -> None:
         self.worker = self._new_worker(options, None)
+        self._engine.coming = self.worker.expect
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
         keep = keep_of(self.loaded.settings.retention)
         self._keeping = [

@@ -28,8 +28,11 @@ class Job:
         self.error: Exception | None = None
 
 
+_TURNS = 2  # of the event loop: whoever is answered in one asks in the next, and a claim comes behind what is claimed
+
+
 class Outbox:
-    """Hands over together what one turn of an event loop asks for: the thread wakes once, and works on all of it.
+    """Hands over together what a few turns of an event loop ask for: the thread wakes once, and works on all of it.
 
     Args:
         send: takes jobs, at most `most` of them, in the order in which they came. Called in the event loop.
@@ -41,15 +44,18 @@ class Outbox:
         self._waiting: dict[asyncio.AbstractEventLoop, list[Job]] = {}  # each touched in its own loop only
 
     def put(self, job: Job) -> None:
-        """Send this job with the others, once the callbacks that are ready now have run."""
+        """Send this job with the others, once the callbacks that are ready now, and what they call for, have run."""
         waiting = self._waiting.get(job.loop)
         if waiting is None:
             self._waiting[job.loop] = [job]
-            job.loop.call_soon(self._flush, job.loop)
+            job.loop.call_soon(self._flush, job.loop, _TURNS)
         else:
             waiting.append(job)
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _flush(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        if turns:
+            loop.call_soon(self._flush, loop, turns - 1)
+            return
         jobs = self._waiting.pop(loop)
         for start in range(0, len(jobs), self._most):
             self._send(jobs[start : start + self._most])

@@ -17,12 +17,17 @@ _RACES = 10
 
 
 class Desk:
-    """Reads and writes tasks for somebody who is not their claimer."""
+    """Reads and writes tasks for somebody who is not their claimer.
+
+    Attributes:
+        coming: called with a queue just before something is committed that may be work in it.
+    """
 
     def __init__(self, store: Store, waker: Waker, clock: Clock = SYSTEM_CLOCK) -> None:
         self._store = store
         self._waker = waker
         self._clock = clock
+        self.coming: Callable[[str], None] = lambda queue: None
 
     async def task(self, id: str) -> Task:
         """A task. Raises: NotFound."""
@@ -46,6 +51,7 @@ class Desk:
         raise InvalidTransition(f"Task {id} changes too fast to decide on.", remedy="Try again.")
 
     async def _commit(self, operations: Sequence[Operation], queue: str) -> Receipt:
+        self.coming(queue)
         try:
             receipt = await self._store.commit(Batch(operations))
         except Conflict:

@@ -30,6 +30,7 @@ from opspawn.ops.run.heart import HASTE, Heart
 from opspawn.ops.run.history import History
 from opspawn.ops.run.journal import Accepts, Holds, Journal
 from opspawn.ops.run.life import GIVE_BACK_S, UNWIND_S, Life
+from opspawn.ops.run.news import News
 from opspawn.ops.run.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, rest_s, suspect, verdict
 from opspawn.ops.run.store_time import StoreTime
 from opspawn.ops.unserved import tell_unserved
@@ -89,10 +90,12 @@ class Worker:
         self._ended = ended
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
+        self._ending = 0  # of the runs, those whose last commit is under way: their slots are free
         self._latest: dict[str, asyncio.Task[None]] = {}  # of the runs of a task, by its id
         self._look = asyncio.Event()
         self._room = asyncio.Event()
         self._stop_asked = asyncio.Event()
+        self._news = News(store, self._lives)
         self._heart = Heart(store, self.id, self._options.lease_s, self._leases, self._lost, clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._quarantine = Quarantine(self.id, isolate)
@@ -107,6 +110,7 @@ class Worker:
         self._heart.start()
         self._watch.start()
         listener = asyncio.create_task(self._listen())
+        news = asyncio.create_task(self._news.run())
         asking = tell_unserved(self._store, self._options.queues, self._handlers, self._clock)
         teller = asyncio.create_task(asking)
         presence = None if self._alone else asyncio.create_task(self._presence().run())
@@ -117,8 +121,7 @@ class Worker:
                 self._look.clear()
                 self._fence()
                 try:
-                    claimed = await self._claim()
-                    await self._hear_news()
+                    more = await self._claim()
                     pause = shortest
                 except StoreError as error:
                     logger.bind(error_type=error.error_type).error("The store failed; trying again: {}", error)
@@ -126,15 +129,13 @@ class Worker:
                         await asyncio.wait_for(self._stop_asked.wait(), pause)
                     pause = min(pause * 2, longest)
                     continue
-                if not claimed:
+                if not more:
                     await self._look.wait()
             await self._drain()
         finally:
-            listener.cancel()
-            teller.cancel()
-            for run in self._runs:
-                run.cancel()
-            await asyncio.gather(listener, teller, *self._runs, return_exceptions=True)
+            for task in (listener, news, teller, *self._runs):
+                task.cancel()
+            await asyncio.gather(listener, news, teller, *self._runs, return_exceptions=True)
             if presence is not None:
                 presence.cancel()
                 await asyncio.gather(presence, return_exceptions=True)
@@ -158,6 +159,13 @@ class Worker:
             life.drain()
         self._stop_asked.set()
         self._look.set()
+
+    def expect(self, queue: str) -> None:
+        """Work for a queue is about to be committed in this process: a claim that is asked for now can come with it in
+        one commit.
+        """
+        if queue in self._options.queues and self._free > 0:
+            self._look.set()
 
     @property
     def stopping(self) -> bool:
@@ -197,9 +205,15 @@ class Worker:
                 )
                 await asyncio.sleep(self._options.poll_s)
             self._look.set()
+            self._news.rung.set()
+
+    @property
+    def _free(self) -> int:
+        return self._options.slots - len(self._runs) + self._ending
 
     async def _claim(self) -> bool:
-        free = self._options.slots - len(self._runs)
+        """Claim up to the free slots; whether there may be more: not if the store gave less than was asked for."""
+        free = self._free
         ending_only = free <= 0
         if ending_only:
             free += _ENDING_BESIDE
@@ -223,7 +237,7 @@ class Worker:
         received = self._clock.monotonic()
         for lease in leases:
             self._begin(lease, StoreTime(self._clock, lease.task.updated, received))
-        return bool(leases)
+        return len(leases) == free
 
     def _begin(self, lease: Lease, clock: Clock) -> None:
         id = lease.task.id
@@ -236,21 +250,15 @@ class Worker:
         id, _ = self._runs.pop(run)
         if self._latest[id] is run:
             del self._latest[id]
-        self._look.set()
-        self._room.set()
+        room = self._options.slots - len(self._runs)
+        if self._alone or room < 0 or room == 1:  # more that is to end, or the first slot that became free
+            self._look.set()
+        if room > 0:
+            self._room.set()
         if not run.cancelled() and (error := run.exception()) is not None:
             logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
                 "A run ended in an unforeseen way; its task comes back by itself"
             )
-
-    async def _hear_news(self) -> None:
-        """Tell runs of cancels and ended children that arrived since their last look."""
-        if not self._lives:
-            return
-        for task, wakes in (await self._store.wakes(tuple(self._lives))).items():
-            life = self._lives.get(task)
-            if life is not None and wakes > life.journal.wakes:
-                await life.journal.refresh(wakes)
 
     async def _drain(self) -> None:
         for life in self._lives.values():
@@ -321,9 +329,7 @@ class Worker:
             else:
                 operations = await life.run()
             if operations:
-                ended = await life.conclude(operations)
-                if ended is not None:
-                    self._ended(ended)
+                await self._conclude(life, operations)
         except (Interrupted, StoreError) as error:
             logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error)
             if journal.uncertain or isinstance(error, StoreError):
@@ -333,6 +339,18 @@ class Worker:
             if self._lives.get(task.id) is life:
                 del self._lives[task.id]
             self._waker.ring(task.queue)  # the task itself, its parent or its children may have become due
+
+    async def _conclude(self, life: Life, operations: Sequence[Operation]) -> None:
+        """Commit what ends the claim; its slot goes to the next task in the same commit, if there is one."""
+        if self._free == 0:
+            self._look.set()
+        self._ending += 1
+        try:
+            ended = await life.conclude(operations)
+        finally:
+            self._ending -= 1
+        if ended is not None:
+            self._ended(ended)
 
     async def _try_alone(self, lease: Lease, life: Life) -> Sequence[Operation]:
         """Run a suspect in a process of its own; what is to be committed if that did not end the claim."""
