@@ -22,10 +22,9 @@ async def main() -> None:
     async with Host.open(app, data=settings.folder, sections=FULL) as host:
 
         async def run() -> object:
-            task = await host.submit("agent/bench", "go")
-            ended = await host.wait(task.id, timeout_s=60)
-            expect(ended.state == "succeeded", f"task {task.id} is {ended.state}: {ended.error}")
-            last.append(task.id)
+            ended = await host.dispatch("agent/bench", "go", wait_s=60)
+            expect(ended.state == "succeeded", f"task {ended.id} is {ended.state}: {ended.error}")
+            last.append(ended.id)
             return ended.result
 
         last: list[str] = []

@@ -33,11 +33,10 @@ async def main() -> None:
         tasks: list[str] = []
 
         async def run(name: str) -> None:
-            task = await host.submit("function/chain", {"name": name, "steps": settings.steps})
-            ended = await host.wait(task.id, timeout_s=60)
-            expect(ended.state == "succeeded", f"task {task.id} is {ended.state}: {ended.error}")
+            ended = await host.dispatch("function/chain", {"name": name, "steps": settings.steps}, wait_s=60)
+            expect(ended.state == "succeeded", f"task {ended.id} is {ended.state}: {ended.error}")
             expect(ended.result == settings.steps, f"{name} made {ended.result} steps")
-            tasks.append(task.id)
+            tasks.append(ended.id)
 
         summary, figures = await measure_steps(settings, run)
         for id in tasks:

@@ -33,4 +33,4 @@ class Engine(Dead, Doubts, Signalling, Approving, Reading):
         Raises: as `submit`.
         """
         task = await self.submit(handler, input, **options)
-        return await self.wait(task.id, wait_s) if wait_s > 0 else task
+        return await self.wait(task.id, wait_s, accepted=task) if wait_s > 0 else task

@@ -60,21 +60,21 @@ class Reading(Desk):
         """The reason and usage of an agent's run that has ended; None for other tasks."""
         return await answered(self._store.events, task)
 
-    async def wait(self, id: str, timeout_s: float) -> Task:
-        """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds. Raises:
-        NotFound.
+    async def wait(self, id: str, timeout_s: float, *, accepted: Task | None = None) -> Task:
+        """The task once it has settled (ended, paused or in doubt), or as it stands after `timeout_s` seconds.
+
+        Whoever has it from `submit` just now gives it as `accepted`: it was told of nothing yet, and needs no look.
+
+        Raises: NotFound.
         """
-        if self._watcher is None or self._watcher.done():
-            self._watcher = asyncio.create_task(
-                self._watch(self._store.tail(types=_TELLING))
-            )  # from before the first look
+        task = accepted if self._watch_all() else None
         waiter = _Waiter()
         self._waiters.setdefault(id, set()).add(waiter)
         try:
             deadline = self._clock.monotonic() + timeout_s
             while True:
                 waiter.told.clear()
-                task = await self.task(id)
+                task = task or await self.task(id)
                 left = deadline - self._clock.monotonic()
                 if task.state in SETTLED or left <= 0:
                     return task
@@ -83,6 +83,7 @@ class Reading(Desk):
                         await waiter.told.wait()
                 if waiter.task is not None:
                     return waiter.task
+                task = None
         finally:
             waiting = self._waiters[id]
             waiting.discard(waiter)
@@ -101,6 +102,13 @@ class Reading(Desk):
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
             self._watcher = None
+
+    def _watch_all(self) -> bool:
+        """Follow the events from now on; whether that was so before."""
+        if self._watcher is not None and not self._watcher.done():
+            return True
+        self._watcher = asyncio.create_task(self._watch(self._store.tail(types=_TELLING)))
+        return False
 
     async def _watch(self, tail: AsyncIterator[Event | TaskDelta]) -> None:
         try:

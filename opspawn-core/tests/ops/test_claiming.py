@@ -1,0 +1,75 @@
+"""How few commits lie between tasks: a claim travels with the commit that gives it something to claim."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from opspawn.contracts.store import Task
+from opspawn.ops.engine.engine import Engine
+
+#: A worker may be looking just when something is committed, and then claims it with its next look.
+_TRIES = 50
+
+
+async def _moment(house: Any, task: Task, type: str) -> Any:
+    [event] = await house.events(task, type)
+    return event.time
+
+
+async def test_a_free_worker_claims_what_its_process_accepts_in_the_same_commit(house: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return ctx.input
+
+    house.engine.coming = house.worker(poll_s=3600.0).expect
+    for number in range(_TRIES):
+        await asyncio.sleep(0.02)  # until it has seen what the end before rang for
+        task = await house.engine.dispatch("function/work", number)
+        assert task.result == number
+        if await _moment(house, task, "task.accepted") == await _moment(house, task, "task.claimed"):
+            return
+    raise AssertionError(f"{_TRIES} tasks were all claimed later than they were accepted")
+
+
+async def test_what_a_worker_without_a_free_slot_cannot_claim_waits_for_the_next(house: Any) -> None:
+    """The slot of a run goes to the next task in the very commit that ends the run."""
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return await ctx.step("act", lambda: ctx.input)
+
+    tasks = [await house.submit("work", number) for number in range(5)]
+    house.engine.coming = house.worker(slots=1, poll_s=3600.0).expect
+    done = [await house.engine.wait(task.id, 20.0) for task in tasks]
+
+    assert [task.result for task in done] == list(range(5))
+    ends = [await _moment(house, task, "task.succeeded") for task in tasks[:-1]]
+    assert [await _moment(house, task, "task.claimed") for task in tasks[1:]] == ends
+
+
+async def test_dispatch_looks_for_its_task_only_if_it_was_not_told(house: Any) -> None:
+    looks: list[str] = []
+
+    class Counts:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.store, name)
+
+        async def get_task(self, id: str) -> Any:
+            looks.append(id)
+            return await house.store.get_task(id)
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return ctx.input
+
+    house.engine = engine = Engine(Counts(), house.waker, lambda _, given: given)  # type: ignore[arg-type]
+    engine.look_again_s = 3600.0
+    house.worker()
+    first = await engine.dispatch("function/work", 1)
+    assert looks == [first.id]  # events are followed from now on
+    second = await engine.dispatch("function/work", 2)
+    assert second == await house.store.get_task(second.id)
+    await engine.aclose()
+
+    assert looks == [first.id]
