@@ -26,6 +26,7 @@ from opspawn.rest import (
 )
 from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.limits import Limits
+from opspawn.rest.listening import is_loopback
 from opspawn.rest.plugin import RestConfig
 from opspawn.rest.schemas import ProblemView
 
@@ -44,8 +45,6 @@ class _Api(FastAPI):
 
 def build_api(host: Host, config: RestConfig) -> FastAPI:
     """Return the API of a host. `/openapi.json` describes it; pages that load scripts from elsewhere are left out."""
-    from opspawn.rest.transport import is_loopback
-
     api = _Api(
         title="Opspawn",
         version=version("opspawn-core"),

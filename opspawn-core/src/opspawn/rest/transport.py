@@ -1,32 +1,12 @@
-"""The HTTP server around the API: binds before it serves, so that a taken port is an error and not a log line."""
+"""The HTTP server around the API."""
 
 from __future__ import annotations
-
-import asyncio
-import contextlib
-import errno
-import ipaddress
-import socket
-from collections.abc import Iterator
-
-import uvicorn
 
 from opspawn.contracts.transport import Host
 from opspawn.errors import ConfigError
 from opspawn.rest.api import build_api
+from opspawn.rest.listening import Listener, is_loopback
 from opspawn.rest.plugin import RestConfig
-
-KEEP_ALIVE_S = 75
-#: Requests in flight get this long at a stop, in seconds; open event streams end at once.
-GRACE_S = 3
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the process belongs to the CLI."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class RestTransport:
@@ -35,15 +15,11 @@ class RestTransport:
     def __init__(self, host: Host, config: RestConfig) -> None:
         self._host = host
         self._config = config
-        self._socket: socket.socket | None = None
-        self._server: _Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._listener = Listener(config.host, config.port, "plugins.rest")
 
     @property
     def address(self) -> str:
-        port = self._socket.getsockname()[1] if self._socket is not None else self._config.port
-        name = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        return f"http://{name}:{port}"
+        return self._listener.address
 
     async def bind(self) -> None:
         if not is_loopback(self._config.host) and not self._config.allow_public:
@@ -51,79 +27,10 @@ class RestTransport:
                 f"plugins.rest.host: {self._config.host} is no loopback address, and this server authenticates nobody.",
                 remedy="Use 127.0.0.1, or set plugins.rest.allow_public = true behind a proxy that checks who calls.",
             )
-        self._socket = _bind(self._config.host, self._config.port)
+        self._listener.bind()
 
     async def start(self) -> None:
-        if self._socket is None:
-            await self.bind()
-        assert self._socket is not None
-        _listen(self._socket)
-        self._server = _Server(
-            uvicorn.Config(
-                build_api(self._host, self._config),
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=GRACE_S,
-                server_header=False,
-            )
-        )
-        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="opspawn-rest")
-        while not self._server.started:
-            await asyncio.sleep(0.005)
-            if self._serving.done():
-                self._serving.result()
+        await self._listener.serve(build_api(self._host, self._config))
 
     async def stop(self) -> None:
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await asyncio.gather(self._serving, return_exceptions=True)
-        if self._socket is not None:
-            self._socket.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(
-            f"plugins.rest.host: {host!r} is no address of this machine.", remedy="Use 127.0.0.1."
-        ) from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise _not_to_be_had(host, port, error) from error
-    return listener
-
-
-def _listen(bound: socket.socket) -> None:
-    """Two processes may bind the same address while neither listens yet; the second of them learns of it here."""
-    try:
-        bound.listen(2048)
-        bound.setblocking(False)
-    except OSError as error:
-        host, port = bound.getsockname()[:2]
-        raise _not_to_be_had(host, port, error) from error
-
-
-def _not_to_be_had(host: str, port: int, error: OSError) -> ConfigError:
-    if error.errno == errno.EADDRINUSE:
-        remedy = "Stop what uses it, or choose another: --port 0 takes a free one."
-        return ConfigError(f"Port {port} on {host} is in use.", remedy=remedy)
-    if error.errno == errno.EACCES:
-        return ConfigError(f"Port {port} needs privileges that this user lacks.", remedy="Choose a port from 1024.")
-    return ConfigError(f"Cannot listen on {host}:{port}: {error.strerror}.", remedy="Use an address of this machine.")
+        await self._listener.stop()
