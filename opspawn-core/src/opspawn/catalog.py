@@ -23,10 +23,12 @@ from opspawn.contracts.model import Message
 from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.store import Batch, Hold, Put, Record, Store
 from opspawn.contracts.tool import Tool
+from opspawn.contracts.transport import TOOL_CALL
 from opspawn.errors import AppError, ConfigError, Conflict, InvalidInput, NotFound
 from opspawn.ops.agents.reach import Reach
 from opspawn.ops.definitions import INLINE, PINNED, is_old
 from opspawn.ops.sessions.conversations import earlier
+from opspawn.toolcalls import ToolCalls
 
 if TYPE_CHECKING:
     from opspawn.ops.workflows import Workflow
@@ -48,6 +50,7 @@ class Catalog:
         self._app = app
         self._kit = kit
         self._tools = _all_tools(app, kit)
+        self.tool_calls = ToolCalls(self._tools, kit, self._equip)
         self._known: dict[str, Workflow] = {}
         self.workflows: dict[str, Workflow] = {}
         for workflow in self._load_workflows():
@@ -61,7 +64,7 @@ class Catalog:
                 self.handlers[f"agent/{name}"] = agent.handler(kit, deps=app.deps, earlier=self._earlier)
             self.handlers |= {f"function/{name}": self._equipped(one) for name, one in app.functions.items()}
             self.handlers |= {f"workflow/{name}": self._run_workflow for name in self.workflows}
-            self.handlers[INLINE] = self._run_workflow
+            self.handlers |= {INLINE: self._run_workflow, TOOL_CALL: self.tool_calls.run}
 
     def accept(self, handler: str, input: Any) -> Any:
         """The input to record for a handler. Raises: NotFound, InvalidInput."""
@@ -83,6 +86,8 @@ class Catalog:
             return {"definition": workflow.digest, "inputs": workflow.bind_inputs(input)}
         if kind == "function" and name in self._app.functions:
             return input
+        if handler == TOOL_CALL:
+            return self.tool_calls.accept(input)
         known = self._app.functions if kind == "function" else ("agent/…", "workflow/…", "function/…")
         raise NotFound(kind if kind == "function" else "handler", name or handler, known=list(known))
 
@@ -108,7 +113,7 @@ class Catalog:
             await self.pin(handler)
             return
         known = {"agent": [*self._app.agents], "workflow": [*self.workflows], "function": [*self._app.functions]}
-        if handler != INLINE and name not in known.get(kind, []):
+        if handler not in (INLINE, TOOL_CALL) and name not in known.get(kind, []):
             raise NotFound(kind or "handler", name, known=known.get(kind, []))
 
     async def pin(self, handler: str) -> None:
@@ -173,14 +178,14 @@ class Catalog:
     async def _earlier(self, context: Context, agent: str) -> Sequence[Message]:
         return await earlier(cast(Store, self.store), context, agent)
 
-    def _equipped(self, function: Handler) -> Handler:
-        deps = self._app.deps
+    async def _equip(self, context: Context) -> None:
+        context.memories = self.memories
+        if self._app.deps is not None:
+            context.deps = await self._app.deps.get()
 
+    def _equipped(self, function: Handler) -> Handler:
         async def run(context: RunContext) -> Any:
-            base = cast(Context, context)
-            base.memories = self.memories
-            if deps is not None:
-                base.deps = await deps.get()
+            await self._equip(cast(Context, context))
             return await function(context)
 
         return run

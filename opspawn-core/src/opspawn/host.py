@@ -24,7 +24,7 @@ from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.plugins import TransportPlugin
 from opspawn.contracts.run_events import RunEvent
 from opspawn.contracts.store import EventQuery, Operation, Page, Query, Store, Task
-from opspawn.contracts.transport import AgentInfo, DeadQuery, Transport
+from opspawn.contracts.transport import AgentInfo, DeadQuery, OfferedTool, Transport
 from opspawn.contracts.waker import Waker
 from opspawn.errors import StoreError
 from opspawn.hosted import Hosted
@@ -152,6 +152,9 @@ class Host(Hosted):
 
     def workflows(self) -> Sequence[str]:
         return sorted({*self._catalog.workflows, *self._roster.directory.workflows})
+
+    async def tools(self, named: Sequence[str], agent: str = "") -> Sequence[OfferedTool]:
+        return await self._catalog.tool_calls.offered(named, agent)
 
     async def memory(self) -> Memory:
         return await self._catalog.memories.get()

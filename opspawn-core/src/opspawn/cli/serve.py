@@ -33,7 +33,7 @@ def serve(context: click.Context, app: str | None, host: str | None, port: int |
     second at once.
     """
     loaded = configuration({"plugins.rest.host": host, "plugins.rest.port": port})
-    context.exit(run(_live(app, loaded, transports=True, worker=not no_worker)))
+    context.exit(run(live(app, loaded, transports=True, worker=not no_worker)))
 
 
 @click.command()
@@ -41,10 +41,11 @@ def serve(context: click.Context, app: str | None, host: str | None, port: int |
 @click.pass_context
 def worker(context: click.Context, app: str | None) -> None:
     """Run tasks of APP, without any way in from outside; as many of these as you like share one store."""
-    context.exit(run(_live(app, configuration(), transports=False, worker=True)))
+    context.exit(run(live(app, configuration(), transports=False, worker=True)))
 
 
-async def _live(app: str | None, loaded: Loaded, **parts: Any) -> int:
+async def live(app: str | None, loaded: Loaded, **parts: Any) -> int:
+    """Run an app until somebody stops the process; `parts` are those of `Host.open`. Gives the exit code."""
     start_logs(loaded)
     async with Host.open(find_app(app, loaded), loaded=loaded, **parts) as host:
         stopping = asyncio.Event()

@@ -15,6 +15,7 @@ from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
 from opspawn.contracts.store import EventQuery, Finding, Page, Query, Task
+from opspawn.contracts.tool import Tool
 
 if TYPE_CHECKING:
     from opspawn.contracts.run_events import RunEvent
@@ -38,6 +39,20 @@ class DeadQuery:
         """Whether it leaves any of the dead out."""
         named = (self.handler, self.agent, self.queue, self.error_type, self.ended_after, self.ended_before)
         return any(value is not None for value in named)
+
+
+#: The handler that calls one tool, with the input `{"tool", "source", "arguments", "agent"}`.
+TOOL_CALL = "tool/call"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """A tool that callers may have called, by a task of the handler `TOOL_CALL`; `source` is where it comes from, for
+    one that comes and goes.
+    """
+
+    tool: Tool
+    source: str | None = None
 
 
 class AgentInfo(Protocol):
@@ -67,6 +82,14 @@ class Host(Protocol):
 
     def workflows(self) -> Sequence[str]:
         """The ids of the app's workflows, sorted."""
+        ...
+
+    async def tools(self, named: Sequence[str], agent: str = "") -> Sequence[OfferedTool]:
+        """The tools that these names stand for now: of the app and its agents, or "SOURCE:PART" of those that come and
+        go, as `agent` would be offered them.
+
+        Raises: NotFound, InvalidInput: nothing is called so; and what a source raises that has none now.
+        """
         ...
 
     @property
