@@ -98,16 +98,23 @@ def _section(record: Any, kind: str, distribution: str) -> Iterator[str]:
     yield f"The {kind} `{record.name}` of `{distribution}`: {record.help.rstrip('.')}."
     definitions = schema.get("$defs", {})
     yield _rows(f"plugins.{record.name}.", properties, definitions, schema.get("required", ()))
+    yield from _nested(f"plugins.{record.name}", properties, definitions)
+
+
+def _nested(place: str, properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
+    """The tables within a table, by name or as they are."""
     for key, field in properties.items():
-        reference = (field.get("additionalProperties") or {}).get("$ref") if field.get("type") == "object" else None
-        if reference is not None:
-            title = reference.rpartition("/")[2]
-            inner = definitions[title]
-            place = f"plugins.{record.name}.{key}.NAME"
-            yield f"### {title}"
-            yield f"`[{place}]`: {' '.join(inner['description'].split())}"
-            yield _rows(f"{place}.", inner["properties"], definitions, inner.get("required", ()))
-            yield from _tables(place, inner["properties"], definitions)
+        named = (field.get("additionalProperties") or {}).get("$ref") if field.get("type") == "object" else None
+        title = (named or field.get("$ref") or "").rpartition("/")[2]
+        inner = definitions.get(title, {})
+        if inner.get("type") != "object":
+            continue
+        within = f"{place}.{key}.NAME" if named else f"{place}.{key}"
+        yield f"### {title}"
+        yield f"`[{within}]`: {' '.join(inner['description'].split())}"
+        yield _rows(f"{within}.", inner["properties"], definitions, inner.get("required", ()))
+        yield from _tables(within, inner["properties"], definitions)
+        yield from _nested(within, inner["properties"], definitions)
 
 
 def _rows(
@@ -121,7 +128,11 @@ def _rows(
     rows = []
     for key, field in properties.items():
         default = (
-            "required" if key in required else code(field["default"]) if field.get("default") is not None else "not set"
+            "required"
+            if key in required
+            else code(field["default"])
+            if field.get("default") is not None and "$ref" not in field
+            else "not set"
         )
         kind = cell(kind_of(field).replace(" or null", ""))
         kind = kind.replace("password", "text, secret")

@@ -1,12 +1,13 @@
-"""Registers the tools of MCP servers, `tools = ["mcp"]` and `tools = ["mcp:NAME/*"]`, and the command `opspawn mcp`."""
+"""Registers the tools of MCP servers, the MCP server `transports = ["mcp"]`, and the command `opspawn mcp`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from opspawn.contracts.plugins import CommandPlugin, ToolSourcePlugin
+from opspawn.contracts.plugins import CommandPlugin, ToolSourcePlugin, TransportPlugin
 from opspawn.contracts.tool import ToolSource
+from opspawn.contracts.transport import Host, Transport
 from opspawn.hookspecs import hookimpl
 from opspawn_mcp.settings import McpConfig
 
@@ -16,6 +17,13 @@ def open_source(section: Any) -> ToolSource:
     from opspawn_mcp.source import McpSource
 
     return McpSource.of(section if isinstance(section, McpConfig) else McpConfig.model_validate(section or {}))
+
+
+def open_transport(host: Host, section: Any) -> Transport:
+    """The MCP server, which listens once it is started."""
+    from opspawn_mcp.serving.transport import McpTransport
+
+    return McpTransport(host, section if isinstance(section, McpConfig) else McpConfig.model_validate(section or {}))
 
 
 def open_command() -> Any:
@@ -29,6 +37,12 @@ def open_command() -> Any:
 def opspawn_tools() -> Iterable[ToolSourcePlugin]:
     """The tools of the configured servers."""
     yield ToolSourcePlugin("mcp", open_source, McpConfig, "The tools of MCP servers, under policy.")
+
+
+@hookimpl
+def opspawn_transports() -> Iterable[TransportPlugin]:
+    """Agents, workflows and tools for MCP clients."""
+    yield TransportPlugin("mcp", open_transport, McpConfig, "MCP over HTTP: agents, workflows and tools for editors.")
 
 
 @hookimpl

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from opspawn.agentkit.matching import glob
 from opspawn.contracts.plugins import PluginConfig
 from opspawn.contracts.policy import Decision
 from opspawn.contracts.tool import Effect
+from opspawn_mcp.serving.settings import ServeConfig
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,30}[A-Za-z0-9]|[A-Za-z0-9]")
 Mode = Literal["auto", "legacy", "modern"]
@@ -99,6 +101,7 @@ class McpConfig(PluginConfig):
         description="The file with the approved definitions of tools, to be kept with the code; "
         "relative to the folder of opspawn.toml.",
     )
+    serve: ServeConfig = Field(ServeConfig(), description="What MCP clients are offered, where, and to whom.")
     root: Path | None = Field(None, description="The folder that relative paths start at; that of opspawn.toml.")
 
     @field_validator("servers")
@@ -108,6 +111,14 @@ class McpConfig(PluginConfig):
             if not _NAME.fullmatch(name):
                 raise ValueError(f'"{name}" must be 1 to 32 letters, digits, "-" and single "_"')
         return servers
+
+    @model_validator(mode="after")
+    def _exports_what_is_there(self) -> McpConfig:
+        for one in self.serve.export:
+            if not any(glob(one.partition("/")[0], name) for name in self.servers):
+                known = ", ".join(self.servers) or "none"
+                raise ValueError(f'serve.export: "{one}" names no server that is configured; there are: {known}')
+        return self
 
     def path_of_pins(self) -> Path:
         """Where the pins are."""

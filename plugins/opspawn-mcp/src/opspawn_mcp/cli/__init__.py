@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "call": ("opspawn_mcp.cli.calling:call", "Call a tool, under the same policy as agents."),
     "approve": ("opspawn_mcp.cli.approving:approve", "Show what is new or has changed, and pin it."),
     "import": ("opspawn_mcp.cli.importing:import_servers", "Read servers from the JSON that other programs use."),
+    "serve": ("opspawn_mcp.cli.serving:serve", "Offer agents, workflows and tools to an MCP client."),
     "doctor": ("opspawn_mcp.cli.servers:doctor", "Connect to every server, and say what is wrong."),
 }
 
