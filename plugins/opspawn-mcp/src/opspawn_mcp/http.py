@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import httpx2
@@ -10,6 +11,8 @@ import httpx2
 from opspawn.ops.agents.egress import is_global
 
 _EVENTS = "text/event-stream"
+#: How long an address that was looked at is used, in seconds.
+_KEPT_S = 30.0
 
 
 class ForbiddenAddress(httpx2.ConnectError):
@@ -57,6 +60,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._allow_private = allow_private
         self._most_bytes = most_bytes
         self._inner: dict[str, httpx2.AsyncHTTPTransport] = {}
+        self._known: dict[tuple[str, int], tuple[str, float]] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Raises: ForbiddenAddress, TooLong; and what httpx2 raises."""
@@ -85,6 +89,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         return response
 
     async def _address(self, host: str, port: int, request: httpx2.Request) -> str:
+        address, until = self._known.get((host, port), ("", 0.0))
+        if time.monotonic() < until:
+            return address
+        address = await self._looked_at(host, port, request)
+        self._known[host, port] = address, time.monotonic() + _KEPT_S
+        return address
+
+    async def _looked_at(self, host: str, port: int, request: httpx2.Request) -> str:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)  # SOCK_STREAM
         except OSError as error:
