@@ -26,7 +26,7 @@ def expand(text: str) -> list[str]:
 
 
 #: Packages that are tested with the oldest and the latest of what they need, beside the usual.
-VARIANTS = {name: (f"{name}-oldest", f"{name}-latest") for name in ("store-redis", "mcp")}
+VARIANTS = {name: (f"{name}-oldest", f"{name}-latest") for name in ("store-redis", "mcp", "memory-lancedb")}
 
 
 def environments(packages: dict[str, Path]) -> list[str]:

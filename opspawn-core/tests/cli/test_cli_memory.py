@@ -139,6 +139,13 @@ def test_what_does_not_do_is_refused_in_one_line(args: tuple[str, ...], words: s
     assert kept("-n", "a") == []
 
 
+def test_compacting_says_what_it_saved(facts: list[str]) -> None:
+    told_sizes = told("compact")
+    assert 0 < told_sizes["after"] <= told_sizes["before"]
+    assert invoke("compact").stderr.startswith("Compacted: ")
+    assert len(kept()) == 3
+
+
 def test_reading_makes_no_memory_where_there_is_none(folder: Path) -> None:
     result = invoke("list")
     assert result.exit_code == 2

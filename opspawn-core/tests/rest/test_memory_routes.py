@@ -91,3 +91,11 @@ async def test_there_is_no_item_of_that_id_elsewhere(client: Any, added: Any) ->
     assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
     assert (await client.get("/v1/memory/items", params={"cursor": "x"})).status_code == 422
     assert (await client.get("/v1/memory/items", params={"filter": "{"})).status_code == 422
+
+
+async def test_a_memory_is_compacted_and_embedded_anew(client: Any, added: Any) -> None:
+    """What is kept stays as it is; without an embedder there are no vectors to make."""
+    before = await texts(client)
+    assert (await client.post("/v1/memory/compact")).status_code == 204
+    assert (await client.post("/v1/memory/reembed")).json() == {"made": 0}
+    assert await texts(client) == before

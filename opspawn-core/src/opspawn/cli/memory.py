@@ -9,7 +9,7 @@ import click
 
 from opspawn.agentkit.memory_json import hit_to_json, item_to_json, stats_to_json
 from opspawn.cli.deciding import who
-from opspawn.cli.memory_files import export, import_file, reembed
+from opspawn.cli.memory_files import compact, export, import_file, reembed
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.remembered import json_of, namespace_option, selecting, selection, with_memory
 from opspawn.cli.tables import print_table
@@ -195,5 +195,5 @@ async def _count(opened: Memory, select: Selection) -> int:
             return count
 
 
-for command in (export, import_file, reembed):
+for command in (export, import_file, reembed, compact):
     memory.add_command(command)

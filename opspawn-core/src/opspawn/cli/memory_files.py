@@ -1,4 +1,4 @@
-"""`opspawn memory export | import | reembed`: the whole of a memory."""
+"""`opspawn memory export | import | reembed | compact`: the whole of a memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import click
 from opspawn.agentkit.memory_json import item_from_json, item_to_json
 from opspawn.cli.output import json_option, print_json, say
 from opspawn.cli.remembered import selecting, selection, with_memory
-from opspawn.contracts.memory import Memory, MemoryItem, OnProgress, every_item
+from opspawn.contracts.memory import Memory, MemoryItem, OnProgress, Selection, every_item
 from opspawn.errors import InvalidInput
 
 _PIECE = 100
+EVERYTHING = Selection((), below=True)
 
 
 @click.command("export")
@@ -82,6 +83,42 @@ def reembed(context: click.Context, as_json: bool) -> None:
             say(f"Made {made:,} {'vector' if made == 1 else 'vectors'}.")
 
     with_memory(context, act, embeds=True)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def compact(context: click.Context, as_json: bool) -> None:
+    """Make the memory small and quick: merge its files, bring its indexes up to date.
+
+    Memories do this by themselves as far as they need to; it helps after much was added or forgotten at once.
+    """
+
+    async def act(opened: Memory) -> None:
+        before = (await opened.stats(EVERYTHING)).bytes
+        with working("Compacting"):
+            await opened.compact()
+        after = (await opened.stats(EVERYTHING)).bytes
+        if as_json:
+            print_json({"before": before, "after": after})
+        elif before is None or after is None:
+            say("Compacted.")
+        else:
+            say(f"Compacted: {before / 1024:,.0f} KiB before, {after / 1024:,.0f} KiB now.")
+
+    with_memory(context, act)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A moving line on a terminal while something works; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
 
 
 @contextmanager

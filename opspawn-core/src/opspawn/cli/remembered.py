@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -16,8 +15,10 @@ from opspawn.config import Loaded
 from opspawn.config.durations import span_s
 from opspawn.contracts.filters import Filter, filter_from_json
 from opspawn.contracts.memory import Memory, Selection
+from opspawn.contracts.plugins import MemoryPlugin
 from opspawn.errors import ConfigError, InvalidInput
 from opspawn.opening import load_plugins
+from opspawn.plugins import Plugins
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,13 +68,14 @@ def with_memory(
     `new` says that it may be made if there is none yet; `embeds` that the configured embedder is needed.
     """
     loaded = configuration()
+    plugins = load_plugins(loaded)
     if not new:
-        _refuse_nothing(loaded)
+        _refuse_nothing(loaded, plugins)
     settings = loaded.settings
 
     async def main() -> int | None:
         memories = Memories(
-            load_plugins(loaded),
+            plugins,
             loaded.sections,
             memory=settings.memory,
             embedder=settings.embedder if embeds else None,
@@ -105,12 +107,14 @@ def json_of(text: str | None, option: str) -> Mapping[str, Any]:
     return found
 
 
-def _refuse_nothing(loaded: Loaded) -> None:
+def _refuse_nothing(loaded: Loaded, plugins: Plugins) -> None:
     """Reading makes no memory where there is none."""
-    data = Path(loaded.settings.data)
-    placed = "memory_path" in loaded.sections.get("sqlite", {})
-    if loaded.settings.memory == "sqlite" and not placed and not (data / "memory.db").exists():
+    record = cast(MemoryPlugin, plugins.get("memory", loaded.settings.memory))
+    if record.nothing_yet is None:
+        return
+    missing = record.nothing_yet(plugins.section(record, loaded.sections), loaded.settings.data)
+    if missing is not None:
         raise ConfigError(
-            f"Nothing is remembered in {data} yet.",
+            missing,
             remedy="Run an agent that has memory, add something with 'opspawn memory add', or go to its folder.",
         )

@@ -349,6 +349,12 @@ class Memory(Protocol):
         """
         ...
 
+    async def compact(self) -> None:
+        """Bring what is kept in order: as small, and as quickly searched, as it can be. May take minutes; calls go on
+        meanwhile, and changes may have to wait.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Finish what was begun, and close. Idempotent."""
         ...

@@ -157,6 +157,7 @@ class MemoryPlugin:
     """A long-term memory; users write `memory = "NAME"`.
 
     `open` gets the section, the folder for data, and the embedder if one is configured, which is not its to close.
+    `nothing_yet` is as for `StorePlugin`.
 
     Raises (from `open`): MemoryUnusable, with the remedy.
     """
@@ -165,6 +166,7 @@ class MemoryPlugin:
     open: Callable[[Any, str, Embedder | None], Awaitable[Memory]]
     config: type[PluginConfig] = PluginConfig
     help: str = ""
+    nothing_yet: Callable[[Any, str], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,21 @@ async def vectors_of(embedder: Embedder, texts: Sequence[str]) -> list[list[floa
     """
     asked = list(dict.fromkeys(texts))
     made: dict[str, list[float]] = {}
-    dim, batch = embedder.dim, max(1, embedder.batch)
-    for start in range(0, len(asked), batch):
-        some = asked[start : start + batch]
+    dim = embedder.dim
+    for text, vector in zip(asked, await embedded(embedder, asked), strict=True):
+        made[text] = unit(vector, dim, embedder.model)
+        dim = dim or len(vector)
+    return [made[text] for text in texts]
+
+
+async def embedded(embedder: Embedder, texts: Sequence[str]) -> list[Sequence[float]]:
+    """What the embedder makes of texts, in its batches, as it gives it. Raises: MemoryFailed: not one for each."""
+    made: list[Sequence[float]] = []
+    batch = max(1, embedder.batch)
+    for start in range(0, len(texts), batch):
+        some = texts[start : start + batch]
         vectors = await embedder.embed(some)
         if len(vectors) != len(some):
             raise MemoryFailed(f"The embedder {embedder.model!r} gave {len(vectors)} vectors for {len(some)} texts.")
-        for text, vector in zip(some, vectors, strict=True):
-            made[text] = unit(vector, dim, embedder.model)
-            dim = dim or len(vector)
-    return [made[text] for text in texts]
+        made += vectors
+    return made

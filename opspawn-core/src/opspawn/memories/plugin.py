@@ -32,13 +32,27 @@ class SqliteMemoryConfig(PluginConfig):
 async def _open(section: Any, data: str, embedder: Embedder | None) -> Memory:
     from opspawn.memories.sqlite import open_memory
 
-    path = section.memory_path or str(Path(data) / "memory.db")
-    return await open_memory(path, embedder=embedder, busy_timeout_s=section.memory_busy_timeout_s)
+    return await open_memory(_file(section, data), embedder=embedder, busy_timeout_s=section.memory_busy_timeout_s)
+
+
+def _file(section: SqliteMemoryConfig, data: str) -> str:
+    return section.memory_path or str(Path(data) / "memory.db")
+
+
+def _nothing_yet(section: SqliteMemoryConfig, data: str) -> str | None:
+    """What is missing where nothing has been remembered yet; None with a file of its own, which is made."""
+    if section.memory_path is not None or Path(_file(section, data)).exists():
+        return None
+    return f"Nothing is remembered in {data} yet."
 
 
 @hookimpl
 def opspawn_memories() -> Iterable[MemoryPlugin]:
     """The embedded memory, `memory = "sqlite"`."""
     yield MemoryPlugin(
-        "sqlite", _open, SqliteMemoryConfig, "One SQLite file: found by words, and by vectors if there is an embedder."
+        "sqlite",
+        _open,
+        SqliteMemoryConfig,
+        "One SQLite file: found by words, and by vectors if there is an embedder.",
+        _nothing_yet,
     )

@@ -36,4 +36,10 @@ def wipe(connection: sqlite3.Connection) -> None:
         time.sleep(0.05)
 
 
-__all__ = ["expired", "remove", "wipe"]
+def compact(connection: sqlite3.Connection) -> None:
+    """Give the room of what is gone back to the system."""
+    connection.execute("VACUUM")
+    wipe(connection)
+
+
+__all__ = ["compact", "expired", "remove", "wipe"]

@@ -6,11 +6,10 @@ import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any
 
-from opspawn.contracts.memory import MemoryItem, Namespace, Provenance, Selection
+from opspawn.contracts.memory import MemoryItem, Provenance, Selection
+from opspawn.memories.items import key_of, moment, same
 
 #: The columns that `values_of` gives.
 WRITTEN = (
@@ -31,11 +30,6 @@ COLUMNS = (
     "i.seq, i.namespace, i.id, i.text, i.subject, i.metadata, i.provenance, i.confidence, i.ttl_s, i.refresh, "
     "i.created, i.updated, i.expires"
 )
-
-
-def key_of(namespace: Namespace) -> str:
-    """A namespace as text; those that begin with it begin with `key[:-1] + ","`."""
-    return json.dumps(list(namespace), separators=(",", ":"))
 
 
 def item_of(row: Sequence[Any]) -> MemoryItem:
@@ -73,22 +67,6 @@ def values_of(item: MemoryItem) -> tuple[Any, ...]:
         item.ttl_s,
         int(item.refresh),
     )
-
-
-def same(item: MemoryItem) -> bytes:
-    """What two items have in common that say the same about the same subject."""
-    words = " ".join(item.text.casefold().split())
-    return blake2b(f"{item.subject}\0{words}".encode(), digest_size=16).digest()
-
-
-def moment(stamp: int) -> datetime:
-    """A time of the database."""
-    return datetime.fromtimestamp(stamp / 1_000_000, UTC)
-
-
-def stamp(time: datetime | None) -> int | None:
-    """A time for the database."""
-    return None if time is None else round(time.timestamp() * 1_000_000)
 
 
 def blob(vector: Sequence[float]) -> bytes:

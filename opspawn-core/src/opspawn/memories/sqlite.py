@@ -33,7 +33,7 @@ from opspawn.contracts.memory import (
     Selection,
 )
 from opspawn.errors import EmbedderMismatch, InvalidInput, MemoryFailed, NotFound, StepError
-from opspawn.memories import finding, removing, writing
+from opspawn.memories import finding, items, removing, writing
 from opspawn.memories.embedding import vectors_of
 from opspawn.memories.ranking import Reranker, fused, pool, ranked, reranked
 from opspawn.memories.rows import COLUMNS, item_of, where
@@ -99,7 +99,7 @@ class SqliteMemory:
         before = await self.get(namespace, id)
         if before is None:
             raise NotFound("memory", id)
-        changed = writing.changed(before, change)
+        changed = items.changed(before, change)
         vectors = await self._vectors([changed.text]) if changed.text != before.text else None
         now, model = self._now(), self._model
 
@@ -239,6 +239,9 @@ class SqliteMemory:
                 on_progress(done, done + left - len(some))
         await self._threads.tidy(removing.wipe)
         return done
+
+    async def compact(self) -> None:
+        await self._threads.tidy(removing.compact)
 
     async def aclose(self) -> None:
         await self._threads.aclose()

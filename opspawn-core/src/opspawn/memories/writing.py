@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from opspawn.contracts.memory import KEEP, Added, Change, Duplicates, MemoryItem, Namespace
 from opspawn.errors import EmbedderMismatch, NotFound
-from opspawn.memories.rows import COLUMNS, WRITTEN, blob, item_of, key_of, moment, same, stamp, values_of
+from opspawn.memories.items import changed, key_of, moment, same, stamp
+from opspawn.memories.rows import COLUMNS, WRITTEN, blob, item_of, values_of
 from opspawn.memories.words import words
 
 
@@ -47,12 +48,6 @@ def add(
     )
     connection.execute("INSERT INTO words (rowid, terms) VALUES (?, ?)", (cursor.lastrowid, " ".join(words(item.text))))
     return Added(_item(connection, int(cursor.lastrowid or 0)))
-
-
-def changed(item: MemoryItem, change: Change) -> MemoryItem:
-    """The item with what a change says. Raises: InvalidInput."""
-    names = ("text", "metadata", "subject", "confidence", "ttl_s", "refresh")
-    return replace(item, **{name: value for name in names if (value := getattr(change, name)) is not KEEP})
 
 
 def update(

@@ -107,6 +107,12 @@ class Forgotten(Wire):
     forgotten: int
 
 
+class Reembedded(Wire):
+    """How many vectors were made."""
+
+    made: int
+
+
 class SpaceView(Wire):
     """How many items a namespace has."""
 
@@ -251,6 +257,18 @@ async def forget(request: ForgetRequest, host: HostDep) -> Forgotten:
     if not request.all and not told.keys() & {"ids", "subject", "session", "filter", "olderThanS"}:
         raise InvalidInput("Nothing says what to forget.", remedy='Give ids, a subject, ..., or "all": true.')
     return Forgotten(forgotten=await (await host.memory()).forget(selection_from_json(told)))
+
+
+@router.post("/compact", operation_id="compactMemory", status_code=204)
+async def compact(host: HostDep) -> None:
+    """Make the memory small and quick; answers when that is done."""
+    await (await host.memory()).compact()
+
+
+@router.post("/reembed", operation_id="reembedMemory")
+async def reembed(host: HostDep) -> Reembedded:
+    """Give all items vectors of the embedder that is configured now; answers when all have one."""
+    return Reembedded(made=await (await host.memory()).reembed())
 
 
 @router.get("/stats", operation_id="memoryStats")

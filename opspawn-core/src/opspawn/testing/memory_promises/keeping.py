@@ -200,6 +200,17 @@ class KeepingPromises(MemorySuite):
         if other is not memory:
             await other.aclose()
 
+    async def test_compacting_changes_nothing_that_is_kept(self, memory: Memory) -> None:
+        """Nor how it is found."""
+        items = await keep(memory, "Ada likes tea.", "Bob likes coffee.", "The door is red.")
+        await memory.forget(type(EVERYTHING)(ADA, ids=(items[2].id,)))
+        before = await find(memory, "Who likes tea?")
+        await memory.compact()
+        await memory.compact()
+
+        assert await texts(memory) == ["Bob likes coffee.", "Ada likes tea."]
+        assert await find(memory, "Who likes tea?") == before
+
     async def test_it_tells_how_much_it_keeps(self, memory: Memory, embedder: HashingEmbedder | None) -> None:
         """In all, and by namespace."""
         await keep(memory, "One.", "Two.")

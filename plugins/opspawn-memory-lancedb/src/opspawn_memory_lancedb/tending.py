@@ -1,0 +1,89 @@
+"""Keeping the table fast, in the background, by one process at a time.
+
+Small files are merged, indexes made and brought up to date, earlier versions removed. Writers and readers go on
+meanwhile; losing a race with them only means to try again.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from lancedb.index import Bitmap, BTree, IvfFlat
+from loguru import logger
+
+from opspawn.errors import MemoryFailed
+from opspawn_memory_lancedb.conditions import ALL
+from opspawn_memory_lancedb.settings import LanceConfig
+from opspawn_memory_lancedb.table import Table
+
+#: Where looking up ids row by row costs more than an index.
+_KEYS_FROM = 10_000
+#: An index of vectors is named after how many parts it has, and made anew when the items are so many times more.
+_PARTS = "vectors_"
+_GROWN = 4
+
+
+class Tender:
+    """One thread, which works when enough was written."""
+
+    def __init__(self, table: Table, config: LanceConfig) -> None:
+        self._table = table
+        self._config = config
+        self._thread = ThreadPoolExecutor(1, "opspawn-memory-tender")
+        self._guard = threading.Lock()
+        self._at = 0
+        self._running: Future[None] | None = None
+
+    def written(self) -> None:
+        """Something was written: look whether it is time."""
+        turn = int(self._table.do(lambda table: table.version)) // self._config.compact_every
+        if turn != self._at:
+            self._at = turn
+            self.begin()
+
+    def begin(self) -> None:
+        """Work in the background, unless that is going on."""
+        with self._guard:
+            if self._running is None or self._running.done():
+                self._running = self._thread.submit(self._quietly)
+
+    def close(self) -> None:
+        """Finish what is going on, and end."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _quietly(self) -> None:
+        try:
+            with self._table.tending.if_free() as free:
+                if free:
+                    self.tend()
+        except MemoryFailed as error:
+            logger.bind(memory="lancedb").debug("The memory is brought in order later: {}", error)
+
+    def tend(self) -> None:
+        """Bring it in order. The caller holds `tending`. Raises: MemoryFailed: somebody else changed it meanwhile."""
+        self._table.tidy(self._config.keep_versions_s)
+        indexes = self._table.indexes()
+        count = self._table.count(ALL)
+        for column, config in (("key", BTree()), ("same", BTree()), ("space", Bitmap())):
+            if count >= _KEYS_FROM and column not in indexes:
+                self._table.create_index(column, config)
+        self._index_vectors(indexes)
+        self._table.sync()
+
+    def _index_vectors(self, indexes: dict[str, str]) -> None:
+        kept = self._table.kept()
+        if kept is None:
+            return
+        count = self._table.count(f"{kept.column} is not null")
+        if count < self._config.index_from:
+            return
+        name = indexes.get(kept.column)
+        if name is not None and count < _GROWN * int(name.removeprefix(_PARTS)) ** 2:
+            return
+        parts = max(1, round(count**0.5))
+        config: Any = IvfFlat(distance_type="cosine", num_partitions=parts)
+        if name is not None:
+            self._table.drop_index(kept.column)
+        self._table.create_index(kept.column, config, name=f"{_PARTS}{parts}")
