@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 
 from opspawn.contracts.memory import KEEP, Change, MemoryItem, Namespace
+
+_FIELDS = tuple(field.name for field in fields(MemoryItem))
 
 
 def key_of(namespace: Namespace) -> str:
@@ -29,6 +31,16 @@ def moment(stamp: int) -> datetime:
 def stamp(time: datetime | None) -> int | None:
     """A time for the database."""
     return None if time is None else round(time.timestamp() * 1_000_000)
+
+
+def kept_as(item: MemoryItem, id: str, created: datetime, updated: datetime, expires: datetime | None) -> MemoryItem:
+    """The item with what the memory adds. It was looked at when it was made, and is not again."""
+    kept = object.__new__(MemoryItem)
+    for name in _FIELDS:
+        object.__setattr__(kept, name, getattr(item, name))
+    for name, value in (("id", id), ("created", created), ("updated", updated), ("expires", expires)):
+        object.__setattr__(kept, name, value)
+    return kept
 
 
 def changed(item: MemoryItem, change: Change) -> MemoryItem:

@@ -40,7 +40,7 @@ from opspawn.memories.items import changed, moment
 from opspawn.memories.ranking import Reranker, pool, ranked, reranked
 from opspawn_memory_lancedb import finding, removing
 from opspawn_memory_lancedb.finding import Found
-from opspawn_memory_lancedb.rows import row_of
+from opspawn_memory_lancedb.rows import item_of, row_of
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.table import Table, open_table
 from opspawn_memory_lancedb.tending import Tender
@@ -155,7 +155,7 @@ class LanceMemory:
                 check(kept, str(self._model), len(vectors[0]))
             same = item.text == found[0].item.text
             vector = finding.vector(self._table, found[0].seq, kept) if same else None if not vectors else vectors[0]
-            replace_rows(self._table, [Entry(row_of(item, found[0].seq), vector)], kept)
+            replace_rows(self._table, [Entry(row_of(item, found[0].seq), vector, item)], kept)
             self._table.sync()
             if not same:
                 removing.wipe(self._table)
@@ -329,7 +329,7 @@ class LanceMemory:
         check(kept, model, dim)
         made = {seq: (text, vector) for (seq, text), vector in zip(some, vectors, strict=True)}
         there = finding.whole(self._table, list(made))
-        fresh = [Entry(row, made[row["seq"]][1]) for row in there if made[row["seq"]][0] == row["text"]]
+        fresh = [Entry(row, made[row["seq"]][1], item_of(row)) for row in there if made[row["seq"]][0] == row["text"]]
         if fresh:
             replace_rows(self._table, fresh, kept)
             self._table.sync()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -64,26 +65,29 @@ ITEM = (
 )
 #: Fields that filters compare as texts, and that are kept as numbers.
 TIMES = ("@created", "@updated")
+_NOBODY = Provenance()
+_WHENCE = tuple(field.name for field in fields(Provenance))
 Row = dict[str, Any]
 
 
 def row_of(item: MemoryItem, seq: int) -> Row:
     """The row of an item that has its id and its times."""
-    told = {name: value for name, value in asdict(item.provenance).items() if value}
+    told = item.provenance
+    spaces = _spaces(item.namespace)
     return {
         "seq": seq,
         "key": key_number(item.namespace, item.id),
         "same": same_number(item),
-        "space": digest(key_of(item.namespace)),
-        "spaces": [digest(key_of(item.namespace[:n])) for n in range(1, len(item.namespace) + 1)],
-        "fields": [has("@id", item.id), *_fields(item)],
-        "namespace": key_of(item.namespace),
+        "space": spaces[-1],
+        "spaces": spaces,
+        "fields": _fields(item),
+        "namespace": _key(item.namespace),
         "id": item.id,
         "text": item.text,
         "terms": terms_of(item.text),
         "subject": item.subject,
-        "metadata": json.dumps(dict(item.metadata), ensure_ascii=False),
-        "provenance": json.dumps(told, ensure_ascii=False),
+        "metadata": json.dumps(dict(item.metadata), ensure_ascii=False) if item.metadata else "{}",
+        "provenance": "{}" if told == _NOBODY else json.dumps(_told(told), ensure_ascii=False),
         "confidence": float(item.confidence),
         "ttl_s": item.ttl_s,
         "refresh": bool(item.refresh),
@@ -91,6 +95,15 @@ def row_of(item: MemoryItem, seq: int) -> Row:
         "updated": stamp(item.updated),
         "expires": stamp(item.expires),
     }
+
+
+def _told(provenance: Provenance) -> dict[str, str]:
+    return {name: value for name in _WHENCE if (value := getattr(provenance, name))}
+
+
+@lru_cache(1024)
+def _spaces(namespace: Namespace) -> list[str]:
+    return [digest(key_of(namespace[:n])) for n in range(1, len(namespace) + 1)]
 
 
 def item_of(row: Mapping[str, Any]) -> MemoryItem:
@@ -135,12 +148,13 @@ def vectors_of(vectors: Sequence[Any] | None, dim: int, count: int) -> pa.Array:
 
 def terms_of(text: str) -> str:
     """The words of a text, and their begins, with spaces between them."""
-    found: list[str] = []
-    for word in words(text):
-        if is_prefix(word):
-            found += [word[:length] for length in BEGINS if length < len(word)]
-        found.append(word[:LONGEST])
-    return " ".join(found)
+    return " ".join([_found_by(word) for word in words(text)])
+
+
+@lru_cache(16384)
+def _found_by(word: str) -> str:
+    begins = [word[:length] for length in BEGINS if length < len(word)] if is_prefix(word) else []
+    return " ".join([*begins, word[:LONGEST]])
 
 
 # -- digests -----------------------------------------------------------------------------------------------------------
@@ -153,16 +167,36 @@ def digest(text: str) -> str:
 
 def key_number(namespace: Namespace, id: str) -> int:
     """What an item is looked up by. Two may share it, so what is found is compared."""
-    return _number(f"{key_of(namespace)}\0{id}".encode())
+    return _number(f"{_key(namespace)}\0{id}".encode())
 
 
 def same_number(item: MemoryItem) -> int:
     """What those have in common that say the same in one namespace. Others may have it, too, by chance."""
-    return _number(same(item) + key_of(item.namespace).encode())
+    return _number(same(item) + _key(item.namespace).encode())
 
 
 def _fields(item: MemoryItem) -> list[str]:
-    return [one for name, value in item.fields().items() if name not in TIMES for one in told_of(name, value)]
+    """What filters and selections look for."""
+    found = [has("@id", item.id), *_known(("@confidence", float(item.confidence)))]
+    if item.subject:
+        found += _known(("@subject", item.subject))
+    if item.provenance != _NOBODY:
+        for name in ("session", "source", "who", "agent", "run"):
+            if value := getattr(item.provenance, name):
+                found += _known((f"@{name}", value))
+    for name, value in item.metadata.items():
+        found += told_of(name, value)
+    return found
+
+
+@lru_cache(4096)
+def _known(field: tuple[str, str | float]) -> list[str]:
+    return told_of(*field)
+
+
+@lru_cache(1024)
+def _key(namespace: Namespace) -> str:
+    return key_of(namespace)
 
 
 def told_of(name: str, value: Any) -> list[str]:

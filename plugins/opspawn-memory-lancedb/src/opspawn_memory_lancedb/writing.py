@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from opspawn.contracts.memory import Added, Duplicates, MemoryItem
 from opspawn.errors import EmbedderMismatch
-from opspawn.memories.items import moment, same, stamp
+from opspawn.memories.items import kept_as, moment, same, stamp
 from opspawn_memory_lancedb.rows import Row, item_of, key_number, row_of, same_number, table_of
 from opspawn_memory_lancedb.table import Kept, Table
 
@@ -53,6 +53,7 @@ class Entry:
 
     row: Row
     vector: Any
+    item: MemoryItem
     new: bool = False
     changed: bool = False
 
@@ -133,7 +134,7 @@ class Writer:
         plan.commit()
         self._table.sync()
         for n, found in entries.items():
-            results[n] = [Added(item_of(entry.row), new) for entry, new in found]
+            results[n] = [Added(entry.item, new) for entry, new in found]
         return [results[n] for n in range(len(adds))]
 
     def _kept(self, kept: Kept | None, add: Add) -> Kept | None:
@@ -179,7 +180,7 @@ class Plan:
                     if row["seq"] not in seen:
                         seen.add(row["seq"])
                         vector = None if self._kept is None else row.pop(self._kept.column, None)
-                        self._note(Entry(row, vector))
+                        self._note(Entry(row, vector, item_of(row)))
 
     def add(self, add: Add) -> list[tuple[Entry, bool]]:
         """Each item as it will be kept, and whether it is new."""
@@ -200,29 +201,26 @@ class Plan:
             self._table.do(lambda table: table.add(made))
 
     def _one(self, item: MemoryItem, vector: Any, add: Add) -> tuple[Entry, bool]:
-        given = bool(item.id)
-        item = item if given else replace(item, id=f"m-{uuid4().hex[:24]}")
-        if given and (known := self._with_id(item, add.now)) is not None:
+        if item.id and (known := self._with_id(item, add.now)) is not None:
             return known, False
         expires = stamp(item.expires) or (None if item.ttl_s is None else add.now + round(item.ttl_s * 1_000_000))
         if add.duplicates == "merge" and (known := self._with_words(item, add.now)) is not None:
-            known.row = merged(known.row, item, expires, add.now)
+            known.item = merged(known.item, item, expires, add.now)
+            known.row = row_of(known.item, known.row["seq"])
             known.changed = True
             return known, False
         created, updated = min(add.now, stamp(item.created) or add.now), min(add.now, stamp(item.updated) or add.now)
-        item = replace(
-            item,
-            created=moment(created),
-            updated=moment(updated),
-            expires=None if expires is None else moment(expires),
-        )
-        entry = Entry(row_of(item, self._next_seq()), vector, new=True, changed=True)
+        times = (moment(created), moment(updated), None if expires is None else moment(expires))
+        item = kept_as(item, item.id or f"m-{uuid4().hex[:24]}", *times)
+        entry = Entry(row_of(item, self._next_seq()), vector, item, new=True, changed=True)
         self._note(entry)
         return entry, True
 
     def _with_id(self, item: MemoryItem, now: int) -> Entry | None:
+        if not self._keys:
+            return None
         for entry in self._keys.get(key_number(item.namespace, item.id), []):
-            if entry.row["id"] == item.id and item_of(entry.row).namespace == item.namespace:
+            if entry.item.id == item.id and entry.item.namespace == item.namespace:
                 if _alive(entry.row, now):
                     return entry
                 self._forget(entry)
@@ -230,9 +228,11 @@ class Plan:
         return None
 
     def _with_words(self, item: MemoryItem, now: int) -> Entry | None:
+        if not self._sames:
+            return None
         for entry in self._sames.get(same_number(item), []):
-            other = item_of(entry.row)
-            if _alive(entry.row, now) and other.namespace == item.namespace and same(other) == same(item):
+            there = entry.item
+            if _alive(entry.row, now) and there.namespace == item.namespace and same(there) == same(item):
                 return entry
         return None
 
@@ -250,17 +250,15 @@ class Plan:
             self._gone.append(entry.row["seq"])
 
 
-def merged(row: Row, item: MemoryItem, expires: int | None, now: int) -> Row:
+def merged(there: MemoryItem, item: MemoryItem, expires: int | None, now: int) -> MemoryItem:
     """What is there, told once more."""
-    before = item_of(row)
-    after = replace(
-        before,
-        confidence=max(before.confidence, item.confidence),
+    return replace(
+        there,
+        confidence=max(there.confidence, item.confidence),
         ttl_s=item.ttl_s,
         expires=None if expires is None else moment(expires),
         updated=moment(now),
     )
-    return row_of(after, row["seq"])
 
 
 def replace_rows(table: Table, entries: Sequence[Entry], kept: Kept | None) -> None:
