@@ -70,6 +70,8 @@ class People:
         try:
             if asked.question.kind == "approval":
                 await self._approval(asked)
+            elif asked.question.kind == "plan":
+                await self._plan(asked)
             else:
                 await self._question(asked)
         except InvalidTransition:  # somebody else was faster, or it is too late
@@ -90,6 +92,52 @@ class People:
             if said in ("e", "edit") and await self._edited(asked):
                 return
 
+    async def _plan(self, asked: AskedQuestion) -> None:
+        self._screen.line(("? ", "yellow"), (asked.question.text, "bold"))
+        while True:
+            said = (await self._line("  Carry it out? [y]es, [n]o, [r]evise, [e]dit: ")).lower()
+            answer: dict[str, Any] | None = None
+            if said in ("y", "yes", "approve"):
+                answer = {"decision": "approve"}
+            elif said in ("n", "no", "reject"):
+                words = await self._line("  Why? (the run ends with it) ")
+                answer = {"decision": "reject", "words": words} if words else {"decision": "reject"}
+            elif said in ("r", "revise") and (words := await self._line("  What is to be different? ")):
+                answer = {"decision": "revise", "words": words}
+            elif said in ("e", "edit"):
+                answer = await self._other_plan(asked)
+            if answer is not None and await self._taken(asked, answer):
+                return
+
+    async def _other_plan(self, asked: AskedQuestion) -> dict[str, Any] | None:
+        """The plan that is typed instead, as an answer; None where none was. The one that there is stands above it."""
+        plan = (asked.question.call or {}).get("plan") or {}
+        self._screen.line((f"  {_json(plan)}", "dim"))
+        text = await self._line("  Another plan, as JSON: ")
+        if not text:
+            return None
+        try:
+            changed = json.loads(text)
+        except ValueError as error:
+            self._screen.line((f"  That is no JSON: {error}", "red"))
+            return None
+        changed = {"steps": changed} if isinstance(changed, list) else changed
+        if not isinstance(changed, dict) or not isinstance(changed.get("steps"), list):
+            self._screen.line(('  A plan is an object with its steps: {"steps": [{"id": "…", "tool": "…"}]}', "red"))
+            return None
+        return {"decision": "approve", "plan": changed}
+
+    async def _taken(self, asked: AskedQuestion, answer: Any) -> bool:
+        """Whether the answer was taken; of one that does not fit it is said why."""
+        try:
+            await self._host.answer(asked.id, answer, by=who())
+        except InvalidTransition:
+            raise
+        except OpspawnError as error:
+            self._screen.line((f"  {error}", "red"))
+            return False
+        return True
+
     async def _edited(self, asked: AskedQuestion) -> bool:
         text = await self._line("  Other arguments, as JSON: ")
         if not text:
@@ -108,7 +156,7 @@ class People:
 
     async def _question(self, asked: AskedQuestion) -> None:
         question = asked.question
-        choices = ["approve", "revise", "reject"] if str(question.kind) == "plan" else list(question.choices)
+        choices = list(question.choices)
         self._screen.line(("? ", "yellow"), (question.text, "bold"))
         for number, choice in enumerate(choices, start=1):
             self._screen.line((f"  {number}) {choice if isinstance(choice, str) else _json(choice)}", ""))
@@ -117,21 +165,12 @@ class People:
             if not text and (choices or question.schema):
                 continue
             try:
-                await self._host.answer(asked.id, await self._said(asked, choices, text), by=who())
-            except InvalidTransition:
-                raise
+                said = _said(asked, choices, text)
             except OpspawnError as error:
                 self._screen.line((f"  {error}", "red"))
                 continue
-            return
-
-    async def _said(self, asked: AskedQuestion, choices: list[Any], text: str) -> Any:
-        if text.isdigit() and 1 <= int(text) <= len(choices) and text not in choices:
-            text = choices[int(text) - 1]
-        if str(asked.question.kind) == "plan" and text in choices:
-            words = await self._line("  What is to be different? ") if text == "revise" else ""
-            return {"decision": text, "words": words} if words else {"decision": text}
-        return meant(asked, text) if isinstance(text, str) else text
+            if await self._taken(asked, said):
+                return
 
     async def _line(self, prompt: str) -> str:
         self._screen.ask((prompt, "yellow"))
@@ -140,6 +179,14 @@ class People:
         if text is None:
             raise _NobodyAnswers
         return text.strip()
+
+
+def _said(asked: AskedQuestion, choices: list[Any], text: str) -> Any:
+    """What a line means: the number of a choice, or the answer itself. Raises: InvalidInput."""
+    if text.isdigit() and 1 <= int(text) <= len(choices) and text not in choices:
+        chosen = choices[int(text) - 1]
+        return meant(asked, chosen) if isinstance(chosen, str) else chosen
+    return meant(asked, text)
 
 
 class _NobodyAnswers(Exception):

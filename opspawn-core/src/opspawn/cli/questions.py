@@ -12,6 +12,7 @@ from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.tables import print_table
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Query
+from opspawn.errors import InvalidInput
 from opspawn.ops.engine.engine import Engine
 from opspawn.views import QuestionView
 
@@ -103,7 +104,7 @@ def answer(context: click.Context, id: str, value: str, by: str | None, as_json:
 
 
 def meant(asked: AskedQuestion, text: str) -> Any:
-    """What somebody meant who typed the text."""
+    """What somebody meant who typed the text. Raises: InvalidInput: that is no answer to a plan."""
     question = asked.question
     if text in question.choices or (question.schema or {}).get("type") == "string":
         return text
@@ -112,6 +113,11 @@ def meant(asked: AskedQuestion, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
+        if question.kind == "plan":
+            raise InvalidInput(
+                f"{text[:80]!r} is no answer to a plan.",
+                remedy='Write approve, revise or reject, or JSON: {"decision": "revise", "words": "…"}.',
+            ) from None
         return text
 
 
