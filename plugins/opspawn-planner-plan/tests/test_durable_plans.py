@@ -201,3 +201,32 @@ async def test_an_answer_that_is_no_decision_is_refused(tmp_path: Path, wrong: A
         question = await asked(host)
         with pytest.raises(InvalidInput):
             await host.answer(question.id, wrong)
+
+
+async def test_a_run_goes_on_with_the_tools_that_its_plan_was_made_of(tmp_path: Path) -> None:
+    """Newer code may describe its tools otherwise; the model was told the words of then, which are recorded."""
+
+    def app(words: str) -> App:
+        @tool(effect="once", description=words)
+        async def order(article: str) -> str:
+            return f"ordered {article}"
+
+        def says(request: ModelRequest) -> Any:
+            last = request.messages[-1]
+            steps = [{"id": "buy", "tool": "order", "inputs": {"article": "tea"}}]
+            return ToolCall("p", "make_plan", {"steps": steps}) if last.role == "user" else "Done."
+
+        planner = PlanExecutePlanner(approve="always")
+        return App(agents=[Agent("buyer", model=ScriptedModel(says), planner=planner, tools=[order])])
+
+    loaded = Loaded(Settings(worker=WorkerSettings(poll_s=0.05), data=str(tmp_path)), folder=tmp_path)
+    async with Host.open(app("Order."), loaded=loaded) as host:
+        task = await host.submit("agent/buyer", "Tea.")
+        async with asyncio.timeout(20):
+            while not (page := await host.questions(Query(where={"state": "open"}))).items:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    async with Host.open(app("Order an article, in new words."), loaded=loaded) as host:
+        await host.answer(page.items[0].id, {"decision": "approve"})
+        ended = await host.wait(task.id, 20)
+
+    assert (ended.state, ended.result) == (TaskState.SUCCEEDED, "Done.")

@@ -11,7 +11,7 @@ from opspawn.agentkit import Agent, RunResult, tool
 from opspawn.contracts.content import Image
 from opspawn.contracts.model import ModelCapabilities, ModelRequest, ModelResponse, ToolCall
 from opspawn.contracts.plan import Plan
-from opspawn.contracts.run_events import PlanChanged, PlanMade, RunFailed, ToolCallEnded
+from opspawn.contracts.run_events import PlanChanged, PlanMade, PlanStepEnded, RunFailed, ToolCallEnded
 from opspawn.errors import ConfigError, Denied, ModelError, StepLimit
 from opspawn.testing import ScriptedModel
 from opspawn_planner_plan.planner import PlanExecutePlanner
@@ -374,3 +374,27 @@ async def test_nobody_to_ask_is_an_error_and_no_approval():
     with pytest.raises(ConfigError, match="on_question"):
         await desk.run()
     assert desk.searched == []
+
+
+async def test_a_plan_whose_inputs_do_not_fit_is_mended_before_anything_happens():
+    wrong = plan(search("a"), {"id": "buy", "tool": "order", "inputs": {"article": "tea", "number": "many"}})
+    right = plan({"id": "buy", "tool": "order", "inputs": {"article": "tea", "number": 2}})
+    desk = Desk(wrong, right, "Done.")
+
+    await desk.run()
+
+    assert desk.searched == ["ordered 2 tea"]
+    told = desk.model.requests[1].messages[-1].content
+    assert "step 'buy': the input number must be an integer, not a string" in told
+
+
+async def test_a_step_that_asks_another_agent_is_ticked_when_that_has_answered():
+    clerk = Agent("clerk", model=ScriptedModel(["It is 5."]), planner=PlanExecutePlanner(), description="Knows prices.")
+    steps = plan({"id": "price", "tool": "clerk", "inputs": {"input": "Tea?"}}, search("find"))
+    desk = Desk(steps, "It is 5.", tools=[clerk])
+
+    await desk.run()
+
+    ended = [event for event in desk.events if isinstance(event, PlanStepEnded)]
+    assert {event.step: event.failed for event in ended} == {"price": False, "find": False}
+    assert len(ended) == 2

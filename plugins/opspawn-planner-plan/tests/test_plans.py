@@ -74,6 +74,8 @@ def test_effects_and_needs_are_completed_from_the_tools_and_the_references():
         ),
         ([step("a", inputs={})], "step 'a' lacks the input 'query' of 'find'"),
         ([step("a", inputs={"query": "x", "size": 1})], "'find' has no input 'size'; known: query, limit"),
+        ([step("a", inputs={"query": 5})], "step 'a': the input query must be a string, not an integer"),
+        ([step("a", inputs={"query": "x", "limit": "9"})], "the input limit must be an integer, not a string"),
         ([step("a", None)], "step 'a' has no tool, and no description"),
         ([step(f"s{n}", inputs={"query": str(n)}) for n in range(21)], "it has 21 steps, and 20 are the most"),
         ([step(f"s{n}", None, description="Well?") for n in range(6)], "6 steps without a tool, and only 5 more"),

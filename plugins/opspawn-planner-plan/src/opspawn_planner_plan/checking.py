@@ -13,6 +13,7 @@ from opspawn.agentkit.faults import faults_of
 from opspawn.agentkit.reading import NAME as READ_ON
 from opspawn.contracts.plan import Plan, PlanStep
 from opspawn.contracts.tool import Tool
+from opspawn_planner_plan.fitting import misfits
 from opspawn_planner_plan.references import referred
 
 #: The fault of a plan of which nothing is left to do.
@@ -116,6 +117,8 @@ def _faults_of(step: PlanStep, bounds: Bounds) -> Iterator[str]:
     if schema.get("additionalProperties") is False:
         for name in step.inputs.keys() - known.keys():
             yield f"step {step.id!r}: {step.tool!r} has no input {name!r}; known: {', '.join(known) or 'none'}"
+    for fault in misfits(step.inputs, schema):
+        yield f"step {step.id!r}: the input {fault}"
 
 
 def _unknown(name: str, bounds: Bounds) -> str:
