@@ -161,7 +161,7 @@ async def test_calls_that_a_planner_lets_drop_end_as_dropped() -> None:
     assert told.index(ended) < next(n for n, e in enumerate(told) if isinstance(e, ModelAnswered) and e.text)
 
 
-async def test_a_call_that_only_the_planner_knows_begins_without_arguments() -> None:
+async def test_a_call_of_the_planners_own_is_told_with_its_arguments() -> None:
     class Acts:
         async def run(self, context: AgentContext) -> PlannerResult:
             [result] = await context.act([ToolCall("x", "search", {"query": "token"})])
@@ -173,7 +173,7 @@ async def test_a_call_that_only_the_planner_knows_begins_without_arguments() -> 
 
     assert [event.type for event in told] == ["run_started", "tool_call_started", "tool_call_ended", "run_ended"]
     assert isinstance(told[1], ToolCallStarted)
-    assert told[1].arguments is None
+    assert told[1].arguments == {"query": "token"}
 
 
 async def test_a_typed_answer_is_no_tool_call() -> None:

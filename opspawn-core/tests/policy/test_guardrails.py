@@ -15,7 +15,7 @@ from opspawn.config import Loaded
 from opspawn.config.settings import Settings, WorkerSettings
 from opspawn.contracts.model import ToolCall
 from opspawn.contracts.policy import Approve, Verdict
-from opspawn.contracts.run_events import ActDenied
+from opspawn.contracts.run_events import GuardrailDecided
 from opspawn.contracts.store import Query, Task
 from opspawn.errors import ConfigError, Denied
 from opspawn.host import Host
@@ -53,8 +53,9 @@ async def test_an_input_that_is_held_back_reaches_no_model() -> None:
     with pytest.raises(Denied, match=r"'polite' held back the input of the run\. Ask nicely\."):
         await helper.run("Now!", on_event=events.append)
     assert model.requests == []
-    [denied] = [event for event in events if isinstance(event, ActDenied)]
-    assert (denied.act, denied.policy, denied.reason) == ("input", "polite", "Ask nicely.")
+    [decided] = [event for event in events if isinstance(event, GuardrailDecided)]
+    assert (decided.on, decided.guardrail, decided.decision) == ("input", "polite", "held_back")
+    assert decided.reason == "Ask nicely."
     assert (await helper.run("Please.")).output == "Hi."
 
 

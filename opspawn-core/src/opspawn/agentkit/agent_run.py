@@ -16,7 +16,6 @@ from opspawn.agentkit.codec import (
     response_from_json,
     response_to_json,
     result_from_json,
-    result_to_json,
     usage_to_json,
 )
 from opspawn.agentkit.compacting import Compactor
@@ -39,6 +38,7 @@ from opspawn.agentkit.retries import MODEL_RETRY, asks_to_wait, policy_for
 from opspawn.agentkit.spending import Charge, Spender
 from opspawn.agentkit.subagents import AgentTool, HandedOver, HandoffTool, SubAgent
 from opspawn.agentkit.toolbelt import Toolbelt, names_in, specs_of
+from opspawn.agentkit.watched import held, result_encoder
 from opspawn.agentkit.window import Window
 from opspawn.contracts.model import Message, ModelCapabilities, ModelRequest, ModelResponse, ToolCall, Usage
 from opspawn.contracts.plan import Plan, PlanVerdict
@@ -99,6 +99,7 @@ class AgentRun(Context):
         self._asked: Sequence[Message] = ()
         self._said: ModelResponse | None = None
         self._beside: Message | None = None
+        self._wanted: set[str] = set()  # ids of the calls that the model asked for
         self._fit: Fit | None = None
         self._corrections = 0
         self._lenders: dict[str, int] = {}
@@ -284,8 +285,10 @@ class AgentRun(Context):
         scope = self._here()
         key = scope.enter(name)
         belt = self._belt
-        listener = Listener(self._log.delta) if name == "think" else None
         dynamic = belt.dynamic and name == "think"
+        hold = name == "think" and self.guards is not None and self.guards.hold_answers
+        listener = Listener(self._log.alive if hold else self._log.delta) if name == "think" else None
+        encode = self._with_names if dynamic else response_to_json
 
         async def perform() -> ModelResponse:
             if dynamic:
@@ -310,7 +313,7 @@ class AgentRun(Context):
             response = await self._once(
                 Asked(key, "think", name, conversation),
                 perform,
-                encode=self._with_names if dynamic else response_to_json,
+                encode=held(encode) if hold else encode,
                 decode=self._from_names if dynamic else response_from_json,
                 retry=MODEL_RETRY,
                 takes=takes,
@@ -320,6 +323,7 @@ class AgentRun(Context):
         finally:
             scope.leave(name)
         self.usage += response.usage
+        self._wanted.update([call.id for call in response.tool_calls])
         return response
 
     @property
@@ -389,7 +393,7 @@ class AgentRun(Context):
                 results = await self._act_in_turns(calls, keys)
         finally:
             scope.leave("act")
-        if self.guards is not None and self.guards.look_at_results:
+        if self.guards is not None:
             results = [await self._let_in(self.guards, *one) for one in zip(calls, results, keys, strict=True)]
         results = self._belt.note(results, keys, scope.prefix)
         if self._transfers:
@@ -398,6 +402,8 @@ class AgentRun(Context):
 
     async def _let_in(self, guards: Guards, call: ToolCall, result: ToolResult, key: str) -> ToolResult:
         """A result as the model may see it; of one that is held back it is told why."""
+        if not guards.looks(call.name):
+            return result
         whole = as_text(result.value) if result.handle is not None else result.content
         try:
             said = await guards.result(call.name, call.arguments, whole, key)
@@ -506,6 +512,7 @@ class AgentRun(Context):
         options = options_of(tool)
         own = options.retry
         gate = self._tool_gate(tool, given)
+        looks = 0 if self.guards is None else self.guards.looks(call.name)
 
         async def perform() -> ToolResult:
             arguments = gate.arguments if gate is not None else given
@@ -527,7 +534,7 @@ class AgentRun(Context):
             result = await self._once(
                 Asked(key, "act", call.name, what),
                 perform,
-                encode=result_to_json,
+                encode=result_encoder(call, asked=call.id in self._wanted, looks=looks),
                 decode=result_from_json,
                 effect=tool.effect,
                 arguments=call.arguments,

@@ -40,7 +40,8 @@ _WHAT = {"input": "the input of the run", "output": "the model's answer", "resul
 @dataclass(frozen=True, slots=True)
 class Guardrail:
     """A guardrail. `tools` is a glob of the tools whose results it looks at; `parallel` lets it look at the input
-    beside the first model call, whose answer waits for it.
+    beside the first model call, whose answer waits for it. `hold` keeps answers from being shown before it has seen
+    them whole.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Guardrail:
     on: frozenset[Sight]
     tools: str = "*"
     parallel: bool = False
+    hold: bool = True
 
     def fits(self, seen: Seen) -> bool:
         """Whether it looks at this."""
@@ -62,6 +64,7 @@ def guardrail(
     on: Sight | Sequence[Sight] = ("input",),
     tools: str = "*",
     parallel: bool = False,
+    hold: bool = True,
     name: str | None = None,
 ) -> Callable[[Guarding], Guardrail]: ...
 def guardrail(
@@ -71,6 +74,7 @@ def guardrail(
     on: Sight | Sequence[Sight] = ("input",),
     tools: str = "*",
     parallel: bool = False,
+    hold: bool = True,
     name: str | None = None,
 ) -> Guardrail | Callable[[Guarding], Guardrail]:
     """Make a guardrail of a function of a `Seen`: `@guardrail`, or `@guardrail(on="result", tools="web_*")`.
@@ -80,6 +84,8 @@ def guardrail(
         tools: of results, only those of these tools, as a glob.
         parallel: of the input, look beside the first model call instead of before it; what it holds back is then not
             unsaid to the model, but nothing comes of it.
+        hold: of the output, whether the model's text is kept from listeners and streams until the answer has passed;
+            False shows pieces as they come, before it can see the whole.
         name: for the journal; by default that of the function.
 
     Raises: ConfigError: it can look at nothing of the kind.
@@ -97,7 +103,7 @@ def guardrail(
                 )
         if not sights or (parallel and "input" not in sights):
             raise ConfigError(f"The guardrail {called!r} has nothing to look at, or nothing beside a model call.")
-        return Guardrail(called, function, frozenset(sights), tools, parallel)
+        return Guardrail(called, function, frozenset(sights), tools, parallel, hold)
 
     return made if function is None else made(function)
 
@@ -156,10 +162,14 @@ class Guards:
         found = await self._through(self._all, seen, f"{key}/guard")
         return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
+    def looks(self, tool: str) -> int:
+        """How many of them look at the results of a tool."""
+        return sum(one.fits(Seen("result", "", "", tool)) for one in self._all)
+
     @property
-    def look_at_results(self) -> bool:
-        """Whether there are any for results."""
-        return any("result" in one.on for one in self._all)
+    def hold_answers(self) -> bool:
+        """Whether nobody may be shown what the model says before it has passed."""
+        return any("output" in one.on and one.hold for one in self._all)
 
     def _seen(self, on: Sight, value: Any, **more: Any) -> Seen:
         run = self._run
@@ -191,7 +201,7 @@ class Guards:
         plain = plain_json(value) if log.durable else value
         asked = Asked(key, "guard", one.name, digest([seen.on, plain]) if log.durable else "")
         known = log.recall(asked) if log.durable else None
-        outcome: Mapping[str, Any] = {}
+        outcome: dict[str, Any] = {"on": seen.on} if seen.tool is None else {"on": seen.on, "tool": seen.tool}
         if known is None:
             said = await _said(one, seen, _Judge(run, f"{key}/"))
             if isinstance(said, Verdict) and said.decision == "ask":
@@ -199,7 +209,7 @@ class Guards:
             if isinstance(said, Verdict) and said.decision == "deny":
                 await run.refuse(asked, _held(one, seen, said.reason))
             if isinstance(said, Redact):
-                outcome = {"value": said.value, "reason": said.reason}
+                outcome |= {"value": said.value, "reason": said.reason}
 
         async def perform() -> Mapping[str, Any]:
             return outcome

@@ -205,6 +205,10 @@ class StepLog(Protocol):
         """Pass on a piece of a stream."""
         ...
 
+    def alive(self, delta: ModelDelta) -> None:
+        """Note that there is a piece of a stream, and show it to nobody."""
+        ...
+
 
 def backoff_s(policy: RetryPolicy, tries: int) -> float:
     """Seconds to wait after `tries` failed tries (1 or more): exponential, capped, with full jitter if the policy says

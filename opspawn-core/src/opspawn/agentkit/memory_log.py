@@ -245,6 +245,9 @@ class MemoryLog:
         if self._on_event is not None:
             self._on_event(delta)
 
+    def alive(self, delta: ModelDelta) -> None:
+        return None
+
     def _tell(self, type: str, asked: Asked, **data: Any) -> None:
         if self._on_event is None:
             return

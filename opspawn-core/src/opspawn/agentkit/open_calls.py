@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from opspawn.agentkit.output import ANSWER
@@ -24,17 +25,19 @@ class OpenCalls:
     def __init__(self) -> None:
         self._asked: dict[str, list[ToolCall]] = {}
         self._open: list[tuple[str, ToolCall]] = []
+        self._looked_at: dict[str, tuple[int, ToolCallEnded]] = {}
 
     def asked(self, key: str, calls: Sequence[ToolCall], stamp: Data) -> list[RunEvent]:
         """A model wants calls; those of `final_answer` are its answer and no calls."""
         scope = _scope_of(key)
-        real = self._asked[scope] = [call for call in calls if not call.name.startswith(ANSWER)]
+        real = self._asked[scope] = [call for call in calls if not is_answer(call)]
         self._open += [(scope, call) for call in real]
         return [ToolCallStarted(call=call.id, tool=call.name, arguments=call.arguments, **stamp) for call in real]
 
     def ended(self, key: str, name: str, result: Any, took_s: float, stamp: Data) -> list[RunEvent]:
         """A call has an outcome, as `result_to_json` writes it, or as an operator gave it."""
-        known = result if isinstance(result, Mapping) and "content" in result else {"content": as_text(result)}
+        said = isinstance(result, Mapping) and "content" in result
+        known: Mapping[str, Any] = result if said else {"content": as_text(result)}
         content, id = str(known["content"]), known.get("call_id")
         outcome = {
             "content": content,
@@ -43,7 +46,33 @@ class OpenCalls:
             "error_type": known.get("error_type"),
             "duration_s": took_s,
         }
-        return self._close(key, id, name, outcome, stamp)
+        events = self._close(key, id, name, outcome, stamp, known.get("arguments"))
+        if not (looks := known.get("looks")):
+            return events
+        *began, end = events
+        assert isinstance(end, ToolCallEnded)
+        self._looked_at[key] = (looks, end)
+        return began
+
+    def looked_at(self, key: str, result: Any) -> list[RunEvent]:
+        """A guardrail, whose step has the key, has let a result pass; with the last of them the call is over."""
+        step = key.rpartition("/guard/")[0]
+        if step not in self._looked_at:
+            return []
+        left, end = self._looked_at.pop(step)
+        if isinstance(result, Mapping) and "value" in result:
+            end = replace(end, content=as_text(result["value"]), result=result["value"])
+        if left == 1:
+            return [end]
+        self._looked_at[step] = (left - 1, end)
+        return []
+
+    def held_back(self, key: str, words: str) -> list[RunEvent]:
+        """A guardrail, whose step has the key, has held a result back."""
+        _, end = self._looked_at.pop(key.rpartition("/guard/")[0], (0, None))
+        if end is None:
+            return []
+        return [replace(end, content=words, result=None, is_error=True, error_type="denied")]
 
     def failed(self, data: Data, words: str, stamp: Data) -> list[RunEvent]:
         """A call failed for good, or was denied; nothing where the step is no call."""
@@ -82,18 +111,22 @@ class OpenCalls:
         return self._all(scope, stamp, content=_DROPPED, is_error=True, error_type="dropped")
 
     def _all(self, scope: str | None, stamp: Data, **outcome: Any) -> list[RunEvent]:
+        unseen = [replace(end, content="", result=None) for _, end in self._looked_at.values()]
+        self._looked_at.clear()  # nobody will look any more
         over = [one for one in self._open if scope is None or one[0] == scope]
         if over:
             self._open = [one for one in self._open if one not in over]
-        return [ToolCallEnded(call=call.id, tool=call.name, **outcome, **stamp) for _, call in over]
+        return [*unseen, *(ToolCallEnded(call=call.id, tool=call.name, **outcome, **stamp) for _, call in over)]
 
-    def _close(self, key: str, id: str | None, name: str, outcome: Data, stamp: Data) -> list[RunEvent]:
+    def _close(
+        self, key: str, id: str | None, name: str, outcome: Data, stamp: Data, arguments: Data | None = None
+    ) -> list[RunEvent]:
         call = self._named(id, name) if id else None
         call = call or self._at(key)
         began: list[RunEvent] = []
         if call is None:  # a model that writes its calls as text, or a planner's own idea
             call = ToolCall(id or key, name)
-            began = [ToolCallStarted(call=call.id, tool=name, **stamp)]
+            began = [ToolCallStarted(call=call.id, tool=name, arguments=arguments, **stamp)]
         else:
             place = next(n for n, (_, one) in enumerate(self._open) if one is call)
             del self._open[place]
@@ -110,6 +143,11 @@ class OpenCalls:
         asked, place = self._asked.get(found["scope"], []), int(found["place"])
         call = asked[place] if place < len(asked) else None
         return call if any(one is call for _, one in self._open) else None
+
+
+def is_answer(call: ToolCall) -> bool:
+    """Whether a call is the model's answer, in the form of one."""
+    return call.name.startswith(ANSWER)
 
 
 def _scope_of(key: str) -> str:

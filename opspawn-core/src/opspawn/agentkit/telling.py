@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from opspawn.agentkit.codec import response_from_json
 from opspawn.agentkit.failures import error_from_json
-from opspawn.agentkit.open_calls import OpenCalls
+from opspawn.agentkit.open_calls import OpenCalls, is_answer
 from opspawn.contracts import run_events as told
 from opspawn.contracts.content import Reasoning
+from opspawn.contracts.guardrail import Sight
 from opspawn.contracts.model import Usage
 from opspawn.contracts.run_events import Failure, RunEvent
 
@@ -25,8 +26,8 @@ Stamp = Mapping[str, Any]
 
 #: Steps that every run of an agent makes for itself.
 _OWN_STEPS = ("instructions", "check the answer", "earlier tasks", "tools", "memory namespace")
-#: The key of a model call in a branch of its own: the n-th step of the plan.
-_BRANCH = re.compile(r"(?:.*/)?gather(?:#\d+)?/(?P<place>\d+)/think(?:#\d+)?")
+#: The key of the one act of a branch of its own, a model call or a call of a tool: the n-th step of the plan.
+_BRANCH = re.compile(r"(?:.*/)?gather(?:#\d+)?/(?P<place>\d+)/(?:think(?:#\d+)?|act(?:#\d+)?/0)")
 _NO_STEPS = ("now", "random", "take", "ask", "wait", "sleep", "emit", "policy", "budget", "spawn")
 
 
@@ -47,6 +48,11 @@ class _Run:
     approvals: set[str] = field(default_factory=set)
     plan: Sequence[str] = ()
     reason: str | None = None
+
+    def step_at(self, key: str) -> str | None:
+        """The id of the step of the plan whose act has this key."""
+        found = _BRANCH.fullmatch(key) if self.plan else None
+        return self.plan[int(found["place"])] if found and int(found["place"]) < len(self.plan) else None
 
 
 class Teller:
@@ -146,14 +152,27 @@ class Teller:
             return self._thought(run, data, stamp)
         if kind == "act":
             return _ticked(run, run.calls.ended(data["key"], data["name"], data["result"], took, stamp), stamp)
+        if kind == "guard":
+            return self._guarded(run, data, stamp)
         if kind in _NO_STEPS or data.get("name") in _OWN_STEPS:
             return []
         if kind in ("recall", "remember", "forget"):
             return [told.Recalled(act=kind, data=_without_keys(data), **stamp)]
         return [told.StepEnded(name=data["name"], result=data.get("result"), duration_s=took, **stamp)]
 
+    def _guarded(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
+        said = data.get("result") or {}
+        told_it = {"guardrail": data["name"], "on": said.get("on", ""), "tool": said.get("tool")}
+        if "value" in said:
+            told_it |= {"value": said["value"], "reason": said.get("reason") or ""}
+        decided = told.GuardrailDecided(decision="changed" if "value" in said else "passed", **told_it, **stamp)
+        return [decided, *_ticked(run, run.calls.looked_at(data["key"], said), stamp)]
+
     def _thought(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
         response = response_from_json(data["result"] or {})
+        if (data["result"] or {}).get("held"):
+            calls = [replace(one, arguments={}) if is_answer(one) else one for one in response.tool_calls]
+            response = replace(response, text="", parts=(), tool_calls=tuple(calls))
         self._usage += response.usage
         if (child := self._children.get(stamp["run"])) is not None:
             child.usage += response.usage
@@ -171,8 +190,7 @@ class Teller:
         if answer.purpose is not None:
             return [answer]
         left = run.calls.dropped(data["key"], stamp)
-        found = _BRANCH.fullmatch(data["key"]) if run.plan else None
-        step = run.plan[int(found["place"])] if found and int(found["place"]) < len(run.plan) else None
+        step = run.step_at(data["key"])
         ticks = [] if step is None else [told.PlanStepEnded(step=step, **stamp)]
         return [*left, answer, *ticks, *run.calls.asked(data["key"], response.tool_calls, stamp)]
 
@@ -180,6 +198,8 @@ class Teller:
         kind = data.get("kind")
         if kind in ("act", "handoff", "policy") and (ended := run.calls.failed(data, _words(data), stamp)):
             return _ticked(run, ended, stamp)
+        if kind == "guard":
+            return _ticked(run, run.calls.held_back(data["key"], _words(data)), stamp)
         if kind in _NO_STEPS:
             return []
         took = data.get("duration_s", 0.0)
@@ -207,6 +227,8 @@ class Teller:
         result = data.get("result")
         told_it = {"child": data["child"], "handler": child.handler, "result": result, "usage": child.usage}
         ended = told.SubAgentEnded(error=error, **told_it, **stamp)
+        if (step := run.step_at(child.key)) is not None:
+            return [ended, told.PlanStepEnded(step=step, failed=error is not None, **stamp)]
         return [ended, *run.calls.answered(child.key, result, error, stamp)]
 
     def _handoff(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
@@ -250,7 +272,11 @@ class Teller:
         return [told.QuestionAnswered(question=id, value=data.get("default"), expired=True, **stamp)]
 
     def _denied(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
-        detail = {"act": data.get("act", "tool"), "name": data.get("name", ""), "reason": data.get("reason") or ""}
+        if (on := data.get("act", "tool")) in get_args(Sight):
+            about = {"guardrail": data.get("policy") or "", "on": on, "tool": data["name"] if on == "result" else None}
+            reason = data.get("reason") or ""
+            return [told.GuardrailDecided(decision="held_back", **about, reason=reason, **stamp)]
+        detail = {"act": on, "name": data.get("name", ""), "reason": data.get("reason") or ""}
         return [told.ActDenied(**detail, policy=data.get("policy"), by=data.get("by"), **stamp)]
 
     # -- plans, memory, budgets ----------------------------------------------------------------------------------------

@@ -75,6 +75,8 @@ class Narrator:
             case told.ActDenied():
                 words = f"{event.name} is not allowed. {event.reason}".rstrip()
                 self._line(event, ("✗ ", "red"), (words, ""), fold=False)
+            case told.GuardrailDecided():
+                self._guarded(event)
             case told.Compacted():
                 self._line(event, (f"… the conversation was too long: {event.how}", "dim"))
             case told.Progress():
@@ -102,7 +104,7 @@ class Narrator:
 
     def _ended(self, event: told.ToolCallEnded) -> None:
         if event.error_type in ("denied", "dropped"):
-            return  # `ActDenied` has said so; and what was dropped was never done
+            return  # `ActDenied` or `GuardrailDecided` has said so; and what was dropped was never done
         took = "" if event.duration_s is None else f" ({event.duration_s:.2f} s)"
         if event.is_error:
             words = f": {one_line(event.content)}" if event.content else ""
@@ -111,6 +113,14 @@ class Narrator:
         call = f"{event.tool}{took}"
         room = self._screen.width - cell_len(call) - 2 * self._depth.get(event.run, 0) - 3
         self._line(event, ("✓ ", "green"), (call, ""), (_folded(event.content, room), "dim"))
+
+    def _guarded(self, event: told.GuardrailDecided) -> None:
+        if event.decision == "passed":
+            return
+        what = f"the result of {event.tool}" if event.tool else f"the {event.on}"
+        done, color = ("changed", "yellow") if event.decision == "changed" else ("held back", "red")
+        words = f"{event.guardrail} {done} {what}."
+        self._line(event, ("! ", color), (words, ""), (f" {one_line(event.reason)}".rstrip(), "dim"), fold=False)
 
     def _step(self, event: told.StepEnded) -> None:
         if event.error is None:

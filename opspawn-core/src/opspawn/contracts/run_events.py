@@ -88,6 +88,8 @@ class ModelAnswered(Told):
     """A model call is over. `usage.cost` is in US dollars, None where the price is unknown.
 
     Attributes:
+        text, reasoning: empty where guardrails hold answers back until they have seen them; so are the arguments of
+            calls that are the answer. `RunEnded` has what they let pass.
         calls: the tools that it wants called; `ToolCallStarted` follows for each.
         model: the model as "PROVIDER:MODEL", or as its server names it.
         purpose: None for a step of the conversation; else what a helping call was for, such as "compact".
@@ -108,7 +110,7 @@ class ModelAnswered(Told):
 class ToolCallStarted(Told):
     """A tool is called for; policies and approvals may still stand before it. One `ToolCallEnded` follows.
 
-    `arguments` are None where only the planner knows them, as with models that write their calls as text.
+    `arguments` are None where a call of the planner's own, such as a step of a plan, did not begin or is a sub-agent.
     """
 
     call: str
@@ -122,7 +124,7 @@ class ToolCallEnded(Told):
     """A call is over: carried out, failed, refused, or dropped by the planner (`error_type` "dropped").
 
     Attributes:
-        content: the outcome in the words that the model reads.
+        content: the outcome in the words that the model reads, guardrails included.
         result: the value that the tool returned, whole; None on error.
         error_type: with `is_error`, what sort: "tool_error", "denied", "not_found", "invalid_input", "timeout", ...
     """
@@ -158,6 +160,24 @@ class ActDenied(Told):
     policy: str | None = None
     by: str | None = None
     type: Literal["act_denied"] = "act_denied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardrailDecided(Told):
+    """A guardrail has looked at something, and let it pass, changed it, or held it back.
+
+    Attributes:
+        on: what it looked at: "input", "output", or "result": that of `tool`.
+        value: with "changed", what counts instead.
+    """
+
+    guardrail: str
+    on: str
+    decision: Literal["passed", "changed", "held_back"]
+    tool: str | None = None
+    value: Any = None
+    reason: str = ""
+    type: Literal["guardrail_decided"] = "guardrail_decided"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,6 +432,7 @@ RunEvent: TypeAlias = Annotated[
     | ToolCallEnded
     | StepEnded
     | ActDenied
+    | GuardrailDecided
     | ApprovalAsked
     | ApprovalDecided
     | QuestionAsked

@@ -162,6 +162,12 @@ class Events(Sequence[RunEvent]):
         if not any(name in (None, event.name) for event in self.of(told.ActDenied)):
             raise AssertionError(f"Nothing was denied, of {name or 'any tool'}.")
 
+    def assert_guarded(self, guardrail: str, decision: str = "held_back", *, on: str | None = None) -> None:
+        """A guardrail decided so: "passed", "changed" or "held_back"; on the "input", the "output" or a "result"."""
+        there = [(one.decision, one.on) for one in self.of(told.GuardrailDecided) if one.guardrail == guardrail]
+        if not any(decision == said and on in (None, what) for said, what in there):
+            raise AssertionError(f"{guardrail!r} has not {decision} {on or 'anything'}. It said: {there or 'nothing'}.")
+
     def assert_handed_over(self, to: str) -> None:
         """The conversation was handed over to this agent."""
         there = [event.to for event in self.of(told.Handoff)]

@@ -369,6 +369,9 @@ class Journal:
         data = {"kind": delta.kind, "text": delta.text} | ({"tool": delta.tool} if delta.tool else {})
         self._show(data)
 
+    def alive(self, delta: ModelDelta) -> None:
+        self.pulse.beat()
+
     # -- writing -------------------------------------------------------------------------------------------------------
 
     async def commit(self, operations: Sequence[Operation]) -> Receipt:
