@@ -200,6 +200,8 @@ class Catalog:
         inner.agent = workflow.name
         if self._app.deps is not None:
             inner.deps = await self._app.deps.get()
+        if workflow.budget is not None:
+            inner.allow("workflow", workflow.budget)
         return await run_workflow(workflow, inner, self._tools)
 
     async def _pinned(self, digest: str) -> Workflow:

@@ -10,6 +10,7 @@ from opspawn.agentkit.values import Path, check_spec, did_you_mean
 from opspawn.contracts.run import RetryPolicy
 from opspawn.errors import InvalidInput
 from opspawn.ops.workflows import template as shape
+from opspawn.ops.workflows.budgets import budget_of
 from opspawn.ops.workflows.durations import parse_duration
 from opspawn.ops.workflows.expressions import Expression, Text, compile_text
 from opspawn.ops.workflows.faults import Faults
@@ -196,7 +197,11 @@ def _step(id: str, step: shape.Step, template: shape.Template, arguments: Any, f
         place: Path = ("steps", id, "retry") if step.retry else ("defaults", "retry")
         faults.add(place, str(error))
         retry = None
-    return Step(id, sort, target, tuple(step.needs), arguments, parse_duration(timeout) if timeout else None, retry)
+    if step.budget is not None and sort == "tool":
+        faults.add(("steps", id, "budget"), "is for agents. Give the workflow a budget, or the tool a timeout.")
+    budget = budget_of(step.budget.model_dump() if step.budget is not None else None)
+    timeout_s = parse_duration(timeout) if timeout else None
+    return Step(id, sort, target, tuple(step.needs), arguments, timeout_s, retry, budget)
 
 
 def _retry(spec: Mapping[str, Any]) -> RetryPolicy:

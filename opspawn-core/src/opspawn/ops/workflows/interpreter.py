@@ -75,5 +75,10 @@ class _Run:
         if isinstance(given, dict) and set(given) == {"input"}:
             given = given["input"]
         return await self.ctx.spawn(
-            f"agent/{step.target}", given, key=step.id, timeout_s=step.timeout_s, retry=step.retry
+            f"agent/{step.target}",
+            given,
+            key=step.id,
+            timeout_s=step.timeout_s,
+            retry=step.retry,
+            budget=step.budget,
         )

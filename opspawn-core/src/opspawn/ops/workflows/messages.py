@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from opspawn.agentkit.values import InputSpec, Path, did_you_mean
-from opspawn.ops.workflows.template import LATER_STEP, LATER_TOP, Concurrency, Defaults, Retry, Step, Template
+from opspawn.ops.workflows.template import (
+    LATER_STEP,
+    LATER_TOP,
+    BudgetSpec,
+    Concurrency,
+    Defaults,
+    Retry,
+    Step,
+    Template,
+)
 
 _LATER = "is part of the workflow language but not of this version."
 
@@ -57,6 +66,8 @@ def _known_at(parent: Path) -> tuple[list[str], frozenset[str]]:
         return _names(Template), LATER_TOP
     if parent[-1] == "retry":
         return _names(Retry), nothing
+    if parent == ("budget",) or (parent[0] == "steps" and parent[2:] == ("budget",)):
+        return _names(BudgetSpec), nothing
     if parent == ("concurrency",):
         return _names(Concurrency), nothing
     if parent == ("defaults",):

@@ -66,7 +66,7 @@ def _read_yaml(text: str, source: str) -> tuple[Any, dict[Path, int]]:
         hint = " YAML is indented with spaces, and there is a tab in this line." if tab else ""
         raise tree.fault(line, f"This is not YAML: {problem}.{hint}") from None
     if not tree.documents:
-        raise InvalidInput(f"{source} is empty.", remedy='A workflow begins with: opspawn: "1"')
+        raise InvalidInput(f"{source} is empty.", remedy='Write its keys; a workflow begins with: opspawn: "1".')
     return tree.root, tree.lines
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from opspawn.agentkit.values import InputSpec
@@ -22,7 +22,7 @@ ID = r"^[a-z0-9_-]{1,64}$"
 USES = r"^(tool|agent)/[A-Za-z0-9_.-]{1,64}$"
 
 #: Parts of the language that a later version runs; refused by name, so that nobody takes them for misspelt.
-LATER_TOP = frozenset({"triggers", "budget", "on_failure", "queue", "priority", "labels"})
+LATER_TOP = frozenset({"triggers", "on_failure", "queue", "priority", "labels"})
 LATER_STEP = frozenset(
     [
         "if",
@@ -45,7 +45,6 @@ LATER_STEP = frozenset(
         "wait",
         "set",
         "steps",
-        "budget",
     ]
 )
 LATER_USES = frozenset({"workflow", "python"})
@@ -139,6 +138,25 @@ class Concurrency(Model):
     key: str | None = Field(None, min_length=1, max_length=200)
 
 
+class BudgetSpec(Model):
+    """What it and all under it may use; a limit that is left out is none."""
+
+    tokens: int | None = Field(None, ge=0, description="Of all model calls, in and out.")
+    usd: float | None = Field(None, ge=0, description="Their cost, in US dollars.")
+    requests: int | None = Field(None, ge=0, description="Model calls.")
+    tool_calls: int | None = Field(None, ge=0, description="Calls of tools that are carried out.")
+    wall: Duration | None = Field(None, description="From the first start on, waits included.")
+    depth: int | None = Field(None, ge=0, description="How many levels of child tasks may be below it.")
+    on_exceed: Literal["stop", "ask"] | None = Field(None, description="stop, unless said; ask has a human asked.")
+    approvers: list[str] | None = Field(None, description="Who should be asked.")
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> BudgetSpec:
+        if all(value is None for name, value in self if name not in ("on_exceed", "approvers")):
+            raise _refuse("limits nothing. Write e.g. tokens: 50000.")
+        return self
+
+
 def _concurrency(value: Any) -> Any:
     return {"at_most": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -173,6 +191,9 @@ class Step(Model):
     ] = Field(default_factory=list, description="Steps that must be done before; none starts at once.")
     retry: Retry | None = None
     timeout: Duration | None = Field(None, description="How long one try may take.")
+    budget: BudgetSpec | None = Field(
+        None, description="What an agent may use, at most what the workflow has left; only with agent/NAME."
+    )
 
 
 class Template(Model):
@@ -196,6 +217,7 @@ class Template(Model):
             "others wait in line. {key: K, at_most: N} counts the runs of all that name K.",
         )
     )
+    budget: BudgetSpec | None = Field(None, description="What a run may use, the agents that it asks included.")
     output: Any = Field(None, description="The result; without it, the outputs of all steps by id.")
 
 

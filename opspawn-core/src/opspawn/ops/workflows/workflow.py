@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from opspawn.agentkit.values import InputSpec
+from opspawn.contracts.budget import Budget
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import RetryPolicy
 from opspawn.errors import InvalidInput
+from opspawn.ops.workflows.budgets import budget_of
 from opspawn.ops.workflows.expressions import compact
 from opspawn.ops.workflows.inputs import bind
 
@@ -27,6 +29,7 @@ class Step:
     arguments: Any
     timeout_s: float | None
     retry: RetryPolicy | None
+    budget: Budget | None = None
 
 
 class Workflow:
@@ -36,7 +39,7 @@ class Workflow:
         name, version, description: as in the definition.
         steps: in the order of the definition.
         tools, agents: the names that the steps use, sorted; that they exist is for the app to check.
-        limit: how many runs may be under way at once, or None.
+        limit: how many runs may be under way at once, or None. budget: what a run may use, or None.
         digest: SHA-256, in hex, of the canonical JSON of the definition; equal for equal definitions.
     """
 
@@ -53,6 +56,7 @@ class Workflow:
         self.tools = tuple(sorted({step.target for step in steps if step.kind == "tool"}))
         self.agents = tuple(sorted({step.target for step in steps if step.kind == "agent"}))
         self.limit = _limit(self.name, definition.get("concurrency"))
+        self.budget = budget_of(definition.get("budget"))
         self.has_output = "output" in definition
         canonical = json.dumps(definition, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
         self.digest = hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
