@@ -46,11 +46,26 @@ class DoubtView(Wire):
     note: str | None = None
 
 
+class UsageView(Wire):
+    """What model calls used: tokens, the calls themselves, and their cost in US dollars, null where it is unknown."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    requests: int = 0
+    cost: str | None = None
+
+
 class AnsweredView(Wire):
-    """How the run of an agent ended: a word of `opspawn.contracts.planner.REASONS`, and the use of its models."""
+    """How the run of an agent ended: a word of `opspawn.contracts.planner.REASONS`, and what its model calls used.
+
+    `usage` includes that of the agents that it asked.
+    """
 
     reason: str
-    usage: dict[str, Any]
+    usage: UsageView
 
 
 class TaskView(Wire):

@@ -39,7 +39,8 @@ EVENT_TYPES: dict[str, str] = {
     "cancel.requested": "Somebody asked to cancel; the claimer unwinds, children first.",
     "child.spawned": "A child task was made, in one commit with the child. data: key, child, digest, "
     "lent (what it may use of its parent's budget).",
-    "child.ended": "Inbox: a child reached its end. data: child, state, result, error, spent (of what it was lent).",
+    "child.ended": "Inbox: a child reached its end. data: child, state, result, error, usage (of all its model calls), "
+    "spent (of what it was lent).",
     "step.started": "The intent of a `once` effect, before it begins. data: key, name, digest, arguments.",
     "step.done": "A step's result. data: key, kind, name, digest, result, duration_s.",
     "step.failed": "A step failed for good. data: key, kind, name, digest, error, duration_s.",
@@ -63,7 +64,7 @@ EVENT_TYPES: dict[str, str] = {
     "plan.made": "A planner has a plan. data: key, digest, agent, number (of the plan in the run, from 1), plan, by "
     "(who changed it, if a person did).",
     "agent.answered": "How the run of an agent ended, in the commit of the task's end. data: agent, reason (a word of "
-    "`REASONS`), usage (of all its model calls), error (whether it ended with one).",
+    "`REASONS`), usage (of all its model calls, those of its children included), error (whether it ended with one).",
     "tool.refused": "A call of a model could not begin: no such tool, or no JSON. data: key, digest, call (its id), "
     "name, words (for the model), why.",
     "timer.set": "A sleep began. data: key, until (epoch seconds).",

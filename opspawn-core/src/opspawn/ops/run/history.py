@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from opspawn.agentkit.codec import usage_from_json
 from opspawn.agentkit.ledger import READ, Amount, Ledger
 from opspawn.agentkit.recorded import Recorded, Tries
 from opspawn.contracts.events import TOLD_BY_RUNS, Event
+from opspawn.contracts.model import Usage
 from opspawn.contracts.store import TaskState
 from opspawn.ops.run.losses import LOSSES, Losses
 from opspawn.ops.run.received import MAIL, Mail
@@ -55,7 +57,8 @@ class History:
         keys: of whatever is recorded under a key; one that is not among them is new.
         ends: how steps ended. intents: `once` effects that began; those also in `ends` are no longer in doubt.
         tries, timers, children, emitted: by key. lives: how many children a key has had.
-        child_ends: how children ended, by their ids. former_children: whose work the next child at a key inherits.
+        child_ends: how children ended, by their ids. within: what all these used.
+        former_children: whose work the next child at a key inherits.
         fell_back: whether no attempt was left, and the fallback was asked.
         postponements: how often services put off the task as a whole.
         began: when the first claim of this attempt was, by the store's clock; None before it.
@@ -81,6 +84,7 @@ class History:
         self.timers: dict[str, Timer] = {}
         self.children: dict[str, Child] = {}
         self.child_ends: dict[str, Recorded] = {}
+        self.within = Usage()
         self.former_children: dict[str, str] = {}
         self.emitted: dict[str, Recorded] = {}
         self.lives: dict[str, int] = {}
@@ -190,6 +194,7 @@ class History:
         child, state = data["child"], data["state"]
         ok = state == TaskState.SUCCEEDED
         error = data.get("error") or {"type": str(state), "message": f"The child {child} was {state}."}
+        self.within += usage_from_json(data.get("usage") or {})
         self.child_ends[child] = Recorded(
             "", "", ok, data.get("result"), None if ok else {**error, "class": "StepFailed"}
         )

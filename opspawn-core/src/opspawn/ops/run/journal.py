@@ -15,6 +15,7 @@ from typing import Any
 
 from opspawn.agentkit.budget import MAX_TASK_DEPTH, amount_of, purse_of
 from opspawn.agentkit.children import ChildAsked, Children
+from opspawn.agentkit.codec import usage_from_json, usage_to_json
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.ledger import Ledger
 from opspawn.agentkit.log import Grant, Pending
@@ -35,7 +36,7 @@ from opspawn.ops.run.inbox import Inbox
 from opspawn.ops.run.liveness import Pulse
 from opspawn.ops.run.redeeming import Redeemer
 from opspawn.ops.run.spawning import NewChild, batches
-from opspawn.ops.run.spending import cut_off, with_spent
+from opspawn.ops.run.spending import cut_off, telling_parent
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
@@ -123,7 +124,13 @@ class Journal:
         if self._answered is None:
             return []
         level: Level = "warning" if self._answered["error"] else "info"
-        return [Append(self.task.id, NewEvent("agent.answered", self._answered, level=level), self.task.token)]
+        told = {**self._answered, "usage": self._used()}
+        return [Append(self.task.id, NewEvent("agent.answered", told, level=level), self.task.token)]
+
+    def _used(self) -> dict[str, Any]:
+        """What the model calls of the run used, those of its children included."""
+        own = {} if self._answered is None else self._answered["usage"]
+        return usage_to_json(usage_from_json(own) + self.history.within)
 
     @property
     def ledger(self) -> Ledger:
@@ -141,8 +148,10 @@ class Journal:
     def closing(self, operations: Sequence[Operation]) -> list[Operation]:
         """What ends the task, with what it used."""
         lost = cut_off(self.ledger, self.line)
-        told = operations if self.budget is None else with_spent(operations, self.task.parent, self.ledger)
-        return [*lost, *told]
+        more: dict[str, Any] = {} if self.budget is None else {"spent": self.ledger.total.to_json()}
+        if used := self._used():
+            more["usage"] = used
+        return [*lost, *(telling_parent(operations, self.task.parent, more) if more else operations)]
 
     def what_is_left(self) -> Budget | None:
         """Of what the task was given, for whoever goes on in its place; None if it was given no budget."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,14 +19,14 @@ def cut_off(ledger: Ledger, line: Callable[[NewEvent], Append]) -> list[Operatio
     return [line(_unknown({"key": one.key, "n": one.n, **one.amount.to_json()})) for one in lost]
 
 
-def with_spent(operations: Sequence[Operation], parent: str | None, ledger: Ledger) -> list[Operation]:
-    """The end of a task that was lent something, with what it used of that."""
-    return [_told(one, parent, ledger) for one in operations]
+def telling_parent(operations: Sequence[Operation], parent: str | None, more: Mapping[str, Any]) -> list[Operation]:
+    """The end of a task, whose parent is told more: what it used, and how much of what it was lent."""
+    return [_told(one, parent, more) for one in operations]
 
 
-def _told(one: Operation, parent: str | None, ledger: Ledger) -> Operation:
+def _told(one: Operation, parent: str | None, more: Mapping[str, Any]) -> Operation:
     if isinstance(one, Append) and one.task == parent and one.event.type == "child.ended":
-        return replace(one, event=replace(one.event, data={**one.event.data, "spent": ledger.total.to_json()}))
+        return replace(one, event=replace(one.event, data={**one.event.data, **more}))
     return one
 
 
