@@ -104,6 +104,9 @@ def test_files_declare_agents_by_pattern_which_may_name_one_another(folder: Path
         ("instructions = 'a'\ninstructions_file = 'b'", "agents.helper.instructions_file stands beside instructions."),
         ("output.type = 'thing'", "opspawn.toml: The agent 'helper' has as its output a schema that cannot be used"),
         ("output_mode = 'loud'", "agents.helper.output_mode must be"),
+        ("budget.token = 5", "no setting 'agents.helper.budget.token'. Did you mean 'agents.helper.budget.tokens'?"),
+        ("memory.recal = 5", "no setting 'agents.helper.memory.recal'. Did you mean 'agents.helper.memory.recall'?"),
+        ("memory = 'yes'", "agents.helper.memory must be true or false or a table"),
     ],
 )
 def test_a_wrong_table_is_told_in_one_line_with_file_and_key(table: str, words: str) -> None:
@@ -119,6 +122,7 @@ def test_a_wrong_table_is_told_in_one_line_with_file_and_key(table: str, words: 
     [
         ("model: x:y\nmax_steps: many\n", "agents/helper.yaml:2: max_steps must be a whole number"),
         ("- 1\n", "agents/helper.yaml holds no agent."),
+        ("", "agents/helper.yaml is empty. Write its keys: model, planner, tools"),
         ("model: a\nmodel: b\n", "agents/helper.yaml"),
         ("name: a b\n", "'a b' is not an agent's name"),
     ],

@@ -9,7 +9,9 @@ from typing import Any
 from opspawn.agentkit.declared import Declaration
 from opspawn.config import Loaded
 from opspawn.config.loaded import Section
-from opspawn.errors import AppError
+from opspawn.errors import AppError, InvalidInput
+
+_KEYS = "Write its keys: model, planner, tools, instructions, ...; 'opspawn config schema --agent' describes them."
 
 
 def agents_of(loaded: Loaded) -> dict[str, Declaration]:
@@ -30,7 +32,7 @@ def _table(name: str, section: Section) -> Declaration:
 def agent_files(patterns: Sequence[str | Path], root: Path) -> dict[str, Declaration]:
     """The agents of files of YAML or JSON; an agent's name is its file's, unless `name` says otherwise.
 
-    Raises: AppError: no file fits, or two agents share a name. InvalidInput: a file is not strict YAML or JSON.
+    Raises: AppError: no file fits, or two agents share a name. A file is not strict YAML or JSON.
         ConfigError: PyYAML is not installed.
     """
     found: dict[str, Declaration] = {}
@@ -58,8 +60,11 @@ def _read(path: Path, where: str) -> tuple[str, Declaration]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise AppError(f"{where} cannot be read: {reason}.") from error
+    except InvalidInput as error:
+        empty = "is empty" in error.message
+        raise AppError(error.message, remedy=_KEYS if empty else error.remedy) from error
     if not isinstance(data, dict):
-        raise AppError(f"{where} holds no agent.", remedy="Write its keys: model, planner, tools, instructions, ...")
+        raise AppError(f"{where} holds no agent.", remedy=_KEYS)
     values: dict[str, Any] = dict(data)
     name = str(values.pop("name", path.stem))
 

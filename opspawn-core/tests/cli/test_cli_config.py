@@ -129,3 +129,11 @@ def test_the_schema_describes_every_setting_and_the_sections_of_plugins(folder: 
         "full",
         "normal",
     ]
+
+
+def test_the_schema_of_a_file_that_declares_an_agent_knows_each_of_its_keys() -> None:
+    schema = answer("config", "schema", "--agent")
+
+    assert {"name", "model", "tools", "instructions", "budget", "memory", "window"} <= schema["properties"].keys()
+    assert schema["additionalProperties"] is False
+    assert all("description" in one for one in schema["properties"].values())

@@ -28,7 +28,7 @@ from opspawn.agentkit.overriding import overridden
 from opspawn.agentkit.perloop import PerLoop
 from opspawn.agentkit.recollection import Recollection
 from opspawn.agentkit.resolving import needs_kit, resolve
-from opspawn.agentkit.running import check_input, run_agent
+from opspawn.agentkit.running import check_history, check_input, run_agent
 from opspawn.agentkit.subagents import AgentTool, SubAgent
 from opspawn.agentkit.window import Window
 from opspawn.contracts.budget import Budget
@@ -321,6 +321,7 @@ class Agent(Generic[DepsT, OutputT]):
                 raises besides.
         """
         check_input(self.name, input)
+        check_history(history)
         if session is not None and history:
             raise InvalidInput(
                 "A run takes either history or session.", remedy="Conversation(history) makes one of it."

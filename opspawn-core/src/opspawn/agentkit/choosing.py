@@ -9,6 +9,7 @@ from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.fallback import FallbackModel
 from opspawn.agentkit.kit import Kit
 from opspawn.contracts.model import ModelProvider
+from opspawn.errors import ConfigError
 
 OneModel = str | BoundModel | ModelProvider
 ModelChoice = OneModel | Sequence[OneModel] | None
@@ -30,6 +31,21 @@ def chosen_model(choice: ModelChoice, kit: Kit | None, *, agent: str, settings: 
         return BoundModel(choice.provider, choice.name, {**choice.settings, **settings}, choice.spec)
     provider = cast(ModelProvider, choice)
     return BoundModel(provider, getattr(provider, "name", ""), dict(settings))
+
+
+def check_choice(agent: str, choice: Any) -> None:
+    """Raises: ConfigError: it is neither the name of a model nor a provider, nor a list of these."""
+    if isinstance(choice, (list, tuple)):
+        if not choice:
+            raise ConfigError("A list of models is empty.", remedy='Name one or more, e.g. ["openai:gpt-5"].')
+        for one in choice:
+            check_choice(agent, one)
+        return
+    if not (choice is None or isinstance(choice, (str, BoundModel)) or callable(getattr(choice, "complete", None))):
+        raise ConfigError(
+            f"The agent {agent!r} has model={choice!r:.80}.",
+            remedy='Write "PROVIDER:MODEL", e.g. "openai:gpt-5", or give a model provider.',
+        )
 
 
 def is_named(choice: ModelChoice) -> bool:

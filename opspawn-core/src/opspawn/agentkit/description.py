@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from opspawn.agentkit import instructions as written
-from opspawn.agentkit.choosing import ModelChoice
+from opspawn.agentkit.choosing import ModelChoice, check_choice
 from opspawn.agentkit.deciding import as_decider
 from opspawn.agentkit.guardrails import Guardrail, as_guardrail
 from opspawn.agentkit.instructions import Fragment, Instructions
@@ -77,6 +77,12 @@ class Description:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is not an agent's name: 1 to 64 of letters, digits, '_' and '-'.")
         self._check_numbers()
+        check_choice(name, self.model)
+        if not isinstance(self.planner, str) and not callable(getattr(self.planner, "run", None)):
+            raise ConfigError(
+                f"The agent {name!r} has planner={self.planner!r:.80}.",
+                remedy='Name a planner plugin, e.g. "react", or give an object with a method run.',
+            )
         for what in ("tools", "handoffs", "output_validators", "policies", "guardrails"):
             given = getattr(self, what)
             if isinstance(given, str) or not isinstance(given, Sequence):

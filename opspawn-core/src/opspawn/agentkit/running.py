@@ -14,6 +14,7 @@ from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.description import Description
 from opspawn.agentkit.memory_tools import Access, memory_tools
 from opspawn.agentkit.output import Output
+from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.recalling import access_of, extracted, recalled
 from opspawn.agentkit.remembering import Given
 from opspawn.agentkit.subagents import MAX_DEPTH, HandedOver
@@ -53,9 +54,26 @@ class Ended:
 
 
 def check_input(agent: str, input: Any) -> None:
-    """Return if an agent can begin with an input. Raises: InvalidInput: there is nothing in it."""
+    """Return if an agent can begin with an input. Raises: InvalidInput: there is nothing in it, or it is no JSON."""
     if input is None or (isinstance(input, str) and not input.strip()):
         raise InvalidInput(f"The agent {agent!r} needs an input.", remedy="Give it a text, or any JSON.")
+    try:
+        plain_json(input)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            f"The input of the agent {agent!r} cannot be expressed in JSON: {error}",
+            remedy="Give it a text, or any JSON; what tools work with goes into deps.",
+        ) from error
+
+
+def check_history(history: Sequence[Any]) -> None:
+    """Raises: InvalidInput: something in it is no message."""
+    for one in history:
+        if not isinstance(one, Message):
+            raise InvalidInput(
+                f"The history holds {one!r:.80}, which is no message.",
+                remedy='Give the messages of a result, or Message("user", "...").',
+            )
 
 
 async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()) -> Ended:

@@ -26,7 +26,10 @@ def budget_of(words: Sequence[str]) -> Budget | None:
         name, sign, value = word.partition("=")
         name = name.strip().replace("-", "_")
         if not sign or name not in (*LIMITS, "on_exceed"):
-            raise InvalidInput(f"{word!r} is no limit of a budget.", remedy=f"Write e.g. --budget {LIMITS[0]}=50000.")
+            raise InvalidInput(
+                f"{word!r} is no limit of a budget.",
+                remedy=f"Write e.g. --budget {LIMITS[0]}=50000; there are {', '.join(LIMITS)}, and on_exceed=ask.",
+            )
         if name in values:
             raise InvalidInput(f"--budget gives {name} twice.")
         values[name] = value if name == "on_exceed" else _amount(word, value)

@@ -43,9 +43,10 @@ def show(sources: bool, as_json: bool) -> None:
 
 
 @config.command("schema")
-def schema() -> None:
+@click.option("--agent", is_flag=True, help="That of a file that declares one agent, in YAML or JSON, instead.")
+def schema(agent: bool) -> None:
     """Print the JSON Schema of opspawn.toml, with the sections of the plugins that are installed and allowed."""
-    print_json(settings_schema(installed(configuration())))
+    print_json(agent_schema() if agent else settings_schema(installed(configuration())))
 
 
 def shown_values(loaded: Loaded) -> dict[str, Any]:
@@ -70,6 +71,14 @@ def settings_schema(plugins: Plugins) -> dict[str, Any]:
         table["properties"][record.name] = own
     definitions["AgentSettings"]["additionalProperties"] = DeclaredAgent.model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": "opspawn.toml"}
+
+
+def agent_schema() -> dict[str, Any]:
+    """JSON Schema 2020-12 of a file that declares an agent."""
+    result = DeclaredAgent.model_json_schema()
+    words = "What the agent is called; unset, as its file."
+    result["properties"] = {"name": {"type": "string", "description": words}, **result["properties"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **result, "title": "An agent of Opspawn"}
 
 
 def toml_value(value: Any) -> str:

@@ -33,7 +33,7 @@ def overrides_of(words: Sequence[str]) -> dict[str, Any] | None:
         place = values.setdefault(table, {}) if dot else values
         name = name if dot else table
         if not isinstance(place, dict) or name in place:
-            raise InvalidInput(f"--set gives {key.strip()} twice.")
+            raise InvalidInput(f"--set gives {key.strip()} twice.", remedy="--model sets model, too.")
         place[name] = _meant(value)
     return values or None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import click
@@ -22,6 +23,7 @@ from opspawn.config import Loaded
 from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn.host import Host
+from opspawn.ops.answers import answered
 from opspawn.ops.engine.checks import plain_json
 from opspawn.ops.ids import new_id
 
@@ -35,6 +37,7 @@ Form = Literal["text", "json", "events"]
 @click.option("--resume", metavar="ID", help="Go on with a run that was cut off.")
 @click.option("--session", metavar="ID", help="The conversation that it goes on with; a new one by default.")
 @budget_option
+@click.option("--model", metavar="PROVIDER:MODEL", help="Another model than the agent's; short for --set model=….")
 @set_option
 @json_option
 @click.option("--events", is_flag=True, help="Print each event as one line of JSON, as it happens.")
@@ -45,6 +48,7 @@ def run(
     resume: str | None,
     session: str | None,
     budget: tuple[str, ...],
+    model: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
     events: bool,
@@ -59,6 +63,7 @@ def run(
     opspawn run helper "And on a phone?" --session tokens
     opspawn run workflow/triage '{"report": "reports/today.md"}'
     """
+    overrides = overrides if model is None else (*overrides, f"model={json.dumps(model)}")
     form: Form = "json" if as_json else "events" if events else "text"
     context.exit(assemble.run(_run(configuration(), list(words), resume, session, budget, overrides, form)))
 
@@ -105,7 +110,7 @@ async def _run(
         if resume is None:
             await host.submit(handler, input, id=id, queue=queue, session=session, budget=allowed, overrides=changes)
         task = await follower.follow(again=resume is not None)
-        return _report(task, form, narrator)
+        return _report(task, form, narrator, await answered(host.events, task))
 
 
 async def _queue_of(loaded: Loaded, id: str) -> str:
@@ -120,9 +125,9 @@ async def _queue_of(loaded: Loaded, id: str) -> str:
     return task.queue
 
 
-def _report(task: Task, form: Form, narrator: Narrator | None) -> int:
+def _report(task: Task, form: Form, narrator: Narrator | None, ended: Mapping[str, Any] | None) -> int:
     if form == "json":
-        click.echo(json.dumps(task_json(task), ensure_ascii=False))
+        click.echo(json.dumps(task_json(task, ended), ensure_ascii=False))
     elif narrator is not None and task.state is TaskState.SUCCEEDED and not narrator.printed(task.result):
         print_result(task.result)
     return tell_end(task)

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, time
 from pathlib import PurePath
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -113,13 +114,16 @@ def _is_model(annotation: Any) -> TypeIs[type[BaseModel]]:
 
 
 def _within(annotation: Any, part: int | str) -> Any:
-    """What a key of a table, or a place in a list, is to hold; None where anything goes."""
+    """What a key of a table, or a place in a list, is to hold, the table if it may be several things; None for any."""
+    found: Any = None
     if _is_model(annotation):
         field = annotation.model_fields.get(str(part))
-        return field.annotation if field else None
-    if get_origin(annotation) in (dict, list):
-        return get_args(annotation)[-1]
-    return None
+        found = field.annotation if field else None
+    elif get_origin(annotation) in (dict, list):
+        found = get_args(annotation)[-1]
+    if get_origin(found) in (Union, UnionType):
+        return next((one for one in get_args(found) if _is_model(one)), found)
+    return found
 
 
 def _read(field: FieldInfo, text: str) -> Any:
@@ -167,7 +171,7 @@ def _first_fault(
     # A misspelt key is often the cause of a missing one, so it is told first.
     faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]
-    path = _path(first["loc"], values)
+    path = _path(first, values)
     key = prefix + ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
         result = unknown_key(key, origin(key), _fields_at(model, path[:-1]))
@@ -176,7 +180,7 @@ def _first_fault(
             f"{_file(origin(key))}{key} is missing.", remedy=f"Set it there, or in {variable_of(key)}."
         )
     else:
-        same = [fault for fault in faults if _path(fault["loc"], values) == path]
+        same = [fault for fault in faults if _path(fault, values) == path]
         wanted = " or ".join(dict.fromkeys(_wanted(fault) for fault in same))
         named = str(path[0]) if not prefix else key
         source = origin(_setting(key, path))
@@ -184,7 +188,8 @@ def _first_fault(
             f"{_place(source)}{key} must be {wanted}{_given(first, key)}.",
             remedy=f"Correct it{_or_default(model, path, named)}.",
         )
-    others = len({_path(fault["loc"], values) for fault in faults}) - 1
+    paths = {_path(fault, values) for fault in faults}
+    others = sum(one != path[: len(one)] for one in paths)  # that a table is no other thing either is no mistake more
     if others:
         result.remedy = f"{result.remedy} ({others} more mistake{'s' if others > 1 else ''} after this one.)"
     return result
@@ -196,18 +201,18 @@ def _setting(key: str, path: tuple[int | str, ...]) -> str:
     return ".".join(key.split(".")[: len(key.split(".")) - (len(path) - cut)])
 
 
-def _path(loc: tuple[int | str, ...], values: Any) -> tuple[int | str, ...]:
-    """The part of a location that leads through the values; pydantic adds names of union branches."""
+def _path(fault: Any, values: Any) -> tuple[int | str, ...]:
+    """The place of a fault in the values; pydantic adds names of union branches, which lead nowhere there."""
+    loc: tuple[int | str, ...] = fault["loc"]
     path: list[int | str] = []
     for number, part in enumerate(loc):
         holds = isinstance(values, Mapping) and part in values
         holds = holds or (isinstance(values, list) and isinstance(part, int) and part < len(values))
-        if not holds:
-            if number == len(loc) - 1 and isinstance(values, Mapping):
-                path.append(part)
-            break
-        path.append(part)
-        values = values[part]
+        if holds:
+            path.append(part)
+            values = values[part]
+        elif number == len(loc) - 1 and fault["type"] == "missing":
+            path.append(part)
     return tuple(path) or loc[:1]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
+from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 _SUBJECT = re.compile(r"^(Input|Value|String|List|Dictionary|Object) should ")
 
@@ -30,8 +32,8 @@ def unknown(word: str, known: Iterable[str]) -> str:
     """The words for a name that is not known, with the nearest that is, or else with all."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names) or 'none'}."
-    return f"is not known here. {remedy}"
+    remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}." if names else ""
+    return f"is not known here. {remedy}".rstrip()
 
 
 def _detail(error: Any, route: Any) -> str:
@@ -39,7 +41,8 @@ def _detail(error: Any, route: Any) -> str:
     if kind == "missing":
         return "is missing."
     if kind == "extra_forbidden":
-        return unknown(str(error["loc"][-1]), _members(route) if len(error["loc"]) == 2 else ())
+        _, *path, word = error["loc"]
+        return _unknown(str(word), _model_at(route, path))
     if kind in ("value_error", "assertion_error"):
         return f"{message.partition(', ')[2]}."
     if kind in ("model_type", "model_attributes_type", "dict_type"):
@@ -47,11 +50,36 @@ def _detail(error: Any, route: Any) -> str:
     return f"{_SUBJECT.sub('must ', message)}."
 
 
-def _members(route: Any) -> list[str]:
-    """The members of the body that a route takes, as they are written."""
+def _unknown(word: str, model: type[BaseModel] | None) -> str:
+    """The words for a member that an object does not have, and where it belongs if one of its own members has it."""
+    members = _members(model)
+    for name, field in members.items():
+        inner = _model_of(field.annotation)
+        if word not in members and word in _members(inner):
+            return f"is not known here. It is a member of {name!r}."
+    return unknown(word, members)
+
+
+def _model_at(route: Any, path: Sequence[int | str]) -> type[BaseModel] | None:
+    """What the object at a place of the body of a route must be."""
     body = getattr(route, "body_field", None)
-    model = body.field_info.annotation if body is not None else None
-    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]
+    model = _model_of(body.field_info.annotation) if body is not None else None
+    for part in path:
+        field = _members(model).get(str(part))
+        model = None if field is None else _model_of(field.annotation)
+    return model
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation, which may be optional."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _model_of(one)) is not None), None)
+
+
+def _members(model: type[BaseModel] | None) -> dict[str, FieldInfo]:
+    """The members of an object, as they are written."""
+    return {} if model is None else {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _pointer(place: tuple[int | str, ...]) -> str:

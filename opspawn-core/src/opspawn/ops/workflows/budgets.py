@@ -12,7 +12,9 @@ from opspawn.ops.workflows.durations import parse_duration
 def budget_of(said: Mapping[str, Any] | None) -> Budget | None:
     """What a definition says, as a budget; None where it limits nothing."""
     known = {name: value for name, value in (said or {}).items() if value is not None}
-    limits = {name: known[name] for name in ("tokens", "usd", "requests", "tool_calls", "depth") if name in known}
+    limits: dict[str, Any] = {
+        name: known[name] for name in ("tokens", "usd", "requests", "tool_calls", "depth") if name in known
+    }
     if "wall" in known:
         limits["wall_s"] = parse_duration(known["wall"])
     if not limits:
