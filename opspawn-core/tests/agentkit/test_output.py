@@ -10,12 +10,12 @@ import pytest
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from opspawn.agentkit import tool
+from opspawn.agentkit import Agent, tool
 from opspawn.contracts.model import Message, ModelCapabilities, ToolCall
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
 from opspawn.errors import ConfigError, ModelError, ModelRetry
-from opspawn.testing import ScriptedModel
+from opspawn.testing import LoopPlanner, ScriptedModel
 
 
 class Invoice(BaseModel):
@@ -220,3 +220,13 @@ def test_what_is_wrong_is_said_at_definition_in_one_line_with_the_agents_name(ag
 async def look_up(number: str) -> int:
     """Look an invoice up."""
     return 3
+
+
+async def test_an_answer_outside_its_object_is_told_where_it_belongs() -> None:
+    wrong, right = ToolCall("1", "final_answer", {"value": 3}), ToolCall("2", "final_answer", {"answer": 3})
+    model = ScriptedModel([wrong, right])
+
+    result = await Agent("a", model=model, planner=LoopPlanner(), output=int).run("?")
+
+    assert result.output == 3
+    assert "the answer belongs into 'answer', and nothing else" in model.requests[1].messages[-1].content

@@ -115,6 +115,23 @@ async def test_a_scorer_sees_what_happened() -> None:
     assert (await evaluate(of(scorers=[function(thrifty)]))).passed == 1
 
 
+async def test_a_scorer_that_fails_is_an_error_of_its_case_alone() -> None:
+    def strict(outcome: Outcome) -> bool:
+        return 1 / len(str(outcome.output).replace("a", "")) > 0
+
+    report = await evaluate(of(Case("one", "say a"), Case("other", "say b"), scorers=[function(strict)]))
+
+    assert [result.error for result in report.results] == [
+        "The scorer 'strict' failed: ZeroDivisionError: division by zero",
+        None,
+    ]
+
+
+def test_what_is_no_agent_is_told_at_once() -> None:
+    with pytest.raises(InvalidInput, match="'helper' is no agent"):
+        Evaluation(cases=[Case("a", "b")], scorers=[contains()], agent="helper")  # type: ignore[arg-type]
+
+
 async def test_no_more_cases_run_at_once_than_may() -> None:
     running, most = 0, 0
 

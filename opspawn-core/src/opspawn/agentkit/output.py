@@ -55,6 +55,7 @@ class Shape:
             words = " ".join(str(error).split("\n")[0].split())[:200]
             raise ConfigError(f"{self.name}, which is no type that a model can answer with ({words})") from error
         self._wrapped = schema.get("type") != "object"
+        self._no_object = self._wrapped and "type" in schema
         self.schema = _wrap(schema) if self._wrapped else schema
         self.description = str(schema.get("description") or "")
 
@@ -62,6 +63,8 @@ class Shape:
         """The value, and what is wrong with it, one line each."""
         if self._wrapped and isinstance(data, Mapping) and set(data) == {_WRAP}:
             data = data[_WRAP]
+        elif self._no_object and isinstance(data, Mapping):
+            return None, [f"the answer belongs into {_WRAP!r}, and nothing else"]
         if self._spec is not None:
             return data, [f"{dotted((_WRAP, *path))} {words}" for path, words in check_value(self._spec, data)]
         try:

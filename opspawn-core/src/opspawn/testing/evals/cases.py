@@ -92,6 +92,8 @@ class Evaluation:
     def __post_init__(self) -> None:
         if (self.agent is None) == (self.run is None):
             raise InvalidInput("An evaluation takes either agent= or run=.")
+        if self.agent is not None and not hasattr(self.agent, "about"):
+            raise InvalidInput(f"{self.agent!r:.80} is no agent.", remedy="Give Agent(...); files name it by text.")
         if not self.cases or not self.scorers:
             raise InvalidInput("An evaluation needs at least one case and one scorer.")
         names = [case.name for case in self.cases]

@@ -7,12 +7,13 @@ import inspect
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opspawn.agentkit.plain import plain_json
 from opspawn.contracts.model import Usage
-from opspawn.errors import ConfigError, InvalidInput
+from opspawn.errors import ConfigError, InvalidInput, OpspawnError
 from opspawn.testing.captured import Events
 from opspawn.testing.evals.cases import Case, Evaluation, Outcome
 from opspawn.testing.evals.report import Finished, Report, read_results
@@ -98,7 +99,15 @@ class _Run:
         usage, scores = outcome.usage, []
         if outcome.error is None:
             for scorer in self._evaluation.scorers:
-                score = await scorer.score(outcome, self._kit)
+                try:
+                    score = await scorer.score(outcome, self._kit)
+                except OpspawnError:
+                    raise
+                except Exception as error:  # somebody's own function: one that fails must not cost all other cases
+                    name = getattr(scorer, "name", scorer.identity)
+                    words = f"The scorer {name!r} failed: {type(error).__name__}: {error}"
+                    outcome, scores = replace(outcome, error=words), []
+                    break
                 scores.append(score)
                 usage += score.usage
         done = Finished(
