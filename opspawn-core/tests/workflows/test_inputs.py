@@ -112,5 +112,5 @@ def test_the_published_schema_is_closed_and_knows_every_key() -> None:
     schema = workflow_schema()
     step = schema["$defs"]["Step"]
     assert schema["additionalProperties"] is step["additionalProperties"] is False
-    assert set(step["properties"]) == {"uses", "with", "needs", "retry", "timeout"}
+    assert set(step["properties"]) == {"uses", "with", "needs", "retry", "timeout", "budget"}
     assert set(schema["required"]) == {"opspawn", "name", "steps"}

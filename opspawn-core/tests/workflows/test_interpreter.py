@@ -76,6 +76,7 @@ class MemoryRun:
         key: str | None = None,
         timeout_s: float | None = None,
         retry: RetryPolicy | None = None,
+        budget: Any = None,
     ) -> Any:
         self.acts.append((handler, input, key, timeout_s, retry))
         return {"said": input}
