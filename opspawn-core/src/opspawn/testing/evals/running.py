@@ -15,7 +15,7 @@ from opspawn.agentkit.plain import plain_json
 from opspawn.contracts.model import Usage
 from opspawn.errors import ConfigError, InvalidInput, OpspawnError
 from opspawn.testing.captured import Events
-from opspawn.testing.evals.cases import Case, Evaluation, Outcome
+from opspawn.testing.evals.cases import Case, Evaluation, Outcome, Score
 from opspawn.testing.evals.report import Finished, Report, read_results
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _Run:
 
     async def finish(self, case: Case) -> Finished:
         outcome = await self._outcome(case)
-        usage, scores = outcome.usage, []
+        usage, scores = outcome.usage, list[Score]()
         if outcome.error is None:
             for scorer in self._evaluation.scorers:
                 try:
