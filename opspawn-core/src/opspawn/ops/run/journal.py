@@ -36,7 +36,7 @@ from opspawn.ops.run.inbox import Inbox
 from opspawn.ops.run.liveness import Pulse
 from opspawn.ops.run.redeeming import Redeemer
 from opspawn.ops.run.spawning import NewChild, batches
-from opspawn.ops.run.spending import cut_off, telling_parent
+from opspawn.ops.run.spending import cut_off, with_spent
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
@@ -151,7 +151,7 @@ class Journal:
         more: dict[str, Any] = {} if self.budget is None else {"spent": self.ledger.total.to_json()}
         if used := self._used():
             more["usage"] = used
-        return [*lost, *(telling_parent(operations, self.task.parent, more) if more else operations)]
+        return [*lost, *(with_spent(operations, self.task.parent, more) if more else operations)]
 
     def what_is_left(self) -> Budget | None:
         """Of what the task was given, for whoever goes on in its place; None if it was given no budget."""

@@ -19,7 +19,7 @@ def cut_off(ledger: Ledger, line: Callable[[NewEvent], Append]) -> list[Operatio
     return [line(_unknown({"key": one.key, "n": one.n, **one.amount.to_json()})) for one in lost]
 
 
-def telling_parent(operations: Sequence[Operation], parent: str | None, more: Mapping[str, Any]) -> list[Operation]:
+def with_spent(operations: Sequence[Operation], parent: str | None, more: Mapping[str, Any]) -> list[Operation]:
     """The end of a task, whose parent is told more: what it used, and how much of what it was lent."""
     return [_told(one, parent, more) for one in operations]
 
