@@ -352,9 +352,16 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "a child brings back what it did not use",
         "ops/run/journal.py",
-        "told = operations if self.budget is None else with_spent(",
-        "told = operations if True else with_spent(",
+        'more: dict[str, Any] = {} if self.budget is None else {"spent": self.ledger.total.to_json()}',
+        "more: dict[str, Any] = {}",
         f"{_OPS}test_budgets.py::test_a_parent_lends_and_gets_the_rest_back",
+    ),
+    Guard(
+        "what children used is counted in the usage of those who asked",
+        "ops/run/history.py",
+        'self.within += usage_from_json(data.get("usage") or {})',
+        "pass",
+        "opspawn-core/tests/test_usage_of_children.py::test_killed_anywhere_nothing_is_counted_twice",
     ),
     Guard(
         "a child has no more than it was lent",
