@@ -1,4 +1,4 @@
-"""`python3 dev chaos`: real workers on one store, with faults; what came of it, and 1 if a promise was broken."""
+"""`python3 dev chaos`: real workers on a store, with faults; what came of it, and 1 if a promise was broken."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .cells import extras_for, preset
-from .faults import FAULTS
+from .faults import BOTH, FAULTS, STORES
 from .run import Cell, run
 
 _TASKS = 500
@@ -25,14 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     faults = frozenset(given.faults.upper().split(",")) if given.faults else frozenset()
     if unknown := sorted(faults - FAULTS.keys()):
         parser.error(f"there is no fault {unknown[0]!r}. Known: {', '.join(FAULTS)}.")
+    if foreign := sorted(name for name in faults if given.store not in STORES.get(name, BOTH)):
+        parser.error(f"the store {given.store!r} does not meet {', '.join(foreign)}.")
     if given.preset:
-        cells = preset(given.preset, seed, given.lease, given.workers, only=faults, scale=given.scale)
+        cells = preset(
+            given.preset, seed, given.lease, given.workers, only=faults, scale=given.scale, store=given.store
+        )
         if not cells:
             parser.error(f"no run of a preset has {', '.join(sorted(faults))}.")
     else:
         faults = faults or frozenset({"F1"})
         extras = extras_for(faults, "pr", given.lease)
-        cells = [Cell(faults, given.tasks or _TASKS, given.workers, given.seconds, seed, given.lease, extras)]
+        tasks = given.tasks or _TASKS
+        cells = [Cell(faults, tasks, given.workers, given.seconds, seed, given.lease, extras, store=given.store)]
     failed = [cell for cell in cells if not _run(cell, given.keep)]
     if failed:
         print(f"{len(failed)} of {len(cells)} runs broke a promise; seed {seed}.")
@@ -51,7 +56,7 @@ def _read(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, argparse
     parser.add_argument("--seconds", type=float, metavar="S", help="spread the asking over so long; else all at once")
     parser.add_argument("--lease", type=float, default=2.0, metavar="S", help="seconds of a lease (2)")
     parser.add_argument("--seed", type=int, metavar="N", help="decides the work and the faults; else by chance")
-    parser.add_argument("--store", choices=["sqlite"], default="sqlite", help="the store (sqlite)")
+    parser.add_argument("--store", choices=["sqlite", "redis"], default="sqlite", help="the store (sqlite)")
     parser.add_argument("--preset", choices=["test", "pr", "nightly"], help="all faults, by a named size")
     parser.add_argument(
         "--scale", type=float, default=1.0, metavar="X", help="of a preset: its tasks, times so much (1)"

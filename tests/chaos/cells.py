@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .faults import BOTH, STORES
 from .plan import Extras
 from .run import Cell
 
@@ -21,7 +22,27 @@ _RUNS: tuple[tuple[str, ...], ...] = (
     ("F18",),
     ("F19",),
     ("F20",),
+    ("F23",),
 )
+#: On Redis beside those of above that need no file.
+_RUNS_ON_REDIS: tuple[tuple[str, ...], ...] = (("F6",), ("F7",), ("F8",), ("F9",), ("F14",), ("F15",), ("F22",))
+#: In small more of them at once, since every run starts a server and four workers.
+_SMALL_RUNS_ON_REDIS: tuple[tuple[str, ...], ...] = (
+    ("F1",),
+    ("F2", "F10"),
+    ("F16",),
+    ("F3", "F5"),
+    ("F9",),
+    ("F4",),
+    ("F6", "F8"),
+    ("F7", "F14", "F15"),
+    ("F18",),
+    ("F19",),
+    ("F22",),
+    ("F23",),
+)
+#: Tasks of the runs that need more or fewer than the others.
+_TASKS = {"F23": {"test": 100, "pr": 2_000, "nightly": 10_000}}
 
 
 def extras_for(faults: Iterable[str], size: str, lease_s: float) -> Extras:
@@ -49,25 +70,38 @@ def preset(
     *,
     only: frozenset[str] = frozenset(),
     scale: float = 1.0,
+    store: str = "sqlite",
 ) -> list[Cell]:
     """The runs of a size: those with one of the faults `only`, if any are named, with `scale` times as many tasks."""
-    many, few = _SIZES[size]
+    many, few = (40, 15) if (size, store) == ("test", "redis") else _SIZES[size]
     found = []
-    for faults in _RUNS:
+    for faults in runs_on(store, size):
         if only and only.isdisjoint(faults):
             continue
-        tasks = max(10, round(scale * (few if faults[0] in ("F3", "F10") else many)))
+        usual = few if faults[0] in ("F3", "F9", "F10") else many
+        tasks = max(10, round(scale * _TASKS.get(faults[0], {}).get(size, usual)))
         found.append(
             Cell(
                 frozenset(faults),
                 tasks,
                 workers=workers,
-                seconds={"test": 2.0, "pr": 15.0, "nightly": None}[size],
+                seconds=None if faults == ("F23",) else {"test": 2.0, "pr": 15.0, "nightly": None}[size],
                 seed=seed,
                 lease_s=lease_s,
                 extras=extras_for(faults, size, lease_s),
                 snapshots={"test": 4, "pr": 20, "nightly": 100}[size],
                 patience_s={"test": 30.0, "pr": 120.0, "nightly": 600.0}[size],
+                store=store,
+                longest_s={"test": 12.0, "pr": 180.0, "nightly": None}[size],
             )
         )
     return found
+
+
+def runs_on(store: str, size: str) -> list[tuple[str, ...]]:
+    """The faults that are run together, of those that a store can meet."""
+    if (size, store) == ("test", "redis"):
+        return list(_SMALL_RUNS_ON_REDIS)
+    runs = [*_RUNS, *(_RUNS_ON_REDIS if store == "redis" else ())]
+    chosen = (tuple(name for name in run if store in STORES.get(name, BOTH)) for run in runs)
+    return [run for run in chosen if run]

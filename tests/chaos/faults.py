@@ -5,50 +5,21 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import random
 import resource
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from opspawn.errors import InvalidTransition, StoreError
-from opspawn.host import Host
 
-from .fleet import Fleet
+from . import network
 from .plan import Job
-from .power import Power
+from .scene import Scene
 
 #: Seconds between two SIGKILLs of F1.
 KILL_EVERY_S = 0.5
 _FROZEN = 1.3  # times the lease
 _OFF_S = 3600
-
-
-@dataclass(slots=True)
-class Scene:
-    """Everything that a fault may touch. `env` are variables of new workers."""
-
-    folder: Path
-    host: Host
-    fleet: Fleet
-    jobs: list[Job]
-    chance: random.Random
-    lease_s: float
-    power: Power
-    rounds: int = 5
-    env: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def database(self) -> Path:
-        """The store's file."""
-        return self.folder / ".opspawn" / "opspawn.db"
-
-    def count(self, what: str) -> None:
-        """One more of something that the summary tells."""
-        self.counts[what] = self.counts.get(what, 0) + 1
 
 
 async def kill(scene: Scene) -> None:
@@ -193,6 +164,49 @@ def _checkpoint(scene: Scene) -> None:
         os.close(lock)
 
 
+async def come_and_go(scene: Scene) -> None:
+    """Workers are started, stopped and killed at random, and whatever waits meanwhile can say for what."""
+    size = scene.fleet.size
+    try:
+        while True:
+            await asyncio.sleep(scene.chance.uniform(0.1, 0.6))
+            scene.fleet.size = scene.chance.randint(1, size + 2)
+            if (member := scene.fleet.choose()) is not None:
+                scene.fleet.send(member, scene.chance.choice([signal.SIGTERM, signal.SIGTERM, signal.SIGKILL]))
+            accepted = [job.id for job in scene.jobs if job.id is not None]
+            if accepted:
+                await _ask_why(scene, scene.chance.choice(accepted))
+    finally:
+        scene.fleet.size = size
+
+
+async def _ask_why(scene: Scene, task: str) -> None:
+    try:
+        told = await scene.host.why(task)
+    except StoreError:
+        return
+    scene.count("times asked why")
+    if not told.waits or not all(wait.what for wait in told.waits):
+        scene.broken.append(f"why: nobody can say what task {task} ({told.handler}, {told.state}) waits for")
+
+
+async def one_after_the_other(scene: Scene) -> None:
+    """Any of the first nine, for a while each, by chance."""
+    names = [name for name in ("F1", "F3", "F4", "F6", "F7", "F8", "F9") if scene.store in STORES.get(name, BOTH)]
+    while True:
+        name = scene.chance.choice(names)
+        scene.count(f"times {name}")
+        fault = asyncio.ensure_future(FAULTS[name][0](scene))
+        try:
+            await asyncio.wait({fault}, timeout=scene.chance.uniform(0.5, 3.0))
+            if fault.done():
+                fault.result()
+        finally:
+            fault.cancel()
+            await asyncio.gather(fault, return_exceptions=True)
+        await asyncio.sleep(0.3)
+
+
 async def nothing(scene: Scene) -> None:
     """The fault is in the work itself, or in the variables of the workers."""
     await asyncio.Event().wait()
@@ -205,20 +219,36 @@ FAULTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], str]] = {
     "F3": (freeze, "SIGSTOP for 1.3 leases, then SIGCONT"),
     "F4": (roll, "SIGTERM to each worker in turn, five rounds"),
     "F5": (nothing, "code that blocks the event loop for two leases"),
+    "F6": (network.kill_server, "SIGKILL to the server of the store every 3 s"),
+    "F7": (network.cut, "connections cut after the commit and before its reply"),
+    "F8": (network.delay, "50 to 500 ms of latency, and 1 of 100 connections reset"),
+    "F9": (network.part, "a worker without the server for two leases"),
     "F10": (nothing, "workers whose clocks are an hour off"),
     "F11": (fill_disk, "disks that are full for a while"),
     "F12": (lose_power, "power failures: the log cut anywhere behind its last fsync"),
+    "F14": (network.wipe, "all keys of arq deleted, over and over"),
+    "F15": (network.ring_too_often, "doorbells ten times, and in another order"),
     "F16": (nothing, "poison among good tasks"),
     "F18": (change_code, "code and workflow changed in the middle of runs"),
     "F19": (storm, "storms of cancels that race with ends"),
     "F20": (nothing, "a wide fan-out, a deep chain, large values"),
     "F21": (checkpoint, "forced checkpoints"),
+    "F22": (one_after_the_other, "any of F1 to F9 by chance, one after the other"),
+    "F23": (come_and_go, "workers started, stopped and killed at random"),
 }
+BOTH = frozenset({"sqlite", "redis"})
+#: The stores of those faults that not all stores can meet.
+STORES: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("F6", "F7", "F8", "F9", "F14", "F15"), frozenset({"redis"})),
+    **dict.fromkeys(("F11", "F12", "F21"), frozenset({"sqlite"})),
+}
+#: Those for which workers reach the server through proxies.
+PROXIED = frozenset({"F7", "F8", "F9", "F22"})
 
 
 def variables(faults: set[str], scene: Scene) -> dict[str, str]:
     """The variables of a new worker."""
-    env = dict(scene.env)
+    env = {**scene.env, **scene.place.variables()}
     if "F2" in faults and scene.chance.random() < 0.5:
         env["CHAOS_DIE"] = "0.02"
     # So that a worker has something in hand while it cannot go on. Not where workers are killed all the time: a good

@@ -16,9 +16,9 @@ from .plan import Job
 from .power import Power
 
 #: Faults after which a process may write late, or the times outside and in the store differ.
-_LATE = frozenset({"F3", "F5", "F10", "F11"})
+_LATE = frozenset({"F3", "F5", "F6", "F8", "F9", "F10", "F11", "F22"})
 #: Faults by which no worker dies or loses a lease.
-_GENTLE = frozenset({"F4", "F12", "F18", "F19", "F21"})
+_GENTLE = frozenset({"F4", "F7", "F12", "F14", "F15", "F18", "F19", "F21"})
 
 
 @dataclass(slots=True)

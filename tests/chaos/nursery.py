@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +20,10 @@ def _preload() -> None:
     import opspawn.ops.workflows.expressions
     import opspawn.stores.sqlite
     import opspawn.wakers.local  # noqa: F401
+
+    if 'store = "redis"' in Path("opspawn.toml").read_text(encoding="utf-8"):
+        import opspawn_store_redis.doorbells
+        import opspawn_store_redis.store  # noqa: F401
 
 
 def _work(env: dict[str, str]) -> None:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from opspawn.config import load_settings
+from opspawn.contracts.store import EventQuery, Query
 from opspawn.host import Host
 
-from .faults import FAULTS, Scene, variables
+from .faults import FAULTS, PROXIED, variables
 from .fleet import Fleet
 from .judge import Figures, judge
-from .people import Operator, call_all
+from .people import Operator, call_all, insist
+from .places import RedisPlace, SqlitePlace, open_place
 from .plan import FLOW, Extras, make_jobs
 from .power import Power
+from .scene import Scene
 from .workload import make_app
 
 SETTINGS = """\
 app = "{app}"
+{store}
 [worker]
 slots = 16
-poll_s = 0.1
+poll_s = {poll_s}
 lease_s = {lease_s}
 drain_s = 5
 [logs]
@@ -37,7 +40,8 @@ format = "json"
 _ENOUGH = 0.97
 #: How long what is left may take after the last fault, beyond a lease and a look of every worker, in seconds.
 PATIENCE_S = 60.0
-_ENDED = ("succeeded", "failed", "cancelled")
+_ENDS = ("task.succeeded", "task.failed", "task.cancelled")
+_OPEN = ("queued", "running", "waiting", "paused", "in_doubt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Cell:
     Attributes:
         faults: names from `FAULTS`. tasks: how many tasks, children included, at least.
         seconds: over which the asking is spread, and how long the faults last at least; None: as fast as it goes.
+        longest_s: how long the faults last at most, in seconds, once all was asked for, however slow the machine is.
     """
 
     faults: frozenset[str]
@@ -58,6 +63,8 @@ class Cell:
     extras: Extras = field(default_factory=Extras)
     snapshots: int = 10
     patience_s: float = PATIENCE_S
+    store: str = "sqlite"
+    longest_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -95,17 +102,25 @@ class Outcome:
 
 async def run(cell: Cell, folder: Path) -> Outcome:
     """Run a cell in an empty folder on a real disk."""
+    proxies = cell.workers if cell.store == "redis" and cell.faults & PROXIED else 0
+    async with open_place(cell.store, folder, proxies) as place:
+        return await _run(cell, folder, place)
+
+
+async def _run(cell: Cell, folder: Path, place: SqlitePlace | RedisPlace) -> Outcome:
     app = Path(__file__).with_name("workload.py")
-    (folder / "opspawn.toml").write_text(SETTINGS.format(app=f"{app}:app", lease_s=cell.lease_s), encoding="utf-8")
+    settings = SETTINGS.format(app=f"{app}:app", lease_s=cell.lease_s, store=_top(place), poll_s=place.poll_s)
+    (folder / "opspawn.toml").write_text(settings + _tables(place), encoding="utf-8")
     (folder / "flow.yaml").write_text(FLOW.replace("VERSION", "v1"), encoding="utf-8")
     jobs = make_jobs(cell.seed, cell.tasks, cell.extras)
     chance = random.Random(f"faults {cell.seed}")
     loaded = load_settings(folder / "opspawn.toml", environ={}, cwd=folder)
     fleet = Fleet(folder, cell.workers, chance)
     async with Host.open(make_app(folder), loaded=loaded, worker=False) as host:
-        database = folder / ".opspawn" / "opspawn.db"
-        power = Power(database, folder / "power", chance, cell.snapshots if "F12" in cell.faults else 0)
-        scene = Scene(folder, host, fleet, jobs, chance, cell.lease_s, power)
+        power = Power(
+            folder / ".opspawn" / "opspawn.db", folder / "power", chance, cell.snapshots if "F12" in cell.faults else 0
+        )
+        scene = Scene(folder, host, fleet, jobs, chance, cell.lease_s, power, place)
         fleet.env = lambda: variables(set(cell.faults), scene)
         operator = Operator(host, folder)
         broken: list[str] = []
@@ -120,7 +135,7 @@ async def run(cell: Cell, folder: Path) -> Outcome:
             operating.cancel()
             await asyncio.gather(operating, return_exceptions=True)
         figures, found = await judge(host.store, folder, jobs, cell.faults, operator, power)
-    broken += [*found, *_integrity(database)]
+        broken += [*found, *scene.broken, *place.broken(host)]
     counts = dict(Counter(scene.counts) + Counter(fleet.signals))
     if (died := sum(code == -9 for _, code in fleet.ends.values()) - fleet.signals.get("SIGKILL", 0)) > 0:
         counts["workers died by themselves"] = died
@@ -133,8 +148,9 @@ async def _storm(cell: Cell, scene: Scene, broken: list[str]) -> None:
     faults = {name: asyncio.ensure_future(FAULTS[name][0](scene)) for name in sorted(cell.faults)}
     try:
         broken += await asking
-        enough = sum(job.id is not None for job in scene.jobs) * _ENOUGH
-        while await asyncio.to_thread(_count_ended, scene) < enough:
+        ends = _Ends(scene)
+        over = math.inf if cell.longest_s is None else time.monotonic() + cell.longest_s
+        while await ends.count() < len(ends.jobs) * _ENOUGH and time.monotonic() < over:
             for name, fault in faults.items():
                 if fault.done():
                     raise RuntimeError(f"{name} stopped: {fault.exception()!r}")
@@ -154,34 +170,47 @@ async def _calm(cell: Cell, scene: Scene, broken: list[str]) -> float:
     """Wait until everything has ended; how long that took, in seconds."""
     began = time.monotonic()
     limit = cell.lease_s + 1.0 + cell.patience_s
-    while left := await asyncio.to_thread(_count_open, scene):
+    while left := await insist(lambda: _count_open(scene)):
         if time.monotonic() - began > limit:
-            broken.append(f"drained: {left} tasks had not ended {limit:g} s after the last fault")
+            broken.append(f"drained: {left} tasks or more had not ended {limit:g} s after the last fault")
             break
         await asyncio.sleep(0.1)
     return time.monotonic() - began
 
 
-def _count_ended(scene: Scene) -> int:
-    marks = ", ".join("?" * len(_ENDED))
-    return _count(scene, f"SELECT count(*) FROM tasks WHERE parent IS NULL AND state IN ({marks})")
+class _Ends:
+    """Counts those that were asked for and have ended, by their events."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._store = scene.host.store
+        self._position = 0
+        self._ended: set[str] = set()
+        self.jobs = {job.id for job in scene.jobs if job.id is not None}
+
+    async def count(self) -> int:
+        """How many so far."""
+        while events := await insist(lambda: self._store.events(self._next())):
+            self._position = events[-1].position
+            self._ended |= self.jobs & {event.task for event in events if event.task is not None}
+        return len(self._ended)
+
+    def _next(self) -> EventQuery:
+        return EventQuery(types=_ENDS, position=self._position, limit=1000)
 
 
-def _count_open(scene: Scene) -> int:
-    marks = ", ".join("?" * len(_ENDED))
-    return _count(scene, f"SELECT count(*) FROM tasks WHERE state NOT IN ({marks})")
+async def _count_open(scene: Scene) -> int:
+    """How many have not ended, up to two hundred of each state."""
+    pages = [await scene.host.store.find_tasks(Query({"state": state}, limit=200)) for state in _OPEN]
+    return sum(len(page.items) for page in pages)
 
 
-def _count(scene: Scene, query: str) -> int:
-    with closing(sqlite3.connect(f"file:{scene.database}?mode=ro", uri=True, timeout=30.0)) as connection:
-        found: int = connection.execute(query, _ENDED).fetchone()[0]
-        return found
+def _top(place: SqlitePlace | RedisPlace) -> str:
+    return place.settings.partition("[")[0].rstrip()
 
 
-def _integrity(database: Path) -> list[str]:
-    with closing(sqlite3.connect(database)) as connection:
-        told = [line for (line,) in connection.execute("PRAGMA integrity_check")]
-    return [] if told == ["ok"] else [f"the database is broken: {line}" for line in told[:3]]
+def _tables(place: SqlitePlace | RedisPlace) -> str:
+    _, bracket, tables = place.settings.partition("[")
+    return bracket + tables
 
 
 def _refused(folder: Path) -> int:

@@ -13,10 +13,10 @@ from .run import Cell, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-_CELLS = preset("test", seed=1, lease_s=2.0, workers=3)
+_CELLS = [*preset("test", 1, 2.0, 3), *preset("test", 1, 2.0, 4, store="redis")]
 
 
-@pytest.mark.parametrize("cell", _CELLS, ids=["+".join(sorted(cell.faults)) for cell in _CELLS])
+@pytest.mark.parametrize("cell", _CELLS, ids=[f"{cell.store}-{'+'.join(sorted(cell.faults))}" for cell in _CELLS])
 async def test_no_promise_is_broken(cell: Cell, tmp_path: Path) -> None:
     """A failure names the task, the events and the seed."""
     outcome = await run(cell, tmp_path)

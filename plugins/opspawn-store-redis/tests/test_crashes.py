@@ -10,10 +10,9 @@ import pytest
 from opspawn.contracts.store import Batch, EventQuery
 from opspawn.testing.store_promises import claim, create, created_and_claimed, ids, step, the_task
 from opspawn_store_redis import RedisConfig
+from opspawn_store_redis.proxy import Proxy
 from opspawn_store_redis.store import open_redis
 from opspawn_store_redis.testing import RedisServer
-
-from ._proxy import Proxy
 
 
 async def test_what_was_confirmed_outlives_a_server_that_is_killed(tmp_path: Path) -> None:

@@ -24,11 +24,10 @@ from opspawn.ops.run.executor import WorkerOptions
 from opspawn.testing import assert_invariants
 from opspawn.wakers.local import LocalWaker
 from opspawn_store_redis import RedisConfig
+from opspawn_store_redis.proxy import Proxy
 from opspawn_store_redis.store import open_redis
 from opspawn_store_redis.testing import RedisServer
 from opspawn_store_redis.waker import RedisWaker
-
-from ._proxy import Proxy
 
 LEASE_S = 1.0
 TASKS, STEPS = 40, 4

@@ -1,8 +1,13 @@
-"""Between a client and a server: cuts the connection after a command and before its reply, delays, or falls silent."""
+"""Between a client and a server, for tests: cuts connections after a command and before its reply, delays, is silent.
+
+async with Proxy(server.port) as proxy:
+    store = await open_redis(RedisConfig(url=proxy.url))
+"""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import suppress
 from types import TracebackType
 
@@ -11,8 +16,9 @@ class Proxy:
     """Listens on `url`, and passes everything on to `port` of this machine, but as told.
 
     Attributes:
-        delay_s: how long each reply is held up. silent: whether nothing passes, with connections left open.
-        cut: how many replies were lost.
+        delay_s, jitter_s: how long each reply is held up, and by how much more at most, by chance.
+        cut_chance: of each reply to a script, that its connection is closed instead. silent: whether nothing passes,
+            with connections left open. cut: how many replies were lost. clients: how many connections there are.
     """
 
     def __init__(self, port: int) -> None:
@@ -21,6 +27,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._cut_next = False
         self.delay_s = 0.0
+        self.jitter_s = 0.0
+        self.cut_chance = 0.0
         self.silent = False
         self.cut = 0
         self.url = ""
@@ -40,12 +48,21 @@ class Proxy:
         await asyncio.sleep(0)
         await self._server.wait_closed()
 
+    @property
+    def clients(self) -> int:
+        """How many connections there are now."""
+        return len(self._writers) // 2
+
     def cut_next_reply(self) -> None:
         """Close the connection that gets the next reply to a script, instead of passing it on."""
         self._cut_next = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:  # the server is down
+            writer.close()
+            return
         self._writers |= {writer, back}
         asked = [b""]
         try:
@@ -67,12 +84,12 @@ class Proxy:
         while data := await reader.read(1 << 16):
             if not replies:
                 asked[0] = data[:32]
-            elif self._cut_next and b"EVALSHA" in asked[0]:
+            elif b"EVALSHA" in asked[0] and (self._cut_next or random.random() < self.cut_chance):
                 self._cut_next = False
                 self.cut += 1
                 break
-            if replies and self.delay_s:
-                await asyncio.sleep(self.delay_s)
+            if replies and self.delay_s + self.jitter_s:
+                await asyncio.sleep(self.delay_s + random.uniform(0.0, self.jitter_s))
             while self.silent:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             writer.write(data)
