@@ -50,12 +50,14 @@ class Unreliable:
 
 
 class House:
-    """`functions` are what can be run, each as "function/NAME"; a test may change them between runs."""
+    """`functions` are what can be run, each as "function/NAME", and `handlers` what workers run besides; a test may change
+    them between runs."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.waker = LocalWaker()
         self.functions: dict[str, Handler] = {}
+        self.handlers: dict[str, Handler] = {}
         self.engine = Engine(store, self.waker, self._accept)
         self._workers: dict[Worker, asyncio.Task[None]] = {}
 
@@ -71,7 +73,7 @@ class House:
 
     def worker(self, *, store: Any = None, accepts: Any = None, isolate: Any = None, **options: Any) -> Worker:
         """Start a worker."""
-        handlers = {f"function/{name}": function for name, function in self.functions.items()}
+        handlers = {f"function/{name}": function for name, function in self.functions.items()} | self.handlers
         options = {"poll_s": 0.05, "drain_s": 2.0, **options}
         given = {"ended": self.engine.ended} | ({} if isolate is None else {"isolate": isolate})
         worker = Worker(store or self.store, self.waker, handlers, WorkerOptions(**options), accepts=accepts, **given)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from opspawn.contracts.clock import SYSTEM_CLOCK
+from opspawn.contracts.lifecycle import RegisteredAgent
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Batch, Query, SetLane, TaskState
 from opspawn.errors import InvalidInput, ToolError
+from opspawn.ops.agents.moves import written
+from opspawn.ops.agents.records import Kept
 from opspawn.ops.overdue import keep_deadlines
 
 
@@ -167,6 +170,29 @@ async def test_a_paused_tree_ends_at_its_deadline(house: Any) -> None:
     assert states == [TaskState.FAILED, TaskState.PAUSED, TaskState.PAUSED]
     assert (await house.engine.task(tasks[0].id)).error["message"] == "The task did not end before its deadline."
     assert child_of_it.state.terminal
+
+
+async def test_tasks_of_an_agent_that_gets_no_work_end_at_their_deadline(house: Any) -> None:
+    @house.function
+    async def helper(ctx: Any) -> None:
+        await ctx.wait("go")
+
+    house.handlers = {"agent/helper": helper}
+    house.worker()
+    asked = [(seconds, await house.engine.submit("agent/helper", deadline_s=seconds)) for seconds in (0.8, 3600, None)]
+    await house.until(lambda: _waiting(house, 3))
+    kept = Kept(RegisteredAgent("helper", "helper", local=True), paused=datetime.now(UTC))
+    await house.store.commit(Batch(written(kept)))
+    asked += [(seconds, await house.engine.submit("agent/helper", deadline_s=seconds)) for seconds in (0.1, 3600, None)]
+    keeping = asyncio.create_task(keep_deadlines(house.store, house.waker, "me", HourAhead(), every_s=0.05))
+    for seconds, task in asked:
+        if seconds is not None and seconds < 1:
+            await house.until(lambda task=task: _has_failed(house, task))
+    keeping.cancel()
+    states = [(await house.engine.task(task.id)).state for _, task in asked]
+
+    assert states == [TaskState.FAILED, *[TaskState.WAITING] * 2, TaskState.FAILED, *[TaskState.QUEUED] * 2]
+    assert (await house.engine.task(asked[3][1].id)).error["message"] == "The task did not end before its deadline."
 
 
 async def _waiting(house: Any, many: int) -> bool:

@@ -235,8 +235,10 @@ def call_off_pause(task: Task, by: str | None) -> list[Operation]:
 
 
 def overdue(task: Task) -> list[Operation]:
-    """The time of a paused task is up: it is handed to a claimer, which ends it, whatever its lane and its limits."""
-    return [*resume(task, "its deadline"), Wake(task.id, cancel=True)]
+    """The time is up of a task that stands still: a claimer gets it, whatever its lane and its limits, and ends it."""
+    if task.state is TaskState.PAUSED:
+        return [*resume(task, "its deadline"), Wake(task.id, cancel=True)]
+    return [Wake(task.id, urgent=True, cancel=True)]
 
 
 def request_cancel(task: str) -> list[Operation]:
