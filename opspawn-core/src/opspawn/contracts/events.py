@@ -104,7 +104,7 @@ class NewEvent:
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """One line of a journal.
 
