@@ -174,7 +174,7 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "the intent of a `once` effect",
-        "agentkit/context.py",
+        "agentkit/acting.py",
         "await log.begin(asked, _shown(arguments))",
         "pass",
         f"{_OPS}test_in_doubt.py::test_the_task_goes_in_doubt_and_tells_what_began",
@@ -230,9 +230,9 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "the ids of children, which follow from their parent",
-        "ops/run/journal.py",
-        "id = child_id(self.task.id, key, self.history.lives.get(key, 0))",
-        "id = child_id(self.task.id, f'{key} {id(one)}', self.history.lives.get(key, 0))",
+        "ops/run/offspring.py",
+        "id = child_id(parent.task.id, key, parent.history.lives.get(key, 0))",
+        "id = child_id(parent.task.id, f'{key} {id(one)}', parent.history.lives.get(key, 0))",
         f"{_OPS}test_fan_out.py::test_two_lives_of_a_parent_make_one_child",
     ),
     Guard(
@@ -344,7 +344,7 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "a refusal of the budget is recorded",
-        "agentkit/context.py",
+        "agentkit/acting.py",
         "            await self._log.failed(asked, error_to_json(error), 0.0)\n        error.key",
         "            pass\n        error.key",
         f"{_OPS}test_budgets.py::test_a_refusal_is_recorded_and_met_again_by_a_replay_that_could_afford_it",
@@ -365,16 +365,16 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "a child has no more than it was lent",
-        "ops/run/journal.py",
+        "ops/run/offspring.py",
         "plan = replace(plan, budget=options.budget.to_json())",
         "pass",
         f"{_OPS}test_budgets.py::test_a_parent_lends_and_gets_the_rest_back",
     ),
     Guard(
         "a tree of tasks has a depth",
-        "ops/run/journal.py",
-        "        if self._plan.depth >= MAX_TASK_DEPTH:",
-        "        if self._plan.depth >= 40 + MAX_TASK_DEPTH:",
+        "ops/run/offspring.py",
+        "        if self._depth >= MAX_TASK_DEPTH:",
+        "        if self._depth >= 40 + MAX_TASK_DEPTH:",
         f"{_OPS}test_budgets.py::test_what_spawns_itself_without_end_stops_at_a_depth",
     ),
     Guard(

@@ -106,7 +106,7 @@ async def test_each_try_of_a_call_is_a_request(monkeypatch: pytest.MonkeyPatch) 
     async def at_once(until: float, clock: object) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr("opspawn.agentkit.context.sleep_until", at_once)
+    monkeypatch.setattr("opspawn.agentkit.acting.sleep_until", at_once)
     broken = ModelError("Down.", error_type="transient")
     helper, model = agent(Budget(requests=2), broken, broken, said("Done."))
     with pytest.raises(BudgetExceeded, match="2 of 2 requests"):

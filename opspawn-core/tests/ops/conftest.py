@@ -50,8 +50,8 @@ class Unreliable:
 
 
 class House:
-    """`functions` are what can be run, each as "function/NAME", and `handlers` what workers run besides; a test may change
-    them between runs."""
+    """`functions` are what can be run, each as "function/NAME", and `handlers` what workers run besides; a test may
+    change them between runs."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

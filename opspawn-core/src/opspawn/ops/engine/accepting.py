@@ -22,7 +22,7 @@ from opspawn.ops.engine.base import Desk, as_json
 from opspawn.ops.engine.checks import check_ids, check_place, check_times, plain_budget, plain_json
 from opspawn.ops.ids import agent_of, new_id
 from opspawn.ops.retry_plans import ONCE, Plan, sample_input
-from opspawn.ops.run.journal import Holds
+from opspawn.ops.run.offspring import Holds
 
 
 class Accepts(Protocol):
@@ -105,13 +105,7 @@ class Accepting(Desk):
             session=session or f"s-{id.removeprefix('t-')}",
             input=checked,
             timeout_s=timeout_s,
-            retry=Plan(
-                retry or ONCE,
-                fallback,
-                idle_timeout_s=idle_timeout_s,
-                budget=plain_budget(budget),
-                overrides=None if overrides is None else as_json("The overrides", dict(overrides)),
-            ).to_json(),
+            retry=_plan(retry, fallback, idle_timeout_s, budget, overrides),
             labels=dict(labels or {}),
             strict=strict,
             holds=self._held(handler, limits),
@@ -119,9 +113,7 @@ class Accepting(Desk):
         operations = [*transitions.accept(task, delay_s, deadline_s), *also(task)]
         if idempotency_key is None:
             return _accepted(task, await self._commit(operations, queue), operations)
-        times = [delay_s, timeout_s, deadline_s]
-        said = [handler, plain, agent, session, priority, strict, queue, times, task.retry, dict(task.labels)]
-        asked = digest([*said, *([[asdict(limit) for limit in limits]] if limits else [])])
+        asked = _request(task, plain, agent, session, [delay_s, timeout_s, deadline_s], limits)
         return await self._accept_once(task, operations, idempotency_key, asked)
 
     def _check_fallback(self, fallback: str | None, input: Any) -> None:
@@ -162,6 +154,32 @@ class Accepting(Desk):
                 remedy="Send the same request again, or choose a new key.",
             )
         return await self.task(known.data["task"])
+
+
+def _plan(
+    retry: Retry | None,
+    fallback: str | None,
+    idle_timeout_s: float | None,
+    budget: Budget | None,
+    overrides: Mapping[str, Any] | None,
+) -> dict[str, Any] | None:
+    """What is kept of what becomes of a task. Raises: InvalidInput."""
+    changed = None if overrides is None else as_json("The overrides", dict(overrides))
+    kept = Plan(retry or ONCE, fallback, idle_timeout_s=idle_timeout_s, budget=plain_budget(budget), overrides=changed)
+    return kept.to_json()
+
+
+def _request(
+    task: Task,
+    input: Any,
+    agent: str | None,
+    session: str | None,
+    times: Sequence[float | None],
+    limits: Sequence[Limit],
+) -> str:
+    """A digest of what a caller asked for, as they said it."""
+    said = [task.handler, input, agent, session, task.priority, task.strict, task.queue, times, task.retry]
+    return digest([*said, dict(task.labels), *([[asdict(limit) for limit in limits]] if limits else [])])
 
 
 def _accepted(task: Task, receipt: Receipt, operations: Sequence[Operation]) -> Task:

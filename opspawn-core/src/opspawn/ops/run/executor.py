@@ -28,9 +28,10 @@ from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.blocking import LoopWatch
 from opspawn.ops.run.heart import HASTE, Heart
 from opspawn.ops.run.history import History
-from opspawn.ops.run.journal import Accepts, Holds, Journal
+from opspawn.ops.run.journal import Accepts, Journal
 from opspawn.ops.run.life import GIVE_BACK_S, UNWIND_S, Life
 from opspawn.ops.run.news import News
+from opspawn.ops.run.offspring import Holds
 from opspawn.ops.run.poison import NO_PROCESS, GivenBack, Isolate, Quarantine, rest_s, suspect, verdict
 from opspawn.ops.run.store_time import StoreTime
 from opspawn.ops.unserved import tell_unserved

@@ -58,7 +58,7 @@ async def give_up(journal: Journal, error: dict[str, Any], orphans: Sequence[str
         return [*last, *transitions.fail(task, both, task.attempt + 1)]
     loan = journal.what_is_left()
     plan = NO_PLAN if loan is None else Plan(budget=loan.to_json())
-    child = journal.child(FALLBACK, derived_id(task.id, FALLBACK), fallback, input, plan=plan)
+    child = journal.offspring.child(FALLBACK, derived_id(task.id, FALLBACK), fallback, input, plan=plan)
     data = {"error": error, "attempt": task.attempt + 1, "handler": fallback, "child": child.id}
     event = NewEvent("task.fallback", data, level="warning", error_type=error["type"])
     spawned: dict[str, Any] = {"key": FALLBACK, "child": child.id, "name": fallback, "digest": ""}

@@ -7,13 +7,11 @@ not go on with an effect whose record is uncertain, and whoever claims the task 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from opspawn.agentkit.budget import MAX_TASK_DEPTH, amount_of, purse_of
+from opspawn.agentkit.budget import purse_of
 from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.codec import usage_from_json, usage_to_json
 from opspawn.agentkit.deciding import Policies
@@ -26,23 +24,19 @@ from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import WARNINGS, Event, Level, NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
-from opspawn.contracts.store import Append, Batch, Hold, Lease, Operation, Receipt, Record, Store, Take, Task
-from opspawn.errors import BudgetExceeded, Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
-from opspawn.ops import transitions
-from opspawn.ops.ids import agent_of, child_id
-from opspawn.ops.retry_plans import NO_PLAN, ONCE, Plan, plan_of, sample_input
+from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Record, Store, Take, Task
+from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
+from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.history import History
 from opspawn.ops.run.inbox import Inbox
 from opspawn.ops.run.liveness import Pulse
+from opspawn.ops.run.offspring import Holds, Offspring
 from opspawn.ops.run.redeeming import Redeemer
-from opspawn.ops.run.spawning import NewChild, batches
 from opspawn.ops.run.spending import cut_off, with_spent
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
 Accepts = Callable[[str, Any], Awaitable[Any]]
-#: The concurrency keys that a task of a handler holds.
-Holds = Callable[[str], tuple[Hold, ...]]
 
 
 class Journal:
@@ -62,7 +56,7 @@ class Journal:
         halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
         closed: whether this life has ended: user code that is still there can no longer act.
         uncertain: whether a write failed in a way that leaves open whether the store applied it.
-        pulse: whether the run moves.
+        pulse: whether the run moves. offspring: its children.
         on_halt: called once, when the run must halt. on_release: called when news let a branch go on that waited.
     """
 
@@ -87,8 +81,8 @@ class Journal:
         self.policies = policies or Policies()
         self.task: Task = lease.task
         self.history = history
-        self._plan = plan_of(lease.task)
-        self.budget = None if self._plan.budget is None else Budget.from_json(self._plan.budget)
+        budget = plan_of(lease.task).budget
+        self.budget = None if budget is None else Budget.from_json(budget)
         self.began = (history.first_claim or lease.task.updated or datetime.now(UTC)).timestamp()
         self.identity = identity or lease.task.id
         self.clock = clock
@@ -103,11 +97,8 @@ class Journal:
         self._store = store
         self._token = lease.token
         self._accepts = accepts
-        self._ring = ring
         self._may_act = may_act
-        self._holds = holds
-        self._making: set[asyncio.Future[None]] = set()
-        self._waiters: dict[str, tuple[Children, int]] = {}  # by child: who waits for it, and as which of them
+        self.offspring = Offspring(self, holds, ring)
         self._inbox = Inbox(self, history.mail)
         self._redeemer = Redeemer(self, history.mail)
         self.pulse = Pulse(clock, self._show, self._record_progress)
@@ -177,11 +168,8 @@ class Journal:
         if self._inbox.let_go():
             self.on_release()
         for event in events:
-            if event.type == "child.ended":
-                child = event.data["child"]
-                children, index = self._waiters.pop(child, (None, 0))
-                if children is not None and children.ended(index, self.history.child_ends[child]):
-                    self.on_release()
+            if event.type == "child.ended" and self.offspring.ended(event.data["child"]):
+                self.on_release()
 
     async def look(self) -> None:
         """Read the news, if there are any. Raises: Interrupted."""
@@ -201,11 +189,6 @@ class Journal:
     def _unreadable(self, error: StoreError) -> Interrupted:
         self.uncertain = True
         return Interrupted(f"Task {self.task.id} stops in this process: {error}")
-
-    async def settle(self) -> None:
-        """Once `closed`, return when it is known which children there are."""
-        if self._making:
-            await asyncio.gather(*self._making, return_exceptions=True)
 
     # -- StepLog -------------------------------------------------------------------------------------------------------
 
@@ -277,7 +260,7 @@ class Journal:
 
     async def spawn(self, wanted: Sequence[ChildAsked]) -> Children:
         self._open()
-        known, ends = self.history.children, self.history.child_ends
+        known = self.history.children
         fresh = []
         for one in wanted:
             child = known.get(one.asked.key)
@@ -286,24 +269,7 @@ class Journal:
             else:
                 self._unlike(one.asked, self.history.ends)
                 fresh.append(one)
-        if fresh:  # shielded, so that of a commit in flight is known which children it made
-            making = asyncio.ensure_future(self._make_children(fresh))
-            self._making.add(making)
-            making.add_done_callback(self._made)
-            await asyncio.shield(making)
-        children = Children(len(wanted))
-        for index, one in enumerate(wanted):
-            id = known[one.asked.key].child
-            if id in ends:
-                children.ended(index, ends[id])
-            else:
-                self._waiters[id] = children, index
-        return children
-
-    def _made(self, making: asyncio.Future[None]) -> None:
-        self._making.discard(making)
-        if not making.cancelled():
-            making.exception()  # whoever asked for the children may be gone
+        return await self.offspring.spawn(wanted, fresh)
 
     async def wait(self, asked: Asked, signal: str, timeout_s: float | None) -> Recorded | Pending:
         self._open()
@@ -447,61 +413,6 @@ class Journal:
             return await self._accepts(handler, input)
         except StoreError as error:
             raise self._unreadable(error) from error
-
-    def child(
-        self, key: str, id: str, handler: str, input: Any, timeout_s: float | None = None, plan: Plan = NO_PLAN
-    ) -> Task:
-        """A child that is to be made at a key."""
-        plan = replace(plan, depth=self._plan.depth + 1)
-        return Task(
-            id=id,
-            handler=handler,
-            root=self.task.root,
-            queue=self.task.queue,
-            priority=self.task.priority,
-            parent=self.task.id,
-            agent=agent_of(handler) or self.task.agent,
-            session=self.task.session,
-            input=input,
-            retry=plan.to_json(),
-            timeout_s=timeout_s,
-            labels=self.task.labels,
-            strict=self.task.strict,
-            deadline=self.task.deadline,
-            retry_of=self.history.former_children.get(key),
-            holds=self._holds(handler),
-        )
-
-    async def _make_children(self, wanted: Sequence[ChildAsked]) -> None:
-        made: list[NewChild] = []
-        if self._plan.depth >= MAX_TASK_DEPTH:
-            raise BudgetExceeded(
-                f"{wanted[0].handler!r} would be more than {MAX_TASK_DEPTH} tasks deep.",
-                limit="depth",
-                allowed=MAX_TASK_DEPTH,
-                spent=self._plan.depth,
-                remedy="Let it not start itself without end, or start a tree of its own.",
-            )
-        for one in wanted:
-            key, options = one.asked.key, one.options
-            input = await self.accept(one.handler, one.input)
-            if options.fallback is not None:
-                await self.accept(options.fallback, sample_input(one.input))
-            plan = Plan(options.retry or ONCE, options.fallback)
-            if options.budget is not None:
-                plan = replace(plan, budget=options.budget.to_json())
-            id = child_id(self.task.id, key, self.history.lives.get(key, 0))
-            child = self.child(key, id, one.handler, input, options.timeout_s, plan)
-            told: dict[str, Any] = {"key": key, "child": id, "name": one.handler, "digest": one.asked.digest}
-            if options.budget is not None:
-                told["lent"] = amount_of(options.budget).to_json()
-            made.append(NewChild(child, told))
-        for batch in batches(made):
-            self._may_act()
-            await self._commit_here([step for new in batch for step in transitions.spawn(self.task, *new)])
-            for new in batch:
-                self.history.spawned(new.spawned)
-            self._ring(self.task.queue)
 
     def _open(self) -> None:
         if self.closed:

@@ -148,7 +148,7 @@ class Life:
             for timer in self._timers:
                 timer.cancel()
             await _close(body, self.task, self._clock)
-            await self.journal.settle()
+            await self.journal.offspring.settle()
         return await self._sentence(verdict, body, due, what, needs)
 
     async def conclude(self, operations: Sequence[Operation]) -> Task | None:
