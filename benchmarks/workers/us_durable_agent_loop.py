@@ -9,6 +9,7 @@ from _common import Script, Settings, expect, measure_loops, report
 from _us import agent
 
 from opspawn import App
+from opspawn.cli.process import settle_in
 from opspawn.host import Host
 
 #: Said, though it is the default: the figure must not depend on it.
@@ -20,6 +21,7 @@ async def main() -> None:
     script = Script(settings.steps)
     app = App(agents=[agent(script)])
     async with Host.open(app, data=settings.folder, sections=FULL) as host:
+        settle_in()  # as `opspawn serve` does
 
         async def run() -> object:
             ended = await host.dispatch("agent/bench", "go", wait_s=60)

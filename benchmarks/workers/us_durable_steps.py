@@ -8,6 +8,7 @@ import sqlite3
 from _common import Settings, expect, measure_steps, report
 
 from opspawn import App
+from opspawn.cli.process import settle_in
 from opspawn.contracts.run import RunContext
 from opspawn.host import Host
 
@@ -30,6 +31,7 @@ async def main() -> None:
     settings = Settings()
     app = App(functions={"chain": chain})
     async with Host.open(app, data=settings.folder, sections=FULL) as host:
+        settle_in()  # as `opspawn serve` does
         tasks: list[str] = []
 
         async def run(name: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from opspawn.cli.assemble import find_app, on_signals, run, start_logs, stopping_words
 from opspawn.cli.output import configuration, say
+from opspawn.cli.process import settle_in
 from opspawn.config import Loaded
 from opspawn.contracts.events import Event
 from opspawn.host import Host
@@ -54,6 +55,7 @@ async def live(app: str | None, loaded: Loaded, **parts: Any) -> int:
             host.stop()
             stopping.set()
 
+        settle_in()
         on_signals(stop, first=stopping_words(loaded) if parts["worker"] else "Stopping.")
         _greet(host)
         logging = asyncio.create_task(_log_events(host))
