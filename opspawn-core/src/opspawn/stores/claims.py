@@ -21,6 +21,9 @@ _PROMOTE = (
     "WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? AND handler = ? "
     f"AND ready = 0 AND due IS NOT NULL AND due <= ? ORDER BY due LIMIT {_PROMOTED_AT_ONCE}) RETURNING line"
 )
+# Of each handler of a queue: whether something became due, is ready, is to end. Mostly nothing is, and this is all.
+_THERE = "EXISTS (SELECT 1 FROM tasks WHERE queue = ? AND handler = value AND ready = "
+_LANES = f"SELECT value, {_THERE}0 AND due IS NOT NULL AND due <= ?), {_THERE}1), {_THERE}3) FROM json_each(?)"
 _NEXT = (
     "SELECT rank, seq, line, holds FROM tasks WHERE queue = ? AND handler = ? AND ready = 1 AND (rank, seq) > (?, ?) "
     "ORDER BY rank, seq LIMIT ?"
@@ -56,12 +59,16 @@ def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Leas
     places.free_expired(tx)
     closed = {handler for (handler,) in tx.execute(_CLOSED).fetchall()}
     due = _Due(tx, claim.slots)
+    handlers = json.dumps(claim.handlers)
     for queue in claim.queues:
-        for handler in claim.handlers:
-            _promote(tx, (queue, handler))
-            due.add((queue, handler), _NEXT_ENDING)
-            if handler not in closed and not claim.ending_only:
-                due.add((queue, handler), _NEXT)
+        for handler, overdue, ready, ending in tx.execute(_LANES, (queue, tx.now, queue, queue, handlers)).fetchall():
+            lane = (queue, handler)
+            if overdue:
+                _promote(tx, lane)
+            if ending or overdue:
+                due.add(lane, _NEXT_ENDING)
+            if (ready or overdue) and handler not in closed and not claim.ending_only:
+                due.add(lane, _NEXT)
     chosen: list[int] = []
     while len(chosen) < claim.slots and (found := due.pop()) is not None:
         seq, lane, line, holds = found
