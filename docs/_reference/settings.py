@@ -12,7 +12,9 @@ from opspawn.plugins import Plugins
 
 #: The distributions whose sections the reference shows, besides the core's own.
 OURS = (
+    "opspawn-embedder-local",
     "opspawn-mcp",
+    "opspawn-memory-lancedb",
     "opspawn-model-anthropic",
     "opspawn-model-openai",
     "opspawn-planner-plan",

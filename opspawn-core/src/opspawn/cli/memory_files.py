@@ -96,8 +96,7 @@ def compact(context: click.Context, as_json: bool) -> None:
 
     async def act(opened: Memory) -> None:
         before = (await opened.stats(EVERYTHING)).bytes
-        with working("Compacting"):
-            await opened.compact()
+        await opened.compact()
         after = (await opened.stats(EVERYTHING)).bytes
         if as_json:
             print_json({"before": before, "after": after})
@@ -107,18 +106,6 @@ def compact(context: click.Context, as_json: bool) -> None:
             say(f"Compacted: {before / 1024:,.0f} KiB before, {after / 1024:,.0f} KiB now.")
 
     with_memory(context, act)
-
-
-@contextmanager
-def working(what: str) -> Iterator[None]:
-    """A moving line on a terminal while something works; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
-        yield
 
 
 @contextmanager

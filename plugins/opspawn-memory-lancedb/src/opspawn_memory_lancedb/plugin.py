@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from opspawn_memory_lancedb.settings import LanceConfig
 
 async def open_section(section: Any, data: str, embedder: Embedder | None) -> Memory:
     """Open the memory of a section. Raises: MemoryUnusable."""
-    from opspawn_memory_lancedb.memory import open_memory
-
-    return await open_memory(_place(section, data), data=data, embedder=embedder, config=section)
+    # lancedb takes seconds to import, which the event loop should not wait for.
+    module = await asyncio.to_thread(import_module, "opspawn_memory_lancedb.memory")
+    memory: Memory = await module.open_memory(_place(section, data), data=data, embedder=embedder, config=section)
+    return memory
 
 
 def nothing_yet(section: Any, data: str) -> str | None:
