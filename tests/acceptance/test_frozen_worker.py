@@ -64,7 +64,7 @@ def freeze(process: Process, database: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_frozen_worker_fences_itself_and_its_late_result_is_refused(tmp_path: Path) -> None:
+def test_a_frozen_worker_fences_itself_and_its_late_result_is_refused(tmp_path: Path, store: str) -> None:
     """F3; named guards: the fence on the suspended clock, and the token of the claim."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "opspawn.toml").write_text('app = "app:app"\n[worker]\npoll_s = 0.05\nlease_s = 2\n')
@@ -77,7 +77,10 @@ def test_a_frozen_worker_fences_itself_and_its_late_result_is_refused(tmp_path: 
         frozen.line("Opspawn works")
         id = server.post("/v1/agents/a/run", {"input": "x"})["id"]
         wait_for(lambda: len(acts()) == 1, "the first act")
-        freeze(frozen, tmp_path / ".opspawn" / "opspawn.db")
+        if store == "sqlite":
+            freeze(frozen, tmp_path / ".opspawn" / "opspawn.db")
+        else:
+            frozen.send(signal.SIGSTOP)
         with Process([OPSPAWN, "worker"], tmp_path) as other:
             wait_for(lambda: len(set(acts())) == 2, "the act of the other worker", 60)
             (tmp_path / "go").touch()

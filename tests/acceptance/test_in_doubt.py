@@ -95,7 +95,7 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, stores: str) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
     (folder / "app.py").write_text(APP)
     (folder / "payday.yaml").write_text(WORKFLOW)

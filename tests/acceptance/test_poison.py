@@ -4,15 +4,11 @@ that finds it out survives.
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ._process import OPSPAWN, Process, opspawn, wait_for
+from ._process import OPSPAWN, Process, Serve, wait_for
 
 APP = """
 import asyncio, ctypes, os, signal
@@ -57,7 +53,8 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("store")
 def test_poison_among_good_tasks_ends_dead_and_the_good_ones_end_well(tmp_path: Path) -> None:
     """F16; named guard: the try in a process of its own."""
     (tmp_path / "app.py").write_text(APP)
@@ -68,26 +65,21 @@ def test_poison_among_good_tasks_ends_dead_and_the_good_ones_end_well(tmp_path: 
         submitting.ended()
         ids = submitting.output.split()
 
-    def tasks() -> list[dict[str, Any]]:
-        told = opspawn("tasks", "list", "--json", folder=tmp_path)
-        found = {task["id"]: task for task in json.loads(told.stdout)}
-        return [found[id] for id in ids]
+    with Serve(tmp_path, None, "--no-worker") as server:
 
-    def ended_all() -> bool:
-        with closing(sqlite3.connect(f"file:{tmp_path}/.opspawn/opspawn.db?mode=ro", uri=True)) as database:
-            open_ones = "SELECT count(*) FROM tasks WHERE state NOT IN ('succeeded', 'failed')"
-            return bool(database.execute(open_ones).fetchone()[0] == 0)
+        def ended_all() -> bool:
+            return all(server.task(id)["state"] in ("succeeded", "failed") for id in ids)
 
-    deaths = 0
-    while not ended_all():
-        with Process([OPSPAWN, "worker"], tmp_path) as worker:
-            wait_for(lambda: not worker.alive or ended_all(), "an end", 60)
-            if not worker.alive:
-                deaths += 1
-            output = worker.output
-        assert deaths <= 3, f"the poison was let into a worker too often:\n{output}"
+        deaths = 0
+        while not ended_all():
+            with Process([OPSPAWN, "worker"], tmp_path) as worker:
+                wait_for(lambda: not worker.alive or ended_all(), "an end", 60)
+                if not worker.alive:
+                    deaths += 1
+                output = worker.output
+            assert deaths <= 3, f"the poison was let into a worker too often:\n{output}"
+        ended = [server.task(id) for id in ids]
 
-    ended = tasks()
     assert [task["error"]["type"] for task in ended[:3]] == ["poison"] * 3
     for task, words in zip(ended, ("killed by SIGKILL", "killed by SIGSEGV", "ended with exit code 3"), strict=False):
         assert words in task["error"]["message"]

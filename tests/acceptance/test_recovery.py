@@ -21,7 +21,7 @@ import pytest
 from ._process import ModelServer, Serve, json_lines, wait_for
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
-KILLS = 10
+KILLS = {"sqlite": 10, "redis": 4}
 #: So long, that work which waited for a lease to run out after a restart would not go on within this test: so
 #: not a time is looked at, but what the worker waits for: nothing, and after three lost claims in a row the
 #: start of a process of its own.
@@ -75,7 +75,7 @@ app = App(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, store: str) -> Path:
     return helpdesk(tmp_path / "helpdesk")
 
 
@@ -120,10 +120,10 @@ class Work:
 
 
 @pytest.mark.timeout(900)
-def test_a_server_killed_ten_times_ends_with_the_same_report_and_repeats_nothing_recorded(
-    folder: Path, tmp_path: Path
+def test_a_server_killed_again_and_again_ends_with_the_same_report_and_repeats_nothing_recorded(
+    folder: Path, tmp_path: Path, store: str
 ) -> None:
-    """Work goes on at each restart, without waiting for leases; only calls that were in flight at a kill come twice."""
+    """Work goes on at each restart, on SQLite before any lease ends; only calls that were in flight come twice."""
     undisturbed, conversations = run_undisturbed(helpdesk(tmp_path / "undisturbed"))
     seed = int(os.environ.get("RECOVERY_SEED") or random.SystemRandom().randrange(10**6))
     print(f"RECOVERY_SEED={seed}")
@@ -131,7 +131,7 @@ def test_a_server_killed_ten_times_ends_with_the_same_report_and_repeats_nothing
 
     with ModelServer(folder / "script.py", latency_s=LATENCY_S) as model:
         work = Work(model, folder)
-        task = kill_and_restart(work, chance)
+        task = kill_and_restart(work, chance, KILLS[store])
         with Serve(folder, model.env) as server:
             ended = server.settled(task, 60)
             journals = {id: server.journal(id) for id in family(server, task)}
@@ -144,10 +144,10 @@ def test_a_server_killed_ten_times_ends_with_the_same_report_and_repeats_nothing
     assert all(event["data"].get("attempt", 0) == 0 for journal in journals.values() for event in journal)
 
 
-def kill_and_restart(work: Work, chance: random.Random) -> str:
-    """Start the workflow, and kill the server's whole group at ten random moments of it; returns the task's id."""
+def kill_and_restart(work: Work, chance: random.Random, kills: int) -> str:
+    """Start the workflow, and kill the server's whole group at random moments of it; returns the task's id."""
     task = ""
-    for _ in range(KILLS):
+    for _ in range(kills):
         seen = work.signs
         with Serve(work.folder, work.model.env) as server:
             if task:
@@ -203,7 +203,7 @@ def check_model_calls(work: Work, journals: dict[str, list[dict[str, Any]]]) -> 
     print(
         f"{in_flight} of {len(work.kills)} kills fell into a model call; {len(requests)} requests, {len(distinct)} new"
     )
-    assert in_flight, "no kill fell into a model call"
+    assert in_flight or len(work.kills) < 10, "no kill fell into a model call"
     assert len(requests) <= len(distinct) + in_flight
     # What the server saw alone tells it too: once a conversation went on, no shorter one comes again.
     lengths = [len(request["messages"]) for request in requests]

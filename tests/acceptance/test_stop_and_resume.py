@@ -60,6 +60,7 @@ def types(journal: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in journal]
 
 
+@pytest.mark.usefixtures("store")
 def test_a_stopping_server_lets_the_model_call_end_and_gives_the_task_back_without_using_an_attempt(
     folder: Path,
 ) -> None:
@@ -123,6 +124,7 @@ def only_task(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.usefixtures("store")
 def test_a_run_that_is_killed_waits_for_resume_though_a_server_runs_on_the_same_data(folder: Path) -> None:
     with model(folder, NOTE, {"hang": 600}, {"say": "Bought."}, {"say": "Bought again."}) as asked:
         with run(folder, asked, "clerk", "Buy milk.") as cut:
