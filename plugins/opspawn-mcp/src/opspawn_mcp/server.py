@@ -139,11 +139,12 @@ class Server:
             held = self.connects > connects
             failures = 1 if held and time.monotonic() - began > _STEADY_S else failures + 1
             pause = 0.0 if failures == 1 else min(_LONGEST_S, _FIRST_S * 2 ** (failures - 2)) * random.uniform(1, 1.25)
-            self.fault, self.state = fault, "failed"
             self._not_before = time.monotonic() + pause
             self._log.bind(error_type=fault.error_type).warning("{}", fault.message)
-            if not held or pause > _FIRST_S * 2:  # whoever came when it was just lost waits for the next connection
-                self._settle(fault)
+            if not held or pause > _FIRST_S * 2:
+                self._fail(fault)
+            else:  # whoever came when it was just lost waits for the next connection
+                self.fault, self.state = fault, "failed"
             await asyncio.sleep(pause)
 
     async def _connect_once(self) -> ServerFault:
@@ -161,7 +162,7 @@ class Server:
                 await asyncio.wait({life})
             elif not life.done():
                 fate.because(f"it did not answer within {limit:g} s (connect_timeout_s)")
-                self._settle(self._fault_of(life, fate))  # whoever waits need not wait for its end, too
+                self._fail(self._fault_of(life, fate))  # whoever waits need not wait for its end, too
         finally:
             self._link = None
             await self._end(life)
@@ -217,6 +218,10 @@ class Server:
     def _take(self, tools: tuple[Definition, ...]) -> None:
         self.tools = {one.name: one for one in tools}
         self._on_tools(self.name)
+
+    def _fail(self, fault: ServerFault) -> None:
+        self.fault, self.state = fault, "failed"
+        self._settle(fault)
 
     def _settle(self, outcome: Link | ServerFault) -> None:
         coming, self._next = self._next, None
