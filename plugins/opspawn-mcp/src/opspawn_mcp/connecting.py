@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from opspawn_mcp.settings import ServerConfig
 from opspawn_mcp.stdio import Fate, Launch, stdio_transport
 
 _MODERN = "2026-07-28"
+#: From 2.3 on the SDK has a limit per event; ours counts.
+_OWN_LIMIT: Any = (
+    {"max_sse_event_size": None} if "max_sse_event_size" in signature(streamable_http_client).parameters else {}
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,7 @@ async def connection(
                 auth=callbacks.auth,
             )
             await stack.enter_async_context(http)
-            most = config.max_message_bytes
-            transport = streamable_http_client(config.url, http_client=http, max_sse_event_size=most)
+            transport = streamable_http_client(config.url, http_client=http, **_OWN_LIMIT)
         else:
             transport = stdio_transport(_launch(config, root), fate, on_line)
         client = Client(

@@ -66,7 +66,7 @@ def in_words(error: BaseException, status: str = "") -> str:
     """
     error = unwrapped(error)
     if isinstance(error, MCPError):
-        hidden = status and "error response" in error.message
+        hidden = status and any(words in error.message for words in ("error response", "stream ended"))
         return f"it answered with {status}" if hidden else error.message or f"error {error.code}"
     if isinstance(error, ValidationError):
         first: Any = error.errors(include_url=False, include_input=False)[0]

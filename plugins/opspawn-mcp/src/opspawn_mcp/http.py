@@ -37,9 +37,9 @@ def guarded_client(
     Args:
         headers: sent with each request.
         allow_private: whether addresses that are not global, and plain http, will do.
-        most_bytes: how long an answer may be; streams of events have a limit per event, which the SDK sees to.
+        most_bytes: how long an answer may be, or an event of a stream.
         connect_timeout_s: seconds for a connection; answers may take as long as their caller waits.
-        on_error: told the status of an answer that is an error, which the SDK keeps to itself.
+        on_error: told the status of an answer that is an error, or that one is too long: the SDK keeps it to itself.
         auth: signs the requests; its own are guarded alike.
     """
     return httpx2.AsyncClient(
@@ -82,10 +82,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         response = await inner.handle_async_request(direct)
         if response.status_code >= 400:
             self._on_error(f"HTTP {response.status_code}")
-        if not response.headers.get("content-type", "").startswith(_EVENTS):
-            stream = response.stream
-            assert isinstance(stream, httpx2.AsyncByteStream)
-            response.stream = _Limited(stream, self._most_bytes, request)
+        stream = response.stream
+        assert isinstance(stream, httpx2.AsyncByteStream)
+        by_event = response.headers.get("content-type", "").startswith(_EVENTS)
+        response.stream = _Limited(stream, self._most_bytes, request, by_event, self._on_error)
         return response
 
     async def _address(self, host: str, port: int, request: httpx2.Request) -> str:
@@ -114,7 +114,18 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class _Limited(httpx2.AsyncByteStream):
-    def __init__(self, inner: httpx2.AsyncByteStream, most: int, request: httpx2.Request) -> None:
+    """A body of so many bytes; of a stream of events, each of these."""
+
+    def __init__(
+        self,
+        inner: httpx2.AsyncByteStream,
+        most: int,
+        request: httpx2.Request,
+        by_event: bool,
+        on_error: Callable[[str], None],
+    ) -> None:
+        self._by_event = by_event
+        self._on_error = on_error
         self._inner = inner
         self._most = most
         self._request = request
@@ -123,9 +134,12 @@ class _Limited(httpx2.AsyncByteStream):
         seen = 0
         async for chunk in self._inner:
             seen += len(chunk)
+            if self._by_event and (end := max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n"))) >= 0:
+                seen = len(chunk) - end
             if seen > self._most:
-                words = f"{_shown(self._request.url)} answered with more than {self._most:,} bytes (max_message_bytes)"
-                raise TooLong(words, request=self._request)
+                words = f"more than {self._most:,} bytes (max_message_bytes)"
+                self._on_error(words)
+                raise TooLong(f"{_shown(self._request.url)} answered with {words}", request=self._request)
             yield chunk
 
     async def aclose(self) -> None:
