@@ -93,7 +93,7 @@ class Calls:
         if is_lost(error):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(link.fate.known.wait(), _WHY_S)
-            words = link.fate.reason or in_words(error)
+            words = link.fate.reason or in_words(error, link.fate.status)
             self._server.lost(link, words)
             return ServerFault(name, words, error_type="transient", sent=True, remedy=remedy, tool=tool)
         return ServerFault(name, in_words(error, link.fate.status), sent=True, tool=tool)

@@ -246,7 +246,7 @@ class Server:
         if error is not None and not is_lost(error):
             cause = in_words(error, fate.status)
         else:
-            cause = fate.reason or (in_words(error) if error is not None else "the connection was lost")
+            cause = fate.reason or (in_words(error, fate.status) if error is not None else "the connection was lost")
         said = f" (stderr: {' | '.join(fate.said)})" if fate.said else ""
         return ServerFault(self.name, f"{cause}{said}", error_type="transient")
 
