@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,6 +212,21 @@ async def test_what_was_moved_and_indexed_before_it_was_forgotten_leaves_no_trac
     assert len(kept) == 62
 
 
+async def test_one_of_many_in_a_large_file_leaves_no_trace(tmp_path: Path) -> None:
+    """LanceDB itself leaves a file as it is until a tenth of it is gone."""
+    secret = "Zyxwvutsrq98765"
+    memory = await opened(tmp_path)
+    await memory.add([MemoryItem(f"Fact {n}.", ADA) for n in range(60)] + [MemoryItem(f"It is {secret}.", ADA, "it")])
+    await memory.compact()
+    before = traces(tmp_path, secret)
+    await memory.forget(Selection(ADA, ids=("it",)))
+    after = traces(tmp_path, secret)
+    kept = await texts(memory)
+    await memory.aclose()
+
+    assert (len(before), after, len(kept)) == (1, [], 60)
+
+
 async def test_a_filter_that_a_query_cannot_say_is_exact_all_the_same(tmp_path: Path) -> None:
     """Ranges, in searches, pages, counts and forgetting."""
     memory = await opened(tmp_path)
@@ -248,6 +264,25 @@ async def test_reading_goes_on_while_another_process_forgets(tmp_path: Path) -> 
     await memory.aclose()
     await other.aclose()
     assert len(left) == 10
+
+
+async def test_a_query_whose_files_went_is_asked_again(tmp_path: Path) -> None:
+    memory, other = await opened(tmp_path), await opened(tmp_path)
+    await memory.add([MemoryItem(f"Fact {n}.", ADA, f"i-{n}") for n in range(20)])
+    loop = asyncio.get_running_loop()
+    asked: list[int] = []
+
+    def ask(table: Any) -> int:
+        if not asked:
+            table.checkout(table.version)  # as one who has begun to read, and holds on to this version
+            asyncio.run_coroutine_threadsafe(memory.forget(Selection(ADA, ids=("i-1",))), loop).result()
+        asked.append(1)
+        return len(table.search().select(["text"]).to_arrow())
+
+    count = await asyncio.to_thread(other._table.ask, ask)
+    await memory.aclose()
+    await other.aclose()
+    assert (count, len(asked)) == (19, 2)
 
 
 async def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
