@@ -15,7 +15,9 @@ from _harness import BenchmarkError, Peer, Reply
 
 ARQ = ("arq>=0.28,<0.29",)
 TASKIQ = ("taskiq>=0.11,<1", "taskiq-redis>=1,<2")
-SAQ = ("saq[redis,hiredis]>=0.24,<1",)
+SAQ = ("saq[redis,hiredis]>=0.24,<1", "typing-extensions")
+DRAMATIQ = ("dramatiq[redis]>=1.17,<3", "hiredis>=2")
+CELERY = ("celery[redis]>=5.4,<6", "hiredis>=2")
 
 PEERS = (
     Peer("us", "us_queue.py", "store redis, waker arq: journal, claim and result durable"),
@@ -23,9 +25,11 @@ PEERS = (
     Peer("arq", "arq_queue.py", "tuned: poll 10 ms, 100 jobs at once", ARQ, "arq"),
     Peer("taskiq", "taskiq_queue.py", "RedisStreamBroker, results kept", TASKIQ, "taskiq"),
     Peer("saq", "saq_queue.py", "Redis queue, 100 at once", SAQ, "saq"),
+    Peer("dramatiq", "dramatiq_queue.py", "async actors, 8 threads, results kept", DRAMATIQ, "dramatiq"),
+    Peer("celery", "celery_queue.py", "solo pool, late acknowledgement, results kept", CELERY, "celery"),
 )
 USUAL = ("us", "us-two", "arq", "taskiq")
-PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq")), ("us-two", "us"))
+PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq", "dramatiq", "celery")), ("us-two", "us"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     results = {name: harness.median(rounds, "tasks_per_s") for name, rounds in replies.items()}
     title = f"Queues: {options.tasks} no-op tasks, AOF everysec, median of {options.rounds} rounds"
-    columns = ("", "how", "tasks/s", "lowest to highest", "Redis CPU µs/task", "pick-up p50 ms", "p95 ms",
+    columns = ("", "how", "tasks/s", "lowest to highest", "Redis CPU µs/task", "Python CPU µs/task",
+               "pick-up p50 ms", "p95 ms",
                "idle commands/s", "us / this")  # fmt: skip
     rows = [row(peer, replies, results) for peer in peers]
     harness.show(title, columns, rows, harness.notes_on(replies, options.data))
@@ -64,6 +69,7 @@ def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str
         f"{results[peer.name]:,.0f}",
         f"{min(speeds):,.0f} to {max(speeds):,.0f}",
         shown("redis_us_per_task"),
+        shown("python_us_per_task"),
         shown("pickup_p50_ms"),
         shown("pickup_p95_ms"),
         shown("idle_commands_per_s"),
@@ -75,7 +81,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="queue", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each peer runs (default: 3)")
     parser.add_argument("--tasks", type=int, default=5000, help="tasks in one round (default: 5000)")
-    parser.add_argument("--all", action="store_true", help="saq, too")
+    parser.add_argument("--all", action="store_true", help="saq, dramatiq and celery, too")
     parser.add_argument(
         "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
     )

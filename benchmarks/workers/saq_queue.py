@@ -31,7 +31,7 @@ async def main() -> None:
         async def wait(jobs: list[Any]) -> None:
             for job in jobs:
                 while True:
-                    await job.update()
+                    await job.refresh()
                     if job.status in ("complete", "failed", "aborted"):
                         break
                     await asyncio.sleep(0.01)
