@@ -37,16 +37,17 @@ def task(raw: Sequence[Any], large: Values | None = None) -> Task:
     priority, strict, error, attempt, retry, timeout_s = rows.load(body)
     fetch = None if large is None else large.__getitem__
     get = row.get
+    id, session = must(raw[0]), get("se")
     return Task(
-        id=must(raw[0]),
+        id=id,
         handler=row["h"],
-        root=row["ro"],
+        root=get("ro", id),
         queue=row["q"],
         state=TaskState(row["s"]),
         priority=priority,
         parent=get("pa"),
         agent=get("ag"),
-        session=get("se"),
+        session=own_session(id) if session is True else session,
         input=rows.load(input, fetch),
         result=rows.load(result, fetch),
         error=error,
@@ -68,6 +69,11 @@ def task(raw: Sequence[Any], large: Values | None = None) -> Task:
         updated=rows.moment(row["up"]),
         ended=_time(get("en")),
     )
+
+
+def own_session(id: str) -> str | None:
+    """The session that is a task's own, which is kept as True: "s-X" of "t-X"; None for ids of another form."""
+    return f"s-{id[2:]}" if id.startswith("t-") else None
 
 
 def parts(raw: Sequence[Any], row: dict[str, Any]) -> list[str]:
@@ -122,16 +128,17 @@ def event(entry: Sequence[Any], large: Values | None = None) -> Event:
     place, (_, data) = entry
     fields = unpacked(data)
     get = fields.get
+    task, session = get("k"), get("s")
     return Event(
         position=position(place),
-        task=get("k"),
+        task=task,
         time=rows.moment(fields["m"]),
         type=fields["c"],
         data=rows.load(fields["d"], None if large is None else large.__getitem__),
         level=fields["l"],
         error_type=get("e"),
         agent=get("a"),
-        session=get("s"),
+        session=own_session(task) if session is True else session,
     )
 
 

@@ -25,6 +25,7 @@ from opspawn.contracts.store import (
 from opspawn.errors import StoreError
 from opspawn.stores import rates, records, rows, tasks
 from opspawn.stores.payloads import Large
+from opspawn_store_redis import decoding
 from opspawn_store_redis.packing import packed
 
 Argument = str | int | float | bytes
@@ -127,7 +128,7 @@ def put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
     state, priority, strict, head_start, _, error, attempt, retry, timeout_s, deliveries, _, input, result = body
     timeout = "null" if timeout_s is None else repr(float(timeout_s))
     row: Words = {
-        "s": state, "q": task.queue, "h": task.handler, "ro": task.root, "hs": head_start, "de": deliveries,
+        "s": state, "q": task.queue, "h": task.handler, "hs": head_start, "de": deliveries,
         "vb": f"[{priority},{strict},{error or 'null'},{attempt},{retry or 'null'},{timeout}]",
         "vi": input, "vr": result,
     }  # fmt: skip
@@ -135,8 +136,10 @@ def put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
         row["pa"] = task.parent
     if task.agent is not None:
         row["ag"] = task.agent
+    if task.root != task.id:
+        row["ro"] = task.root
     if task.session is not None:
-        row["se"] = task.session
+        row["se"] = task.session == decoding.own_session(task.id) or task.session
     if task.retry_of is not None:
         row["rt"] = task.retry_of
     if task.deadline is not None:

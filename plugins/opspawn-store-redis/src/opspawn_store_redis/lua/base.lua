@@ -8,7 +8,7 @@
 --   t:ID            a task, packed; v:ID has those of its values that are long, so that a small change stays small
 --   tasks, ended    all tasks by seq; those that have ended, by time
 --   i:FIELD:VALUE   tasks by seq, for each field and label by which they are found; but no succeeded ones by state, no
---                   root by its own tree, and no task by the session of its own (t-X by s-X): these are found by their id
+--                   root by its own tree, and no task by its own session (t-X by s-X): these are found by their id
 --   due             what is due later: delayed and waiting tasks, and running ones until their lease ends
 --   ready:LANE      what may be claimed, by rank; ending:LANE is the same for tasks that are asked to end
 --   line:KEY:LANE   who waits for a place under a concurrency key; lanes:KEY are the lanes of its lines;
@@ -27,12 +27,12 @@
 -- A packed task: n seq, s state, v version, t token, w wakes, u wakes at the last urgent one, wa wake_at, c asked to end,
 -- r where it stands (0 in `due` or nowhere, 1 ready, 2 in a line, 3 ending), d due, hs head start, o owner, l the line,
 -- p 1 while it has a lasting place and 2 while it has one that ends with its claim, q queue, h handler, ag agent,
--- se session, ro root, pa parent, rt retry_of, dl deadline, de deliveries, cr created, up updated, en ended,
+-- se session (true: its own), ro root (nil: itself), pa parent, rt retry_of, dl deadline, de deliveries, cr created, up updated, en ended,
 -- ho holds (key, limit, lasting, ...), pl places (key, lasting, ...), la labels (name, value, ...), j positions of events,
 -- lg whether input (1) or result (2) is large; vb, vi, vr: the rest, input and result, opaque, where not in v:ID.
 -- What is not there is nil. Times are microseconds since 1970, which a double holds exactly.
 --
--- A packed event: k task, m time, c type, l level, e error type, a agent, s session, d data, opaque.
+-- A packed event: k task, m time, c type, l level, e error type, a agent, s session (true: its task's own), d data, opaque.
 
 local call, fmt, pack, unpacked = redis.call, string.format, cmsgpack.pack, cmsgpack.unpack
 local P = string.sub(KEYS[1], 1, -5)
@@ -101,8 +101,10 @@ local function positions_of(id, row)
   return places
 end
 
+local function place_at(position) return fmt('%.0f-0', position) end
+
 local function entry_at(position)
-  local place = text(position) .. '-0'
+  local place = place_at(position)
   return call('XRANGE', P .. 'ev', place, place)[1]
 end
 

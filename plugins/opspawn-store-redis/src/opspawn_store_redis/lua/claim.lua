@@ -8,15 +8,27 @@ local worker, worker_json = ARGV[5], ARGV[6]
 local slots, lease_end = tonumber(ARGV[7]), now + tonumber(ARGV[8])
 local PROMOTED_AT_ONCE, MOVED_AT_ONCE = 1000, 1000
 
-local function answered(key, number, since)
-  local former = call('GET', P .. key)
-  if former then
-    local kept = unpacked(former)
-    if kept[1] == number and kept[2] > since then return kept[3] end -- guard: a claim is made once
+-- What the last call leased, as far as it still is, if this one asks for its reply again: its ids and tokens are kept.
+local function leased_before()
+  local former = ARGV[2] ~= '' and call('GET', P .. 'c:' .. ARGV[2])
+  local kept = former and unpacked(former)
+  if not kept or kept[1] ~= ARGV[3] then return end -- guard: a claim is made once
+  local tasks = {}
+  for n = 2, #kept, 2 do
+    local row = task(kept[n])
+    if row and row.s == 'running' and row.t == kept[n + 1] then tasks[#tasks + 1] = whole(kept[n], row) end
   end
+  return tasks
 end
 
-local before = ARGV[2] ~= '' and answered('c:' .. ARGV[2], ARGV[3], 0) or (id and answered('a:c:' .. id, id, now - 60000000))
+-- What was answered to a claim of the same id.
+local function answered_before()
+  local former = id and call('GET', P .. 'a:c:' .. id)
+  local kept = former and unpacked(former)
+  return kept and kept[1] > now - 60000000 and kept[2] -- guard: the same id is answered once
+end
+
+local before = leased_before() or answered_before()
 if before then
   flush()
   return {now, pos, writes, era, before}
@@ -58,14 +70,17 @@ end
 local function candidates(count)
   local found, ids = {}, {}
   settle()
+  local pages = 0
   for _, source in ipairs(sources) do
     local page = call('ZRANGE', source[1], 0, count - 1, 'WITHSCORES')
     for n = 1, #page, 2 do
-      found[#found + 1] = {tonumber(page[n + 1]), page[n], source[2]}
       ids[#ids + 1] = id_of(page[n])
+      found[#found + 1] = {tonumber(page[n + 1]), page[n], source[2], ids[#ids]}
     end
+    if #page > 0 then pages = pages + 1 end
   end
   look_at(ids)
+  if pages < 2 then return found end
   table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
   return found
 end
@@ -98,7 +113,7 @@ local function lease(id, row)
   stand(id, row) -- guard: what is leased is due when its lease ends
   if row.p == 2 then zadd(P .. 'leases', row.d, member(id, row)) end
   touch(id, row)
-  local data = '{"worker":' .. worker_json .. ',"token":' .. text(row.t) .. ',"deliveries":' .. text(row.de) .. '}'
+  local data = '{"worker":' .. worker_json .. ',"token":' .. row.t .. ',"deliveries":' .. row.de .. '}'
   append(id, 'task.claimed', 'info', nil, data, row.ag, row.se)
 end
 
@@ -107,7 +122,7 @@ local function claim()
   while again and #leased < slots and moved < MOVED_AT_ONCE do
     again = false
     for _, one in ipairs(candidates(slots - #leased)) do
-      local id = id_of(one[2])
+      local id = one[4]
       local row = task(id)
       if #leased == slots then break end
       local fits = true
@@ -130,9 +145,11 @@ local tasks = {}
 add_sources()
 local leased = slots > 0 and claim() or {}
 flush()
-for n, id in ipairs(leased) do tasks[n] = whole(id, rows[id]) end
-if #tasks > 0 and ARGV[2] ~= '' then
-  call('SET', P .. 'c:' .. ARGV[2], pack({ARGV[3], now, tasks}), 'PX', 120000)
+local kept = {ARGV[3]}
+for n, id in ipairs(leased) do
+  tasks[n] = whole(id, rows[id])
+  kept[2 * n], kept[2 * n + 1] = id, rows[id].t
 end
-if id then call('SET', P .. 'a:c:' .. id, pack({id, now, tasks}), 'PX', 61000) end
+if #tasks > 0 and ARGV[2] ~= '' then call('SET', P .. 'c:' .. ARGV[2], pack(kept), 'PX', 120000) end
+if id then call('SET', P .. 'a:c:' .. id, pack({now, tasks}), 'PX', 61000) end
 return {now, pos, writes, era, tasks}

@@ -5,7 +5,7 @@
 -- {0, operation, why, more} for each batch.
 
 local function run(operations)
-  local seen = {}
+  local seen = {tasks = {}, others = {}}
   for n, op in ipairs(operations) do
     local why, more
     if check[op.sort] then why, more = check[op.sort](op, seen) end

@@ -33,6 +33,12 @@ local function has(list, name, value)
   return false
 end
 
+local function field_of(id, row, name)
+  if name == 'root' then return row.ro or id end
+  if name == 'session' and row.se == true then return 's-' .. string.sub(id, 3) end
+  return row[SHORT[name]]
+end
+
 local function matches(id, row)
   if (after and row.cr < after) or (before and row.cr >= before) then return false end
   if ended_before and not (row.en and row.en < ended_before) then return false end
@@ -40,7 +46,7 @@ local function matches(id, row)
     if name == 'id' then
       if id ~= value then return false end
     elseif of_tasks then
-      if row[SHORT[name]] ~= value then return false end
+      if field_of(id, row, name) ~= value then return false end
     elseif not has(row.f, name, value) then
       return false
     end

@@ -5,7 +5,7 @@ function check.keep_task(op, seen)
   local row = task_in(seen, op.id)
   op.there = row and row.v == op.kept.v
   if row and not op.there then return 'version', row.v end
-  seen['t' .. op.id] = {v = op.kept.v, t = op.kept.t, s = op.kept.s}
+  seen.tasks[op.id] = {v = op.kept.v, t = op.kept.t, s = op.kept.s}
 end
 
 function check.keep_record(op, seen)
@@ -13,7 +13,7 @@ function check.keep_record(op, seen)
   local version = version_in(seen, key, op)
   op.there = version == op.expect
   if version ~= 0 and not op.there then return 'version', version end
-  seen[key] = op.expect
+  seen.others[key] = op.expect
 end
 
 function check.keep_event(op, seen)
@@ -37,7 +37,7 @@ function apply.keep_task(op)
   begin(id, row)
   for name, value in pairs(op.kept) do row[name] = value end
   row.r = 0 -- it is made ready by the next claim, if it is due
-  reindex(id, row.n, NOTHING, indexed(id, row))
+  reindex(id, row.n, NOTHING, row)
   relabel(id, row.n, NOTHING, row.la or NOTHING)
   set_values(id, row, nil, op)
   keep_places(id, row)

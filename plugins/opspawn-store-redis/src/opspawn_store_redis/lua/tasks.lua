@@ -25,6 +25,8 @@ local BESIDE_BYTES = 1024
 
 local function set_value(id, row, former, name, flag, stand_in)
   local value = row[name]
+  local was_plain = not former or (former[name] and not former.lg)
+  if was_plain and #value <= BESIDE_BYTES and not is_large(value) then return 0 end
   if former and former.lg and math.floor(former.lg / flag) % 2 == 1 then
     if stand_in == former[name] then
       row[name] = stand_in
@@ -50,24 +52,25 @@ local function set_values(id, row, former, op)
   row.lg = flags > 0 and flags or nil
 end
 
--- By what a task is found, and under which key; see the head of `base`.
-local function indexed(id, row)
-  return {
-    state = row.s ~= 'succeeded' and row.s, parent = row.pa, root = row.ro ~= id and row.ro, agent = row.ag,
-    session = row.se and owner_of(row.se) ~= id and row.se, retry_of = row.rt
-  }
-end
-
-local INDEXES = {'state', 'parent', 'root', 'agent', 'session', 'retry_of'}
 local NOTHING = {}
 
+local function change(name, id, number, before, after)
+  if before then zrem(P .. 'i:' .. name .. ':' .. before, id) end
+  if after then zadd(P .. 'i:' .. name .. ':' .. after, number, id) end
+end
+
+-- Change the indexes where a task is not what it was; see the head of `base` for what they leave out.
 local function reindex(id, number, before, after)
-  for _, name in ipairs(INDEXES) do
-    if before[name] ~= after[name] then
-      if before[name] then zrem(P .. 'i:' .. name .. ':' .. before[name], id) end
-      if after[name] then zadd(P .. 'i:' .. name .. ':' .. after[name], number, id) end
-    end
+  if before.s ~= after.s then
+    change('state', id, number, before.s ~= 'succeeded' and before.s, after.s ~= 'succeeded' and after.s)
   end
+  if before.se ~= after.se then
+    change('session', id, number, before.se ~= true and before.se, after.se ~= true and after.se)
+  end
+  if before.pa ~= after.pa then change('parent', id, number, before.pa, after.pa) end
+  if before.ro ~= after.ro then change('root', id, number, before.ro, after.ro) end
+  if before.ag ~= after.ag then change('agent', id, number, before.ag, after.ag) end
+  if before.rt ~= after.rt then change('retry_of', id, number, before.rt, after.rt) end
 end
 
 local function label_key(name, value) return P .. 'i:label:' .. #name .. ':' .. name .. ':' .. value end
@@ -100,13 +103,12 @@ local function begin(id, row)
   return row.ho and row.ho[1]
 end
 
-local KEPT = {'n', 'v', 't', 'w', 'u', 'c', 'cr', 'p', 'pl', 'j'} -- what no Put writes
-
 local function go_on(id, row, former, token)
   unstand(id, former)
   former.r, former.d = 0, nil
   if former.p and (token or TERMINAL[row.s]) then leave_places(id, former, TERMINAL[row.s]) end
-  for _, name in ipairs(KEPT) do row[name] = former[name] end
+  row.n, row.v, row.t, row.w, row.u, row.c = former.n, former.v, former.t, former.w, former.u, former.c
+  row.cr, row.p, row.pl, row.j = former.cr, former.p, former.pl, former.j
   for n = 1, #(row.ho or NOTHING), 3 do
     if not has_place(row, row.ho[n]) then return row.ho[n] end
   end
@@ -118,7 +120,7 @@ function apply.put(op)
   local left_lane = left and lane_of(former)
   local line
   if former then line = go_on(id, row, former, op.token) else line = begin(id, row) end
-  reindex(id, row.n, former and indexed(id, former) or NOTHING, indexed(id, row))
+  reindex(id, row.n, former or NOTHING, row)
   if row.la or (former and former.la) then relabel(id, row.n, former and former.la or NOTHING, row.la or NOTHING) end
   set_time(row, op, line)
   set_values(id, row, former, op)
@@ -198,7 +200,7 @@ function apply.forget(op)
     if row.vi then drop_value(row.vi) end
     if row.vr then drop_value(row.vr) end
   end
-  reindex(id, row.n, indexed(id, row), NOTHING)
+  reindex(id, row.n, row, NOTHING)
   relabel(id, row.n, row.la or NOTHING, NOTHING)
   zrem(P .. 'tasks', id)
   zrem(P .. 'ended', id)

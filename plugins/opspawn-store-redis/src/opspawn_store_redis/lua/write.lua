@@ -56,10 +56,12 @@ end
 
 local function flush()
   note_positions()
+  local texts, n = {}, 0
   for id, row in pairs(touched) do
     raws[id] = pack(row)
-    call('SET', P .. 't:' .. id, raws[id])
+    texts[n + 1], texts[n + 2], n = P .. 't:' .. id, raws[id], n + 2
   end
+  for first = 1, n, 2000 do call('MSET', unpack(texts, first, math.min(first + 1999, n))) end
   settle()
   if wrote then
     writes = writes + 1
@@ -75,36 +77,56 @@ end
 
 -- Where a task stands --------------------------------------------------------------------------------------------------
 
-local function lane_of(row) return #row.q .. ':' .. row.q .. ':' .. row.h end
+local DUE, READY, ENDING, LINE = P .. 'due', P .. 'ready:', P .. 'ending:', P .. 'line:'
+local lanes = {}
+
+local function lane_of(row)
+  local of_queue = lanes[row.q]
+  if not of_queue then
+    of_queue = {}
+    lanes[row.q] = of_queue
+  end
+  local lane = of_queue[row.h]
+  if not lane then
+    lane = #row.q .. ':' .. row.q .. ':' .. row.h
+    of_queue[row.h] = lane
+  end
+  return lane
+end
+
 local function place_of(key, lane) return #key .. ':' .. key .. ':' .. lane end
 local function rank_of(row) return row.d - row.hs end
 
 local function stand(id, row)
-  local who = member(id, row)
   if row.r == 0 then
-    if row.d then zadd(P .. 'due', row.d, who) end
-  elseif row.r == 1 then
-    zadd(P .. 'ready:' .. lane_of(row), rank_of(row), who)
-    if row.l then call('HSET', P .. 'shown', place_of(row.l, lane_of(row)), who) end
+    if row.d then zadd(DUE, row.d, member(id, row)) end
+    return
+  end
+  local who, lane = member(id, row), lane_of(row)
+  if row.r == 1 then
+    zadd(READY .. lane, rank_of(row), who)
+    if row.l then call('HSET', P .. 'shown', place_of(row.l, lane), who) end
   elseif row.r == 2 then
-    zadd(P .. 'line:' .. place_of(row.l, lane_of(row)), rank_of(row), who)
-    call('SADD', P .. 'lanes:' .. row.l, lane_of(row))
+    zadd(LINE .. place_of(row.l, lane), rank_of(row), who)
+    call('SADD', P .. 'lanes:' .. row.l, lane)
   else
-    zadd(P .. 'ending:' .. lane_of(row), rank_of(row), who)
+    zadd(ENDING .. lane, rank_of(row), who)
   end
 end
 
 local function unstand(id, row)
-  local who = member(id, row)
   if row.r == 0 then
-    if row.d then zrem(P .. 'due', who) end
-  elseif row.r == 1 then
-    zrem(P .. 'ready:' .. lane_of(row), who)
-    if row.l then call('HDEL', P .. 'shown', place_of(row.l, lane_of(row))) end
+    if row.d then zrem(DUE, member(id, row)) end
+    return
+  end
+  local who, lane = member(id, row), lane_of(row)
+  if row.r == 1 then
+    zrem(READY .. lane, who)
+    if row.l then call('HDEL', P .. 'shown', place_of(row.l, lane)) end
   elseif row.r == 2 then
-    zrem(P .. 'line:' .. place_of(row.l, lane_of(row)), who)
+    zrem(LINE .. place_of(row.l, lane), who)
   else
-    zrem(P .. 'ending:' .. lane_of(row), who)
+    zrem(ENDING .. lane, who)
   end
 end
 
@@ -146,7 +168,7 @@ end
 local function step(key, lane)
   settle()
   local place = place_of(key, lane)
-  local waiting = call('ZRANGE', P .. 'line:' .. place, 0, 0)[1]
+  local waiting = call('ZRANGE', LINE .. place, 0, 0)[1]
   local shown = call('HGET', P .. 'shown', place)
   if not waiting and not shown then
     call('SREM', P .. 'lanes:' .. key, lane)
@@ -221,16 +243,16 @@ local FREQUENT = {['task.accepted'] = true, ['task.claimed'] = true, ['step.done
 
 -- What is longer stands in `ev` alone, and not in the stream of its type, too.
 local COPIED_BYTES = 512
+local EVENTS = P .. 'ev'
 
 local function append(id, type, level, err, data, agent, session)
   pos, wrote = pos + 1, true
-  local place = text(pos) .. '-0'
+  local place = place_at(pos)
   local entry = pack({k = id, m = now, c = type, l = level, e = err, d = data, a = agent, s = session})
-  call('XADD', P .. 'ev', place, '', entry)
+  call('XADD', EVENTS, place, '', entry)
   if id then
-    local positions = news[id] or {}
-    positions[#positions + 1] = pos
-    news[id] = positions
+    local positions = news[id]
+    if positions then positions[#positions + 1] = pos else news[id] = {pos} end
   else
     call('XADD', P .. 'e:apart', place, '', '')
   end
