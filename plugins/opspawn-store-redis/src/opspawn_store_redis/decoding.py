@@ -15,6 +15,7 @@ from opspawn_store_redis.packing import unpacked
 
 Values = dict[str, str]  # large values by digest
 PARTS = ("vb", "vi", "vr")
+Row = dict[str, Any]
 
 
 def text(raw: Any) -> str | None:
@@ -27,29 +28,37 @@ def must(raw: Any) -> str:
     return str(raw.decode("utf-8", "surrogatepass"))
 
 
-def task(raw: Sequence[Any], large: Values | None = None) -> Task:
-    """A task; with the large values it is whole, without them it has stand-ins.
+def row(raw: Sequence[Any]) -> Row:
+    """A task as the scripts keep it, whole, with its `id`; see base.lua.
 
-    `raw` is its id, the packed task, and those of the texts of `PARTS` that are not in that; see base.lua.
+    `raw` is its id, the packed task, and those of the texts of `PARTS` that are not in that.
     """
-    row = unpacked(raw[1])
-    body, input, result = parts(raw, row)
-    priority, strict, error, attempt, retry, timeout_s = rows.load(body)
+    kept: Row = unpacked(raw[1])
+    kept["id"] = must(raw[0])
+    for n, name in enumerate(PARTS):
+        if name not in kept:
+            kept[name] = must(raw[2 + n])
+    return kept
+
+
+def task(row: Row, large: Values | None = None) -> Task:
+    """A task; with the large values it is whole, without them it has stand-ins."""
+    priority, strict, error, attempt, retry, timeout_s = rows.load(row["vb"])
     fetch = None if large is None else large.__getitem__
     get = row.get
-    id, session = must(raw[0]), get("se")
+    id, session = row["id"], get("se")
     return Task(
         id=id,
         handler=row["h"],
-        root=get("ro", id),
+        root=get("ro") or id,
         queue=row["q"],
         state=TaskState(row["s"]),
         priority=priority,
         parent=get("pa"),
         agent=get("ag"),
         session=own_session(id) if session is True else session,
-        input=rows.load(input, fetch),
-        result=rows.load(result, fetch),
+        input=rows.load(row["vi"], fetch),
+        result=rows.load(row["vr"], fetch),
         error=error,
         attempt=attempt,
         retry=retry,
@@ -76,20 +85,16 @@ def own_session(id: str) -> str | None:
     return f"s-{id[2:]}" if id.startswith("t-") else None
 
 
-def parts(raw: Sequence[Any], row: dict[str, Any]) -> list[str]:
-    """The texts of a task by which it is whole: its rest, input and result."""
-    return [row[name] if name in row else must(raw[2 + n]) for n, name in enumerate(PARTS)]
-
-
-def is_whole(row: dict[str, Any]) -> bool:
-    """Whether nothing of a task lies beside it."""
+def is_whole(row: Row) -> bool:
+    """Whether nothing of an unpacked task lies beside it."""
     return "vb" in row and "vi" in row and "vr" in row
 
 
-def markers_of_task(raw: Sequence[Any]) -> list[str]:
+def markers_of_task(row: Row) -> list[str]:
     """The digests of a task's large values."""
-    row = unpacked(raw[1])
-    return [rows.digest(value) for value in parts(raw, row)[1:] if value[:1] == rows.MARK] if "lg" in row else []
+    if "lg" not in row:
+        return []
+    return [rows.digest(value) for value in (row["vi"], row["vr"]) if value[:1] == rows.MARK]
 
 
 def seq_of(raw: Sequence[Any]) -> int:

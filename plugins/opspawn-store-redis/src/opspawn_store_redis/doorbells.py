@@ -5,6 +5,7 @@ arq's own settings are ours, since each of its ways to lose, repeat or starve wo
 * one function, whatever the queue; the job ends at once, and never runs a task: so nothing of arq's running set, its
   locks, tries or time-outs ever holds up or repeats work;
 * a new id for each job, no result kept, one try, JSON and no pickle, a time-out of 30 s, expiry after 60 s;
+* a doorbell for a queue at most every half second, since it is the second line, behind the list;
 * at most 64 jobs wait in arq's queue, whoever rings, so that it does not grow while nobody is there to hear.
 
 arq's `Worker` ends at the first fault of its connection; a supervisor makes it anew.
@@ -31,6 +32,7 @@ from opspawn_store_redis.waker import RedisWaker
 FUNCTION = "opspawn_look"
 _KEPT = 64
 _POLL_S = 1.0
+_DOORBELL_EVERY_S = 0.5
 _EXPIRES_S = 60
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 2.0
@@ -45,6 +47,7 @@ class ArqWaker(RedisWaker):
         super().__init__(config)
         self.queue = f"arq:opspawn:{config.namespace}"
         self._arq = self._connect()
+        self._silent_until: dict[str, float] = {}  # by queue; the list tells what arq does not
         self._worker: Worker | None = None
         logging.getLogger("arq").setLevel(logging.WARNING)  # it would tell of every doorbell
 
@@ -53,6 +56,13 @@ class ArqWaker(RedisWaker):
         return ArqRedis(
             pool, job_serializer=_dump, job_deserializer=json.loads, default_queue_name=self.queue
         )  # fmt: skip
+
+    async def pass_on(self, queue: str) -> None:
+        """Send a ring: by the list each time, by arq now and then."""
+        if self._home.time() < self._silent_until.get(queue, 0.0):
+            return await super().send(queue)
+        self._silent_until[queue] = self._home.time() + _DOORBELL_EVERY_S
+        return await self.send(queue)
 
     async def send(self, queue: str) -> None:
         """Tell other processes: by the list, and by arq."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from opspawn_store_redis import decoding
@@ -21,16 +20,20 @@ class Lookups:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._work: asyncio.Task[None] | None = None
 
-    async def task(self, id: str) -> Sequence[Any] | None:
+    async def task(self, id: str) -> decoding.Row | None:
         """A task as `decoding.task` reads it, or None. Raises: StoreError."""
         if asyncio.get_running_loop() is self._calls.home:
-            row = await asyncio.shield(self._ask(id))
+            packed = await asyncio.shield(self._ask(id))
         else:
-            row = await self._calls.fetch("GET", f"t:{id}")
-        if row is None or decoding.is_whole(unpacked(row)):
-            return None if row is None else (id.encode(), row)
-        (whole,) = await self._calls.read("read", "tasks", id)  # what lies beside it, at the same moment
-        return None if whole == 0 else list(whole)
+            packed = await self._calls.fetch("GET", f"t:{id}")
+        if packed is None:
+            return None
+        row: decoding.Row = unpacked(packed)
+        if decoding.is_whole(row):
+            row["id"] = id
+            return row
+        (raw,) = await self._calls.read("read", "tasks", id)  # with what lies beside it, at the same moment
+        return None if raw == 0 else decoding.row(raw)
 
     def _ask(self, id: str) -> asyncio.Future[Any]:
         future = self._waiting.get(id)

@@ -30,10 +30,10 @@ class Moving(Reading):
         after = 0
         while page := await self._calls.read("kept", "tasks", after, _PAGE):
             for raw in page:
-                row = unpacked(raw[1])
+                row = decoding.row(raw)
                 places = row.get("pl") or []
                 has = tuple(sorted((places[n], bool(places[n + 1])) for n in range(0, len(places), 2)))
-                yield KeptTask(await self._whole(raw), row.get("wa"), row.get("u") or 0, "c" in row, has)
+                yield KeptTask(await self._whole(row), row.get("wa"), row.get("u") or 0, "c" in row, has)
             after = decoding.seq_of(page[-1])
         for kind in await self._kinds():
             after = 0

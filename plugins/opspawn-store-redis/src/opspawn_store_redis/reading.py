@@ -36,11 +36,12 @@ class Reading:
 
     async def get_task(self, id: str) -> Task | None:
         """A task, or None."""
-        raw = await self._lookups.task(id)
-        return None if raw is None else await self._whole(raw)
+        row = await self._lookups.task(id)
+        return None if row is None else await self._whole(row)
 
-    async def _whole(self, raw: Sequence[Any]) -> Task:
-        return decoding.task(raw, await self._large(decoding.markers_of_task(raw)))
+    async def _whole(self, row: decoding.Row) -> Task:
+        markers = decoding.markers_of_task(row)
+        return decoding.task(row, await self._large(markers) if markers else {})
 
     async def _large(self, digests: Sequence[str]) -> decoding.Values:
         """Large values by their digests; one that has just been deleted is shown by its stand-in."""
@@ -75,7 +76,7 @@ class Reading:
                     f"Tasks cannot be searched by {name!r}.", remedy=f"Use one of {', '.join(TASK_FIELDS)}."
                 )
         found, cursor = await self._find("task", query)
-        return Page([decoding.task(raw) for raw in found], cursor)
+        return Page([decoding.task(decoding.row(raw)) for raw in found], cursor)
 
     async def find(self, kind: str, query: Query) -> Page[Record]:
         """Records of a kind that match, newest first. Raises: InvalidInput: as `find_tasks`."""
@@ -146,7 +147,7 @@ class Reading:
         places: list[int] = []
         if query.root is not None:
             (raw,) = await self._calls.read("read", "tasks", query.root)
-            own = [query.root] if raw != 0 and decoding.task(raw).root == query.root else []
+            own = [query.root] if raw != 0 and decoding.task(decoding.row(raw)).root == query.root else []
             lists.append([*own, *await self._indexed("root", query.root)])
         if query.session is not None:
             lists.append(await self._tasks_of_session(query.session))
@@ -175,7 +176,7 @@ class Reading:
             return listed
         owner = f"t-{session[2:]}"
         (raw,) = await self._calls.read("read", "tasks", owner)
-        return [owner, *listed] if raw != 0 and decoding.task(raw).session == session else listed
+        return [owner, *listed] if raw != 0 and decoding.task(decoding.row(raw)).session == session else listed
 
     async def _indexed(self, name: str, value: str) -> list[str]:
         return [decoding.must(id) for id in await self._calls.fetch("ZRANGE", f"i:{name}:{value}", 0, -1)]

@@ -21,7 +21,7 @@ from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.store import Append, Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
 from opspawn.errors import StoreError, StoreUnusable
-from opspawn_store_redis import connections, encoding, health
+from opspawn_store_redis import connections, decoding, encoding, health
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, optional
 from opspawn_store_redis.following import Deltas, Following, Tail
@@ -106,7 +106,7 @@ class RedisStore(Moving):
             number = self._claims[claim.worker] = self._claims.get(claim.worker, 0) + 1
         # One caller per claim that may be under way at once: what counts is its last answer.
         answer = await self._calls.write("claim", words, caller=(f"{self._me}:{claim.worker}:{number % 8}", number))
-        leases = [Lease(await self._whole(raw)) for raw in answer[4]]
+        leases = [Lease(await self._whole(decoding.row(raw))) for raw in answer[4]]
         self._leases.update((lease.task.id, (claim.worker, lease.token)) for lease in leases)
         return leases
 

@@ -72,12 +72,16 @@ class RedisWaker:
                 for queue in [queue for queue, due in self._due.items() if due <= now]:
                     del self._due[queue]
                     self._sent[queue] = now
-                    await self.send(queue)
+                    await self.pass_on(queue)
         except Exception as error:  # a hint less costs latency, never work
             self._due.clear()
             logger.bind(error_type="waker").debug("A hint was not sent: {}", error)
         finally:
             self._ringing = None
+
+    async def pass_on(self, queue: str) -> None:
+        """Send a ring of this process."""
+        await self.send(queue)
 
     async def send(self, queue: str) -> None:
         """Tell other processes."""

@@ -1,0 +1,123 @@
+"""What lies where on the server: however a task, its journal and its indexes are kept, they are found whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from opspawn.contracts.events import NewEvent
+from opspawn.contracts.store import Append, Batch, Claim, Delete, EventQuery, Put, Query, Task, TaskState
+from opspawn_store_redis import RedisConfig
+from opspawn_store_redis.store import RedisStore, open_redis
+
+CLAIM = Claim("w1", ("default",), ("function/f",), 10, 30.0)
+LONG = "x" * 5000
+
+
+@pytest.fixture
+async def store(config: RedisConfig) -> AsyncIterator[RedisStore]:
+    store = await open_redis(config)
+    yield store
+    await store.aclose()
+
+
+def a_task(id: str = "t-1", **more: Any) -> Task:
+    return Task(id=id, handler="function/f", **{"root": id, **more})
+
+
+async def create(store: RedisStore, task: Task) -> None:
+    await store.commit(Batch([Put(task, 0), Append(task.id, NewEvent("task.accepted"))]))
+
+
+async def calls(store: RedisStore) -> dict[str, int]:
+    """How often each command was called on the server."""
+    stats = await store._calls.command("INFO", "commandstats")
+    return {name.removeprefix("cmdstat_"): int(one["calls"]) for name, one in stats.items()}
+
+
+async def test_a_long_value_lies_beside_its_task_and_goes_with_it(store: RedisStore) -> None:
+    """A wake of the task does not write it again, and nothing of it stays."""
+    await create(store, a_task(input=LONG, session="s-other"))
+    assert await store._calls.fetch("STRLEN", "t:t-1") < 1000
+    (lease,) = await store.claim(CLAIM)
+    assert lease.task.input == LONG
+    (found,) = (await store.find_tasks(Query({"id": "t-1"}))).items
+    assert found.input == LONG
+    ended = replace(lease.task, state=TaskState.SUCCEEDED, input="short", result=LONG)
+    await store.commit(Batch([Put(ended, lease.task.version, lease.token)]))
+    task = await store.get_task("t-1")
+    assert task is not None
+    assert (task.input, task.result) == ("short", LONG)
+    assert await store._calls.fetch("HLEN", "v:t-1") == 1
+    await store.commit(Batch([Delete("task", "t-1", task.version)]))
+    assert await store._calls.fetch("EXISTS", "v:t-1") == 0
+    assert await store.get_task("t-1") is None
+
+
+async def test_a_journal_is_in_order_wherever_its_positions_are_noted(store: RedisStore) -> None:
+    """The first ones in the task where that is written, too, others in a list, in turns."""
+    await create(store, a_task())
+    for n in range(30):
+        await store.commit(Batch([Append("t-1", NewEvent("note", {"n": n}))]))
+        if n % 3 == 0:
+            (lease,) = await store.claim(CLAIM)
+            again = replace(lease.task, state=TaskState.QUEUED)
+            given_back = Append("t-1", NewEvent("back", {"n": n}), lease.token)
+            await store.commit(Batch([given_back, Put(again, lease.task.version, lease.token)]))
+    journal = await store.journal("t-1")
+    positions = [event.position for event in journal]
+    assert len(journal) == 1 + 30 + 2 * 10
+    assert positions == sorted(set(positions))
+    assert [event.data["n"] for event in journal if event.type == "note"] == list(range(30))
+    assert [event.position for event in await store.journal("t-1", positions[24])] == positions[25:]
+    assert [event.position for event in await store.events(EventQuery(task="t-1"))] == positions
+    assert await store._calls.fetch("LLEN", "j:t-1") > 30
+    task = await store.get_task("t-1")
+    assert task is not None
+    await store.commit(Batch([Put(replace(task, state=TaskState.CANCELLED), task.version)]))
+    await store.commit(Batch([Delete("task", "t-1", task.version + 1)]))
+    assert await store._calls.fetch("XLEN", "ev") == 0
+    assert await store._calls.fetch("EXISTS", "j:t-1") == 0
+
+
+async def test_a_task_is_found_by_a_session_of_its_own_beside_the_others_of_that_session(store: RedisStore) -> None:
+    """In the order of creation, with its journal; and no longer once it has gone to another session."""
+    await create(store, a_task("t-0", session="s-1"))
+    await create(store, a_task("t-1", session="s-1"))
+    await create(store, a_task("t-2", session="s-1", root="t-1", parent="t-1"))
+
+    async def of(**where: str) -> list[str]:
+        return [task.id for task in (await store.find_tasks(Query(where))).items]
+
+    assert await of(session="s-1") == ["t-2", "t-1", "t-0"]
+    assert await of(root="t-1") == ["t-2", "t-1"]
+    assert await of(root="t-0", session="s-1") == ["t-0"]
+    assert [event.task for event in await store.events(EventQuery(session="s-1"))] == ["t-0", "t-1", "t-2"]
+    assert {event.session for event in await store.journal("t-1")} == {"s-1"}
+    task = await store.get_task("t-1")
+    assert task is not None
+    assert (task.session, task.root) == ("s-1", "t-1")
+    await store.commit(Batch([Put(replace(task, session="s-2"), task.version)]))
+    assert await of(session="s-1") == ["t-2", "t-0"]
+    assert await of(session="s-2") == ["t-1"]
+
+
+async def test_what_is_asked_at_one_time_travels_together(store: RedisStore) -> None:
+    """Commits in groups, whose scripts write each set once; and reads."""
+    ids = [f"t-{n}" for n in range(60)]
+    await create(store, a_task("t-before"))
+    before = await calls(store)
+    await asyncio.gather(*(create(store, a_task(id)) for id in ids))
+    after = await calls(store)
+    assert after["evalsha"] - before["evalsha"] <= 3
+    assert after["zadd"] - before["zadd"] <= 9
+    assert after["mset"] - before["mset"] <= 3
+    found = await asyncio.gather(*(store.get_task(id) for id in [*ids, "t-none"]))
+    assert [task and task.id for task in found] == [*ids, None]
+    last = await calls(store)
+    assert last["mget"] - after["mget"] <= 3
+    assert last.get("get", 0) == after.get("get", 0)
