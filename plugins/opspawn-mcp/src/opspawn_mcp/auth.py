@@ -1,0 +1,64 @@
+"""OAuth for remote servers, by client credentials: a token is fetched when a server asks for one, and kept in memory.
+
+Nothing is written: the secret is a reference in the configuration, and every process fetches tokens of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+from typing import Any
+
+import httpx2
+from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
+from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from opspawn.errors import ConfigError
+
+
+class AuthConfig(BaseModel):
+    """How a remote server is shown who calls: OAuth with the credentials of a client, without a human."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    client_id: str = Field(min_length=1, description="The id that the authorization server knows this client by.")
+    client_secret: SecretStr = Field(description="Its secret, e.g. ${GITHUB_SECRET}.")
+    issuer: str = Field(
+        pattern=r"^https?://",
+        description="The authorization server, exactly as it names itself; the secret is sent to no other.",
+    )
+    scope: str | None = Field(default=None, min_length=1, description="What is asked for, with spaces between.")
+
+
+def auth_of(server: str, url: str, config: AuthConfig) -> httpx2.Auth:
+    """What signs the requests to a server. Raises: ConfigError: this SDK cannot hold the secret to its issuer."""
+    if "issuer" not in inspect.signature(ClientCredentialsOAuthProvider).parameters:
+        raise ConfigError(
+            f"plugins.mcp.servers.{server}.auth: mcp {version('mcp')} may send the secret to whomever the server names.",
+            remedy="Install a newer one: pip install -U mcp.",
+        )
+    options: dict[str, Any] = {"issuer": config.issuer}
+    return ClientCredentialsOAuthProvider(
+        url, _Kept(), config.client_id, config.client_secret.get_secret_value(), scope=config.scope, **options
+    )
+
+
+class _Kept:
+    """Tokens for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._tokens: OAuthToken | None = None
+        self._client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self._tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self._tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self._client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self._client = client_info
