@@ -107,7 +107,8 @@ def _nested(place: str, properties: Mapping[str, Any], definitions: Mapping[str,
     """The tables within a table, by name or as they are."""
     for key, field in properties.items():
         named = (field.get("additionalProperties") or {}).get("$ref") if field.get("type") == "object" else None
-        title = (named or field.get("$ref") or "").rpartition("/")[2]
+        either = next((one["$ref"] for one in field.get("anyOf", ()) if "$ref" in one), "")
+        title = (named or field.get("$ref") or either).rpartition("/")[2]
         inner = definitions.get(title, {})
         if inner.get("type") != "object":
             continue

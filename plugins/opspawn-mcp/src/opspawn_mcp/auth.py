@@ -12,30 +12,16 @@ from typing import Any
 import httpx2
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from opspawn.errors import ConfigError
-
-
-class AuthConfig(BaseModel):
-    """How a remote server is shown who calls: OAuth with the credentials of a client, without a human."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    client_id: str = Field(min_length=1, description="The id that the authorization server knows this client by.")
-    client_secret: SecretStr = Field(description="Its secret, e.g. ${GITHUB_SECRET}.")
-    issuer: str = Field(
-        pattern=r"^https?://",
-        description="The authorization server, exactly as it names itself; the secret is sent to no other.",
-    )
-    scope: str | None = Field(default=None, min_length=1, description="What is asked for, with spaces between.")
+from opspawn_mcp.settings import AuthConfig
 
 
 def auth_of(server: str, url: str, config: AuthConfig) -> httpx2.Auth:
     """What signs the requests to a server. Raises: ConfigError: this SDK cannot hold the secret to its issuer."""
     if "issuer" not in inspect.signature(ClientCredentialsOAuthProvider).parameters:
         raise ConfigError(
-            f"plugins.mcp.servers.{server}.auth: mcp {version('mcp')} may send the secret to whomever the server names.",
+            f"plugins.mcp.servers.{server}.auth: mcp {version('mcp')} may send the secret to whomever it likes.",
             remedy="Install a newer one: pip install -U mcp.",
         )
     options: dict[str, Any] = {"issuer": config.issuer}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcp.types import ListRootsResult, Root
+from pydantic import FileUrl
 
 from opspawn_mcp.auth import auth_of
 from opspawn_mcp.connecting import Callbacks
@@ -35,6 +36,6 @@ def callbacks_of(config: McpConfig) -> Callable[[str], Callbacks]:
 
 def _telling(folders: list[Path]) -> Callable[[Any], Any]:
     async def roots(context: Any) -> ListRootsResult:
-        return ListRootsResult(roots=[Root(uri=folder.as_uri(), name=folder.name) for folder in folders])
+        return ListRootsResult(roots=[Root(uri=FileUrl(folder.as_uri()), name=folder.name) for folder in folders])
 
     return roots

@@ -12,6 +12,7 @@ from pathlib import Path
 from loguru import logger
 
 from opspawn.errors import ConfigError, NotFound
+from opspawn_mcp.callbacks import callbacks_of
 from opspawn_mcp.calling import Calls
 from opspawn_mcp.connecting import Callbacks
 from opspawn_mcp.listing import Definition
@@ -70,12 +71,13 @@ class Member:
 class Fleet:
     """The servers. Nothing is connected before somebody asks; belongs to one event loop."""
 
-    def __init__(self, config: McpConfig, *, callbacks: Callable[[str], Callbacks] = lambda name: Callbacks()) -> None:
+    def __init__(self, config: McpConfig, *, callbacks: Callable[[str], Callbacks] | None = None) -> None:
         """Take the configuration. Raises: ConfigError: a command or folder is missing, a rule or the pins are wrong."""
         root = config.root or Path.cwd()
         self.pins = Pins(config.path_of_pins())
         self.pins.all()
         self.members: dict[str, Member] = {}
+        callbacks = callbacks or callbacks_of(config)
         for name, one in config.servers.items():
             if one.enabled:
                 _check(name, one, root)

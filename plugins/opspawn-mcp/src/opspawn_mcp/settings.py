@@ -32,6 +32,20 @@ class RuleConfig(BaseModel):
     expires_s: float | None = Field(None, gt=0, description="Seconds until a question counts as denied.")
 
 
+class AuthConfig(BaseModel):
+    """How a remote server is shown who calls: OAuth with the credentials of a client, without a human."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    client_id: str = Field(min_length=1, description="The id that the authorization server knows this client by.")
+    client_secret: SecretStr = Field(description="Its secret, e.g. ${GITHUB_SECRET}.")
+    issuer: str = Field(
+        pattern=r"^https?://",
+        description="The authorization server, exactly as it names itself; the secret is sent to no other.",
+    )
+    scope: str | None = Field(None, min_length=1, description="What is asked for, with spaces between.")
+
+
 class ServerConfig(BaseModel):
     """An MCP server: either a command that is started, or a URL."""
 
@@ -45,8 +59,12 @@ class ServerConfig(BaseModel):
     cwd: str | None = Field(None, min_length=1, description="Its folder; relative to that of opspawn.toml.")
     url: str | None = Field(None, pattern=r"^https?://", description="The address of a remote server.")
     headers: dict[str, SecretStr] = Field({}, description="HTTP headers that are sent with every request.")
+    auth: AuthConfig | None = Field(None, description="OAuth, for a server that asks for it.")
     allow_private: bool = Field(
         False, description="Whether the URL may lie in a private network or on this machine, and be plain http."
+    )
+    roots: list[str] = Field(
+        [], description="Folders that it is told to keep to, if it asks; relative to that of opspawn.toml."
     )
     enabled: bool = Field(True, description="Whether it is used at all.")
     mode: Mode = Field(
@@ -85,8 +103,10 @@ class ServerConfig(BaseModel):
             raise ValueError("needs either command or url")
         if self.url is not None and (self.args or self.env or self.cwd):
             raise ValueError("args, env and cwd belong to a command, and this server has a url")
-        if self.command is not None and self.headers:
-            raise ValueError("headers belong to a url, and this server has a command")
+        if self.command is not None and (self.headers or self.auth):
+            raise ValueError("headers and auth belong to a url, and this server has a command")
+        if self.auth is not None and any(name.lower() == "authorization" for name in self.headers):
+            raise ValueError("takes either auth or a header Authorization")
         if self.url is not None and self.url.startswith("http://") and not self.allow_private:
             raise ValueError("url is plain http, which needs allow_private = true; remote servers need https")
         return self
