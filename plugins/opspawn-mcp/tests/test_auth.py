@@ -17,7 +17,7 @@ from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError
 from opspawn.rest.listening import Listener
 from opspawn_mcp import ServerConfig
-from opspawn_mcp.callbacks import callbacks_of
+from opspawn_mcp.callbacks import Answering
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.fleet import Fleet
 
@@ -105,7 +105,7 @@ def test_an_sdk_that_cannot_hold_the_secret_to_its_issuer_is_refused(
     monkeypatch.setattr(ClientCredentialsOAuthProvider, "__init__", lambda self, server_url, storage: None)
 
     with pytest.raises(ConfigError, match="may send the secret to whomever"):
-        callbacks_of(config_of(tmp_path, {"remote": table("http://127.0.0.1:1")}))
+        Answering(config_of(tmp_path, {"remote": table("http://127.0.0.1:1")}))
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,6 @@ def test_what_cannot_go_together_is_refused(wrong: dict[str, Any]) -> None:
 async def test_a_server_is_told_its_roots(tmp_path: Path) -> None:
     config = config_of(tmp_path, {"files": {"command": "true", "roots": ["notes", "."]}})
 
-    told = await callbacks_of(config)("files").client["list_roots_callback"](None)
+    told = await Answering(config).callbacks("files").client["list_roots_callback"](None)
 
     assert [str(root.uri) for root in told.roots] == [(tmp_path / "notes").as_uri(), tmp_path.as_uri()]

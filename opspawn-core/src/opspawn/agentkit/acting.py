@@ -33,7 +33,7 @@ from opspawn.contracts.budget import Budget
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.memory import Namespace
 from opspawn.contracts.policy import Act, Considered
-from opspawn.contracts.question import Question
+from opspawn.contracts.question import NO_DEFAULT, Answer, Question
 from opspawn.contracts.retry import Retry
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Effect, Tool, ToolContext
@@ -234,7 +234,21 @@ class Acting:
             return await self._halt(halt)
 
     def _tool_context(self, key: str) -> ToolContext:
-        return ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps)
+        ask = self._asking_within(key)
+        return ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps, ask)
+
+    def _asking_within(self, key: str) -> Callable[[Question], Awaitable[Answer]]:
+        """Puts the questions of one call; each by its words, since a call that is made again may ask others."""
+        count: dict[str, int] = {}
+
+        async def ask(question: Question) -> Answer:
+            what = digest([question.text, list(question.choices), question.schema])
+            count[what] = count.get(what, 0) + 1
+            asked = Asked(f"{key}/ask/{what[:12]}/{count[what]}", "ask", "ask", what)
+            told = await self._from_outside(asked, lambda: self._log.ask(asked, question, None, NO_DEFAULT))
+            return Answer(told["value"], told.get("by"), told.get("question"), expired=told.get("expired", False))
+
+        return ask
 
     # -- what must let it pass -----------------------------------------------------------------------------------------
 

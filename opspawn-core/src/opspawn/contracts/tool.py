@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
 
 from opspawn.contracts.content import Part
 from opspawn.contracts.model import Message
+from opspawn.contracts.question import Answer, Question
 from opspawn.contracts.retry import Retry
 
 Effect = Literal["read", "idempotent", "once"]
@@ -26,6 +27,9 @@ class ToolContext(Generic[Deps]):
     `idempotency_key` is the same for every try of this one call, over crashes and retries: pass it to services that
     take one. `deps` is what the run was started with. Ids are None or empty outside a durable run. A tool that runs in
     another process gets a copy, whose `deps` must be JSON.
+
+    `ask` puts a question to people as `ctx.put` does, and returns their answer; None where a tool cannot ask. The call
+    holds its slot meanwhile; made again after a crash, it gets the answer that the same question was given before.
     """
 
     idempotency_key: str
@@ -33,6 +37,7 @@ class ToolContext(Generic[Deps]):
     task: str | None = None
     session: str | None = None
     deps: Deps = None  # type: ignore[assignment]  # runs started without deps have none
+    ask: Callable[[Question], Awaitable[Answer]] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

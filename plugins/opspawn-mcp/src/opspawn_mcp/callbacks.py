@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mcp.types import ListRootsResult, Root
 from pydantic import FileUrl
 
+from opspawn_mcp.asking import Asker
 from opspawn_mcp.auth import auth_of
 from opspawn_mcp.connecting import Callbacks
 
@@ -18,20 +19,28 @@ if TYPE_CHECKING:
     from opspawn_mcp.settings import McpConfig
 
 
-def callbacks_of(config: McpConfig) -> Callable[[str], Callbacks]:
-    """By the name of a server, what its settings say. Raises: ConfigError: the SDK is too old for one of them."""
-    root = config.root or Path.cwd()
-    signed: dict[str, httpx2.Auth] = {}
-    for name, server in config.servers.items():
-        if server.auth is not None and server.url is not None and server.enabled:
-            signed[name] = auth_of(name, server.url, server.auth)  # one for all connections: it keeps the token
+class Answering:
+    """What the servers of a configuration are shown and answered."""
 
-    def give(name: str) -> Callbacks:
-        folders = [(root / folder).resolve() for folder in config.servers[name].roots]
-        options = {"list_roots_callback": _telling(folders)} if folders else {}
-        return Callbacks(options, signed.get(name))
+    def __init__(self, config: McpConfig) -> None:
+        """Take the configuration. Raises: ConfigError: the SDK is too old for one of its settings."""
+        self._config = config
+        self._root = config.root or Path.cwd()
+        self._signed: dict[str, httpx2.Auth] = {}
+        #: By the name of a server that may ask people.
+        self.askers = {name: Asker(name) for name, server in config.servers.items() if server.ask_people}
+        for name, server in config.servers.items():
+            if server.auth is not None and server.url is not None and server.enabled:
+                # one for all connections: it keeps the token
+                self._signed[name] = auth_of(name, server.url, server.auth)
 
-    return give
+    def callbacks(self, name: str) -> Callbacks:
+        """For a new connection to a server."""
+        folders = [(self._root / folder).resolve() for folder in self._config.servers[name].roots]
+        options: dict[str, Any] = {"list_roots_callback": _telling(folders)} if folders else {}
+        if name in self.askers:
+            options["elicitation_callback"] = self.askers[name].answer
+        return Callbacks(options, self._signed.get(name))
 
 
 def _telling(folders: list[Path]) -> Callable[[Any], Any]:

@@ -16,6 +16,7 @@ from mcp.types import CallToolResult
 
 from opspawn.contracts.tool import Effect
 from opspawn.errors import Halt, ToolError
+from opspawn_mcp.asking import Ask, Asker
 from opspawn_mcp.faults import ServerFault, in_words, is_late, is_lost, unwrapped
 from opspawn_mcp.server import Link, Server
 
@@ -24,18 +25,20 @@ _MINUTE_S = 60.0
 _SLACK_S = 2.0
 #: How long after the end of a connection its cause may become known, in seconds.
 _WHY_S = 1.5
+_AGES_S = 366 * 86_400.0
 _UNKNOWN = "Whether the call was carried out is not known: find out before you call it again."
 
 
 class Calls:
     """The calls to one server, within its limits."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, asker: Asker | None = None) -> None:
+        """Take the server, and who puts its questions, if it may ask any."""
         self._server = server
+        self._asker = asker
         config = server.config
-        self._places: AbstractAsyncContextManager[Any] = (
-            nullcontext() if config.concurrency is None else asyncio.Semaphore(config.concurrency)
-        )
+        most = config.concurrency if asker is None else 1
+        self._places: AbstractAsyncContextManager[Any] = nullcontext() if most is None else asyncio.Semaphore(most)
         self._most = config.calls_per_minute
         self._times: deque[float] = deque()
 
@@ -47,6 +50,7 @@ class Calls:
         effect: Effect,
         check: Callable[[Link], None] = lambda link: None,
         on_progress: ProgressFnT | None = None,
+        ask: Ask | None = None,
     ) -> CallToolResult:
         """Call a tool and return the server's answer, whatever it says.
 
@@ -54,33 +58,48 @@ class Calls:
             effect: for the words of a failure that leaves open what happened.
             check: called with the connection before anything is sent; what it raises is raised.
             on_progress: told how far the call is, if the server says so.
+            ask: puts what the server asks to people, if it may.
 
         Raises: ServerFault: "transient" if the connection failed, "timeout", or "tool_error" for everything else.
         """
         self._count()
         async with self._places:
-            link = await self._server.ready()
-            check(link)
-            try:
-                return await self._send(link, tool, arguments, on_progress)
-            except Halt:
-                raise
-            except Exception as error:
-                if is_over(error):
-                    self._server.lost(link, in_words(error))
-                    link = await self._server.ready()
-                    check(link)
-                    try:
-                        return await self._send(link, tool, arguments, on_progress)
-                    except Exception as again:
-                        error = again
-                raise await self._fault(link, tool, effect, error) from error
+            with nullcontext() if self._asker is None else self._asker.during(ask):
+                return await self._call(tool, arguments, effect, check, on_progress)
+
+    async def _call(
+        self,
+        tool: str,
+        arguments: dict[str, Any],
+        effect: Effect,
+        check: Callable[[Link], None],
+        on_progress: ProgressFnT | None,
+    ) -> CallToolResult:
+        link = await self._server.ready()
+        check(link)
+        try:
+            return await self._send(link, tool, arguments, on_progress)
+        except Halt:
+            raise
+        except Exception as error:
+            if is_over(error):
+                self._server.lost(link, in_words(error))
+                link = await self._server.ready()
+                check(link)
+                try:
+                    return await self._send(link, tool, arguments, on_progress)
+                except Exception as again:
+                    error = again
+            raise await self._fault(link, tool, effect, error) from error
 
     async def _send(
         self, link: Link, tool: str, arguments: dict[str, Any], on_progress: ProgressFnT | None
     ) -> CallToolResult:
         limit = self._server.config.timeout_s
-        async with asyncio.timeout(limit + _SLACK_S):
+        async with asyncio.timeout(limit + _SLACK_S) as deadline:
+            if self._asker is not None:
+                self._asker.limit(deadline)
+                limit = _AGES_S  # the SDK's clock would not stand still while people are asked
             return await link.client.call_tool(
                 tool, arguments, read_timeout_seconds=limit, progress_callback=on_progress
             )

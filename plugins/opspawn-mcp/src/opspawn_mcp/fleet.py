@@ -6,15 +6,15 @@ import asyncio
 import difflib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from loguru import logger
 
 from opspawn.errors import ConfigError, NotFound
-from opspawn_mcp.callbacks import callbacks_of
+from opspawn_mcp.asking import Asker
+from opspawn_mcp.callbacks import Answering
 from opspawn_mcp.calling import Calls
-from opspawn_mcp.connecting import Callbacks
 from opspawn_mcp.listing import Definition
 from opspawn_mcp.pins import Pins
 from opspawn_mcp.policy import ServerPolicy
@@ -27,13 +27,13 @@ from opspawn_mcp.tools import McpTool
 class Member:
     """A server within its fleet."""
 
-    def __init__(self, name: str, config: ServerConfig, server: Server, pins: Pins) -> None:
+    def __init__(self, name: str, config: ServerConfig, server: Server, pins: Pins, asker: Asker | None = None) -> None:
         self.name = name
         self.config = config
         self.server = server
         self.pins = pins
         self.policy = ServerPolicy(name, config)
-        self.calls = Calls(server)
+        self.calls = Calls(server, asker)
         self._warned: set[str] = set()
 
     @property
@@ -71,18 +71,18 @@ class Member:
 class Fleet:
     """The servers. Nothing is connected before somebody asks; belongs to one event loop."""
 
-    def __init__(self, config: McpConfig, *, callbacks: Callable[[str], Callbacks] | None = None) -> None:
+    def __init__(self, config: McpConfig) -> None:
         """Take the configuration. Raises: ConfigError: a command or folder is missing, a rule or the pins are wrong."""
         root = config.root or Path.cwd()
         self.pins = Pins(config.path_of_pins())
         self.pins.all()
         self.members: dict[str, Member] = {}
-        callbacks = callbacks or callbacks_of(config)
+        answering = Answering(config)
         for name, one in config.servers.items():
             if one.enabled:
                 _check(name, one, root)
-            server = Server(name, one, root, callbacks=callbacks, on_tools=self._look)
-            self.members[name] = Member(name, one, server, self.pins)
+            server = Server(name, one, root, callbacks=answering.callbacks, on_tools=self._look)
+            self.members[name] = Member(name, one, server, self.pins, answering.askers.get(name))
 
     def member(self, name: str) -> Member:
         """A server by name. Raises: NotFound."""

@@ -66,6 +66,11 @@ class ServerConfig(BaseModel):
     roots: list[str] = Field(
         [], description="Folders that it is told to keep to, if it asks; relative to that of opspawn.toml."
     )
+    ask_people: bool = Field(
+        False,
+        description="Whether it may ask people (elicitation), by a question of the run that calls it; its calls are "
+        "then made one after another.",
+    )
     enabled: bool = Field(True, description="Whether it is used at all.")
     mode: Mode = Field(
         "auto",

@@ -60,7 +60,7 @@ class McpTool:
             ToolError: the tool did.
         """
         calls, config = self._member.calls, self._member.config
-        result = await calls.call(self.tool, arguments, effect=self.effect, check=self._check)
+        result = await calls.call(self.tool, arguments, effect=self.effect, check=self._check, ask=context.ask)
         return value_of(result, self._member.name, self.tool, config.max_result_bytes)
 
     def _check(self, link: Link) -> None:
