@@ -108,8 +108,10 @@ class ServerConfig(BaseModel):
             raise ValueError("needs either command or url")
         if self.url is not None and (self.args or self.env or self.cwd):
             raise ValueError("args, env and cwd belong to a command, and this server has a url")
-        if self.command is not None and (self.headers or self.auth):
-            raise ValueError("headers and auth belong to a url, and this server has a command")
+        if self.command is not None and self.headers:
+            raise ValueError("headers belong to a url, and this server has a command")
+        if self.command is not None and self.auth is not None:
+            raise ValueError("auth belongs to a url, and this server has a command")
         if self.auth is not None and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("takes either auth or a header Authorization")
         if self.url is not None and self.url.startswith("http://") and not self.allow_private:
