@@ -6,7 +6,7 @@ meanwhile, which whoever moves sees to; so nothing here is fenced.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -54,7 +54,7 @@ Kept = KeptTask | Record | Event | KeptRest
 class Movable(Store, Protocol):
     """A store that can be copied. What it gives and takes means the same in every store."""
 
-    def kept(self) -> AsyncIterator[Kept]:
+    def kept(self) -> AsyncGenerator[Kept, None]:
         """Everything, values whole: tasks in the order of their creation, records by kind and then creation, events by
         position, and last the rest.
         """

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
@@ -117,29 +118,31 @@ async def _refuse_users(store: Movable, which: str) -> None:
         )
 
 
-async def _items(store: Movable) -> AsyncIterator[Kept]:
-    async for item in store.kept():
-        if not (isinstance(item, Record) and item.kind in _LEFT_OUT):
-            yield item
+async def _items(store: Movable) -> AsyncGenerator[Kept, None]:
+    async with aclosing(store.kept()) as kept:
+        async for item in kept:
+            if not (isinstance(item, Record) and item.kind in _LEFT_OUT):
+                yield item
 
 
 async def _holds_something(store: Movable) -> bool:
-    async for item in _items(store):
+    async with aclosing(_items(store)) as items:
+        item = await anext(items)
         return not isinstance(item, KeptRest) or item.position > 0
-    return False
 
 
 async def _transfer(source: Movable, target: Movable, told: Told) -> dict[str, Part]:
     sums = _Sums()
     piece: list[Kept] = []
     size = 0
-    async for item in _items(source):
-        size += sums.add(item)
-        piece.append(item)
-        if len(piece) == _ITEMS or size > _BYTES:
-            await target.restore(piece)
-            told(sums.counts)
-            piece, size = [], 0
+    async with aclosing(_items(source)) as items:
+        async for item in items:
+            size += sums.add(item)
+            piece.append(item)
+            if len(piece) == _ITEMS or size > _BYTES:
+                await target.restore(piece)
+                told(sums.counts)
+                piece, size = [], 0
     if piece:
         await target.restore(piece)
     told(sums.counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +47,7 @@ _CLOSE = "INSERT INTO closed (handler) VALUES (?) ON CONFLICT DO NOTHING"
 _RATE = "INSERT INTO rates (key, full) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET full = excluded.full"
 
 
-async def kept(readers: Readers, writer: Writer) -> AsyncIterator[Kept]:
+async def kept(readers: Readers, writer: Writer) -> AsyncGenerator[Kept, None]:
     """See `Movable.kept`."""
     pages: tuple[tuple[Any, Any], ...] = ((_tasks, 0), (_records, ("", 0)), (_events, 0))
     for read, start in pages:

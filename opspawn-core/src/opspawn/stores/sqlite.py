@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence, Set
 from contextlib import closing
 from typing import Any, Literal
 
@@ -213,7 +213,7 @@ class SqliteStore:
         findings: list[Finding] = await self._readers.run(health.check, self._path)
         return findings
 
-    def kept(self) -> AsyncIterator[Kept]:
+    def kept(self) -> AsyncGenerator[Kept, None]:
         """Everything, for another store."""
         return moving.kept(self._readers, self._writer)
 

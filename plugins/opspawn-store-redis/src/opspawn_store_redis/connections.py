@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,17 @@ def is_passing(error: BaseException) -> bool:
     )
 
 
+class _BehindSentinels(redis.asyncio.Redis):
+    """Closes the connections to the Sentinels, too, which redis-py leaves open."""
+
+    sentinels: Sequence[Any] = ()
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for sentinel in self.sentinels:
+            await sentinel.aclose()
+
+
 def async_client(config: ConnectionConfig, **options: Any) -> redis.asyncio.Redis:
     """A client for the running event loop."""
     options = {**_options(config), **options}
@@ -49,7 +61,10 @@ def async_client(config: ConnectionConfig, **options: Any) -> redis.asyncio.Redi
         sentinel: Any = AsyncSentinel(  # type: ignore[no-untyped-call]
             _sentinels(config), sentinel_kwargs=_sentinel_options(config)
         )
-        client: redis.asyncio.Redis = sentinel.master_for(config.sentinel_master, db=_db(config), **options)
+        client: _BehindSentinels = sentinel.master_for(
+            config.sentinel_master, redis_class=_BehindSentinels, db=_db(config), **options
+        )
+        client.sentinels = sentinel.sentinels
         return client
     made: redis.asyncio.Redis = redis.asyncio.Redis.from_url(config.url, **options)
     return made

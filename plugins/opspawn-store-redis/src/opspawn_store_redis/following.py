@@ -109,9 +109,7 @@ class Following:
             self._work = asyncio.create_task(self._run(), name="opspawn-redis-tail")
 
     async def _run(self) -> None:
-        client = connections.async_client(
-            self._calls.config, socket_timeout=_BLOCK_S + self._calls.config.timeout_s, single_connection_client=False
-        )
+        client = connections.async_client(self._calls.config, socket_timeout=_BLOCK_S + self._calls.config.timeout_s)
         client.response_callbacks.pop("XREAD", None)  # as it comes, whatever redis-py would make of it
         try:
             self._reached = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -25,7 +25,7 @@ _PAGE = 100
 class Moving(Reading):
     """What a store that may be moved has beside the rest; mixed into it."""
 
-    async def kept(self) -> AsyncIterator[Kept]:
+    async def kept(self) -> AsyncGenerator[Kept, None]:
         """Everything, for another store."""
         after = 0
         while page := await self._calls.read("kept", "tasks", after, _PAGE):
