@@ -50,7 +50,7 @@ def search(question: Any) -> list[int]:
     """The numbers of the nearest."""
     asked = table.search(question, vector_column_name="vector").distance_type("cosine").limit(TOP)
     if count >= INDEX_FROM:
-        asked = asked.nprobes(max(1, round(PROBE * parts)))
+        asked = asked.minimum_nprobes(max(1, round(PROBE * parts))).maximum_nprobes(0)
     found: list[int] = asked.select(["id", "text", "_distance"]).to_arrow()["id"].to_pylist()
     return found
 
