@@ -17,7 +17,7 @@ from opspawn.testing.simulation.__main__ import main
 from opspawn.testing.simulation.programs import Failed, expected, make_program
 
 SEEDS = 500
-PARTS = 10
+PARTS = 25
 
 
 @pytest.mark.parametrize("part", range(PARTS))
