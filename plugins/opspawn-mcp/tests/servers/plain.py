@@ -99,12 +99,16 @@ def main():
     if now.get("start") == "one line":
         while True:
             sys.stdout.write("y" * 65536)
-    if now.get("child") and os.fork() == 0:
-        os.setsid()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        note(f"child {os.getpid()}")
-        time.sleep(600)
-        os._exit(0)
+    if now.get("child"):
+        ready, tell = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            note(f"child {os.getpid()}")
+            os.write(tell, b"!")
+            time.sleep(600)
+            os._exit(0)
+        os.read(ready, 1)
     note(f"start {os.getpid()}")
     for line in sys.stdin:
         message = json.loads(line)
