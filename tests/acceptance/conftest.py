@@ -12,6 +12,7 @@ import pytest
 from opspawn_store_redis.testing import RedisServer
 
 _NUMBERS = itertools.count()
+_STORES = ["sqlite", "redis"]
 
 
 @pytest.fixture(scope="session")
@@ -21,17 +22,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
-def stores(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where all processes of a module keep their tasks, and the name of that store.
+def _keep_tasks_on(request: pytest.FixtureRequest, patch: pytest.MonkeyPatch) -> str:
+    """Have all processes that are started from now on keep their tasks where the parameter says, in a store of its own.
 
     A worker that was killed holds its leases on Redis until they end, so these are short there.
     """
-    if request.param == "sqlite":
-        yield "sqlite"
-        return
-    server: RedisServer = request.getfixturevalue("server")
-    with pytest.MonkeyPatch.context() as patch:
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("server")
         for name, value in {
             "STORE": "redis",
             "WAKER": "redis",
@@ -41,12 +38,17 @@ def stores(request: pytest.FixtureRequest) -> Iterator[str]:
             "WORKER__LEASE_S": "3",
         }.items():
             patch.setenv(f"OPSPAWN_{name}", value)
-        yield "redis"
+    return str(request.param)
 
 
-@pytest.fixture
-def store(stores: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """As `stores`, and empty for each test."""
-    if stores == "redis":
-        monkeypatch.setenv("OPSPAWN_PLUGINS__REDIS__NAMESPACE", f"acceptance-{next(_NUMBERS)}")
-    return stores
+@pytest.fixture(scope="module", params=_STORES)
+def stores(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where all tests of a module keep their tasks, and the name of that store; all of them must use it."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield _keep_tasks_on(request, patch)
+
+
+@pytest.fixture(params=_STORES)
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where one test keeps its tasks, empty, and the name of that store."""
+    return _keep_tasks_on(request, monkeypatch)

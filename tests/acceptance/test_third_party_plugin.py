@@ -21,7 +21,9 @@ import pytest
 from ._process import PATIENCE_S
 
 OUR_PLUGINS = (
+    "opspawn_embedder_local",
     "opspawn_mcp",
+    "opspawn_memory_lancedb",
     "opspawn_planner_plan",
     "opspawn_planner_react",
     "opspawn_model_anthropic",

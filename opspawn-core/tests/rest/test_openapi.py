@@ -22,6 +22,8 @@ OPERATIONS = {
     "POST /v1/memory/search": "searchMemories",
     "POST /v1/memory/forget": "forgetMemories",
     "GET /v1/memory/stats": "memoryStats",
+    "POST /v1/memory/compact": "compactMemory",
+    "POST /v1/memory/reembed": "reembedMemory",
     "GET /v1/opscore/events": "streamEvents",
     "GET /v1/opscore/tasks": "listTasks",
     "POST /v1/opscore/tasks": "dispatchTask",

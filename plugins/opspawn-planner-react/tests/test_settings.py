@@ -54,5 +54,8 @@ async def test_a_setting_that_there_is_not_is_one_clear_line(kit):
 
 
 def test_settings_beside_a_planner_that_is_an_object_are_refused():
+    class Planner:
+        async def run(self, context: object) -> None: ...
+
     with pytest.raises(ConfigError, match="a planner that is an object already"):
-        agent(planner=object(), planner_settings={"finish": True})
+        agent(planner=Planner(), planner_settings={"finish": True})

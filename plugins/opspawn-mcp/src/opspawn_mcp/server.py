@@ -152,6 +152,7 @@ class Server:
         self.state = "connecting"
         fate, opened = Fate(), asyncio.get_running_loop().create_future()
         life = asyncio.create_task(self._live(fate, opened), name=f"mcp-{self.name}-connection")
+        life.add_done_callback(_noticed)  # by us or nobody: its owner may be cancelled before it asks
         try:
             limit = self.config.connect_timeout_s
             known = asyncio.create_task(fate.known.wait())
@@ -269,3 +270,8 @@ class Server:
         self._lines += 1
         if self._lines <= _MOST_LINES:
             self._log.debug("stderr: {}", line)
+
+
+def _noticed(life: asyncio.Task[None]) -> None:
+    if not life.cancelled():
+        life.exception()

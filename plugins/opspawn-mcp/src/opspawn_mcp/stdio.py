@@ -96,7 +96,7 @@ async def stdio_transport(launch: Launch, fate: Fate, on_line: Callable[[str], N
         yield read, write
     finally:
         fate.ours = True
-        await _close(process, tasks)
+        await _close(process, tasks, fate)
         for stream in (read, write, inward, outward):
             stream.close()
 
@@ -107,7 +107,7 @@ def _command(launch: Launch) -> list[str]:
     return [sys.executable, "-I", "-S", str(_KEEPER), str(os.getpid()), launch.command, *launch.args]
 
 
-async def _close(process: asyncio.subprocess.Process, tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _close(process: asyncio.subprocess.Process, tasks: Sequence[asyncio.Task[None]], fate: Fate) -> None:
     """End the process, in a task of its own so that whoever is cancelled here does not leave it behind."""
     reading, writing, listening = tasks
     writing.cancel()
@@ -122,6 +122,9 @@ async def _close(process: asyncio.subprocess.Process, tasks: Sequence[asyncio.Ta
             if act is not None:
                 with contextlib.suppress(ProcessLookupError):
                     act()
+        if fate.theirs and not reading.done():  # it is about to say with which code the process ended
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(fate.known.wait(), _END_S)
         for task in (reading, listening):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -173,9 +176,7 @@ class _Talk:
                         break
             self._fate.theirs = not self._fate.ours
         if self._fate.theirs and not self._fate.reason:
-            await _gone(self._process, 1.0)
-            code = self._process.returncode
-            self._fate.because("it closed its output" if code is None else f"it ended with exit code {code}")
+            await self._is_over("it closed its output")
         while await stdout.read(_LINE_BYTES):  # a server that is stuck in writing does not see that its input is closed
             pass
 
@@ -211,8 +212,14 @@ class _Talk:
                     stdin.write(text.encode() + b"\n")
                     await stdin.drain()
         except (OSError, anyio.ClosedResourceError):
-            self._fate.because("it closed its input")
+            await self._is_over("it closed its input")
             await self._inward.aclose()
+
+    async def _is_over(self, otherwise: str) -> None:
+        """Say that the talk has ended: with which code the process did, if it does so within a moment."""
+        await _gone(self._process, 1.0)
+        code = self._process.returncode
+        self._fate.because(otherwise if code is None else f"it ended with exit code {code}")
 
     async def listen(self, on_line: Callable[[str], None]) -> None:
         """Hand on what it says on stderr; of a line without end, the beginning."""
