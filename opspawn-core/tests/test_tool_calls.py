@@ -16,7 +16,7 @@ from opspawn.contracts.store import Query
 from opspawn.contracts.tool import Tool, ToolContext
 from opspawn.errors import InvalidInput, NotFound
 from opspawn.host import Host
-from opspawn.testing import ScriptedModel
+from opspawn.testing import LoopPlanner, ScriptedModel
 
 PATIENCE_S = 20.0
 
@@ -49,7 +49,9 @@ async def host(tmp_path: Path) -> AsyncIterator[Host]:
 
 
 def make_app() -> App:
-    return App(agents=[Agent("helper", model=ScriptedModel([]), tools=[whose])], tools=[add, book])
+    return App(
+        agents=[Agent("helper", model=ScriptedModel([]), planner=LoopPlanner(), tools=[whose])], tools=[add, book]
+    )
 
 
 async def test_it_is_durable_and_returns_what_the_tool_returns(host: Host) -> None:
