@@ -8,6 +8,7 @@ hits all of them; the order turns by one place from round to round, so that nobo
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -62,6 +63,23 @@ class Peer:
     requires: tuple[str, ...] = ()
     environment: str = ""
     options: tuple[tuple[str, Any], ...] = ()
+
+
+def parser(bench: str, description: str | None, names: Sequence[str]) -> argparse.ArgumentParser:
+    """What every benchmark may be told; `names` are its peers or parts."""
+    made = argparse.ArgumentParser(prog=bench, description=description)
+    made.add_argument("--rounds", type=positive, default=3, help="how often each is measured (default: 3)")
+    made.add_argument("--only", metavar="NAMES", help=f"of {', '.join(names)}; separated by commas")
+    made.add_argument("--data", type=Path, default=HOME / "data", help="where to write; must be a disk")
+    return made
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
 
 
 def choose(peers: Sequence[Peer], only: str | None) -> list[Peer]:

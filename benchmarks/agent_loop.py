@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import _harness as harness
 from _harness import BenchmarkError, Peer, Reply
-from durable_steps import LANGGRAPH, positive
+from durable_steps import LANGGRAPH
 
 PEERS = (
     Peer("limit", "limit_agent_loop.py", "a bare loop that validates arguments with pydantic"),
@@ -89,17 +88,12 @@ def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="agent-loop", description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=3, help="how often each peer runs (default: 3)")
-    parser.add_argument("--steps", type=positive, default=10, help="tool calls of one run (default: 10)")
+    parser = harness.parser("agent-loop", __doc__, [peer.name for peer in PEERS])
+    parser.add_argument("--steps", type=harness.positive, default=10, help="tool calls of one run (default: 10)")
     parser.add_argument(
-        "--at-once", type=positive, default=20, help="runs in flight in the second figure (default: 20)"
+        "--at-once", type=harness.positive, default=20, help="runs in flight in the second figure (default: 20)"
     )
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each figure is measured (default: 2)")
-    parser.add_argument(
-        "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
-    )
-    parser.add_argument("--data", type=Path, default=harness.HOME / "data", help="where to write; must be a disk")
     return parser.parse_args(arguments)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import _harness as harness
 from _harness import BenchmarkError, Peer, Reply
@@ -67,23 +66,11 @@ def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="durable-steps", description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=3, help="how often each peer runs (default: 3)")
-    parser.add_argument("--runs", type=positive, default=200, help="workflows in one round (default: 200)")
-    parser.add_argument("--steps", type=positive, default=10, help="steps of one workflow (default: 10)")
-    parser.add_argument("--at-once", type=positive, default=20, help="workflows in flight (default: 20)")
-    parser.add_argument(
-        "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
-    )
-    parser.add_argument("--data", type=Path, default=harness.HOME / "data", help="where to write; must be a disk")
+    parser = harness.parser("durable-steps", __doc__, [peer.name for peer in PEERS])
+    parser.add_argument("--runs", type=harness.positive, default=200, help="workflows in one round (default: 200)")
+    parser.add_argument("--steps", type=harness.positive, default=10, help="steps of one workflow (default: 10)")
+    parser.add_argument("--at-once", type=harness.positive, default=20, help="workflows in flight (default: 20)")
     return parser.parse_args(arguments)
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import _harness as harness
 from _harness import BenchmarkError, Peer, Reply
-from durable_steps import positive
 
 PEERS = (
     Peer("sdk", "sdk_mcp.py", "mcp.Client, bare"),
@@ -62,14 +60,9 @@ def cells(rounds: Sequence[Reply]) -> list[str]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mcp", description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=3, help="how often each peer runs (default: 3)")
+    parser = harness.parser("mcp", __doc__, [peer.name for peer in PEERS])
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each figure is measured (default: 3)")
-    parser.add_argument("--servers", type=positive, default=50, help="how many are idle (default: 50)")
-    parser.add_argument(
-        "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
-    )
-    parser.add_argument("--data", type=Path, default=harness.HOME / "data", help="where to write; must be a disk")
+    parser.add_argument("--servers", type=harness.positive, default=50, help="how many are idle (default: 50)")
     return parser.parse_args(arguments)
 
 

@@ -9,11 +9,9 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import _harness as harness
 from _harness import BenchmarkError, Peer, Reply
-from durable_steps import positive
 
 LANCE = ("lancedb>=0.38,<0.41", "numpy>=2", "pyarrow>=16")
 PEERS = (
@@ -92,15 +90,10 @@ def cells(replies: Sequence[Reply]) -> list[str]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="memory", description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=3, help="how often each peer runs (default: 3)")
+    parser = harness.parser("memory", __doc__, [peer.name for peer in PEERS])
     parser.add_argument("--items", default="10000,100000", help="how many items are kept (default: %(default)s)")
-    parser.add_argument("--one-by-one", type=positive, default=2000, help="items added one a call (default: 2000)")
-    parser.add_argument("--searches", type=positive, default=100, help="searches that are timed (default: 100)")
-    parser.add_argument(
-        "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
-    )
-    parser.add_argument("--data", type=Path, default=harness.HOME / "data", help="where to write; must be a disk")
+    parser.add_argument("--one-by-one", type=harness.positive, default=2000, help="items added one a call (2000)")
+    parser.add_argument("--searches", type=harness.positive, default=100, help="searches that are timed (default: 100)")
     return parser.parse_args(arguments)
 
 

@@ -78,14 +78,9 @@ def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="queue", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each peer runs (default: 3)")
-    parser.add_argument("--tasks", type=int, default=5000, help="tasks in one round (default: 5000)")
+    parser = harness.parser("queue", __doc__, [peer.name for peer in PEERS])
+    parser.add_argument("--tasks", type=harness.positive, default=5000, help="tasks in one round (default: 5000)")
     parser.add_argument("--all", action="store_true", help="saq, dramatiq and celery, too")
-    parser.add_argument(
-        "--only", metavar="NAMES", help=f"of {', '.join(peer.name for peer in PEERS)}; separated by commas"
-    )
-    parser.add_argument("--data", type=Path, default=harness.HOME / "data", help="where to write; must be a disk")
     return parser.parse_args(arguments)
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import _harness as harness
 from _harness import BenchmarkError, Peer
-from durable_steps import positive
 
 PARTS = {
     "fan-out": "a gather over --children children",
@@ -57,14 +55,11 @@ PAIRS = (("latency/start_p50_ms", "latency/commit_p50_ms"), ("latency/step_p50_m
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="scale", description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=3, help="how often each part runs (default: 3)")
-    parser.add_argument("--children", type=positive, default=10_000, help="children of the fan-out (default: 10000)")
-    parser.add_argument("--chain", type=positive, default=2_000, help="steps of the chain (default: 2000)")
-    parser.add_argument("--waiting", type=positive, default=10_000, help="tasks that wait (default: 10000)")
-    parser.add_argument("--samples", type=positive, default=200, help="runs for the latency (default: 200)")
-    parser.add_argument("--only", metavar="PARTS", help=f"of {', '.join(PARTS)}; separated by commas")
-    parser.add_argument("--data", type=Path, default=harness.HOME / "data", help="where to write; must be a disk")
+    parser = harness.parser("scale", __doc__, PARTS)
+    parser.add_argument("--children", type=harness.positive, default=10_000, help="children of the fan-out (10000)")
+    parser.add_argument("--chain", type=harness.positive, default=2_000, help="steps of the chain (default: 2000)")
+    parser.add_argument("--waiting", type=harness.positive, default=10_000, help="tasks that wait (default: 10000)")
+    parser.add_argument("--samples", type=harness.positive, default=200, help="runs for the latency (default: 200)")
     return parser.parse_args(arguments)
 
 

@@ -302,7 +302,7 @@ async def test_thinking_streams_and_counts(run: Run) -> None:
 async def test_a_model_that_stumbles_is_asked_again_and_one_that_refuses_is_not(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opspawn.agentkit.agent_run.MODEL_RETRY", RetryPolicy(2, 0.0, when=("transient",)))
+    monkeypatch.setattr("opspawn.agentkit.thinking.MODEL_RETRY", RetryPolicy(2, 0.0, when=("transient",)))
     agent = run.agent([ModelError("gone", error_type="transient"), "Hello.", ModelError("no", error_type="denied")])
 
     assert (await agent.think([Message("user", "Hi")])).text == "Hello."

@@ -206,7 +206,7 @@ async def test_an_agent_takes_a_list_and_sticks_to_the_one_that_works():
 
 async def test_a_retry_of_the_run_makes_the_pieces_before_it_void(monkeypatch):
     """With one model as with several."""
-    monkeypatch.setattr("opspawn.agentkit.agent_run.MODEL_RETRY", RetryPolicy(2, 0.0, when=("transient",)))
+    monkeypatch.setattr("opspawn.agentkit.thinking.MODEL_RETRY", RetryPolicy(2, 0.0, when=("transient",)))
     tries = []
 
     class Breaks(ScriptedModel):

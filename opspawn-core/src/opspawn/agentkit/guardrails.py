@@ -31,7 +31,7 @@ from opspawn.contracts.question import Question
 from opspawn.errors import BudgetExceeded, ConfigError, Denied, Halt, ModelError
 
 if TYPE_CHECKING:
-    from opspawn.agentkit.agent_run import AgentRun
+    from opspawn.agentkit.thinking import Thinking
 
 _SHOWN = 600  # characters of what was seen, in the text of a question
 _WHAT = {"input": "the input of the run", "output": "the model's answer", "result": "the result of {tool!r}"}
@@ -116,7 +116,7 @@ def as_guardrail(given: Any) -> Guardrail:
 class Guards:
     """The guardrails of one run."""
 
-    def __init__(self, run: AgentRun, guardrails: Sequence[Guardrail]) -> None:
+    def __init__(self, run: Thinking, guardrails: Sequence[Guardrail]) -> None:
         self._run = run
         self._all = tuple(guardrails)
         self._beside = [one for one in self._all if one.parallel and "input" in one.on]
@@ -236,7 +236,7 @@ class Guards:
 class _Judge:
     """The model of the run, for a guardrail; its calls have a scope of their own."""
 
-    def __init__(self, run: AgentRun, prefix: str) -> None:
+    def __init__(self, run: Thinking, prefix: str) -> None:
         self._run = run
         self._scope = Scope(run._root.run, prefix)
 

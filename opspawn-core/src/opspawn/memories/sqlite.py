@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from loguru import logger
-
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.memory import (
     MAX_ITEMS,
@@ -32,8 +30,9 @@ from opspawn.contracts.memory import (
     OnProgress,
     Selection,
 )
-from opspawn.errors import EmbedderMismatch, InvalidInput, MemoryFailed, NotFound, StepError
+from opspawn.errors import NotFound
 from opspawn.memories import finding, items, removing, writing
+from opspawn.memories.asking import check_added, check_limit, position_of, way_of
 from opspawn.memories.embedding import vectors_of
 from opspawn.memories.ranking import Reranker, fused, pool, ranked, reranked
 from opspawn.memories.rows import COLUMNS, item_of, where
@@ -78,10 +77,7 @@ class SqliteMemory:
     async def add(self, items: Sequence[MemoryItem], *, duplicates: Duplicates = "merge") -> list[Added]:
         if not items:
             return []
-        if len(items) > MAX_ITEMS:
-            raise InvalidInput(f"{len(items)} items are too many at once; {MAX_ITEMS} are the most.")
-        if duplicates not in ("merge", "keep"):
-            raise InvalidInput(f"duplicates is {duplicates!r}; merge or keep is meant.")
+        check_added(items, duplicates)
         vectors = await self._vectors([item.text for item in items])
         now, model = self._now(), self._model
 
@@ -131,13 +127,9 @@ class SqliteMemory:
         return found[0][1] if found else None
 
     async def items(self, select: Selection, *, limit: int = 100, cursor: str | None = None) -> MemoryPage:
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_ITEMS:
-            raise InvalidInput(f"limit is {limit!r}; a whole number from 1 to {MAX_ITEMS} is meant.")
-        if cursor is not None and not (
-            isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) < 19
-        ):
-            raise InvalidInput(f"{cursor!r:.60} is no cursor of this memory.")
-        found = await self._items(select, limit + 1, None if cursor is None else int(cursor))
+        check_limit(limit)
+        before = position_of(cursor)
+        found = await self._items(select, limit + 1, before)
         more = str(found[limit - 1][0]) if len(found) > limit else None
         return MemoryPage(tuple(item for _, item in found[:limit]), more)
 
@@ -153,7 +145,7 @@ class SqliteMemory:
         return await self._threads.read(work, select.filter)
 
     async def search(self, query: MemoryQuery) -> list[Hit]:
-        mode, vector = await self._mode(query)
+        mode, vector = await way_of(query, self._embedder, vectors_of)
         most, now = pool(query.limit), self._now()
 
         def work(connection: sqlite3.Connection) -> list[finding.Found]:
@@ -172,24 +164,6 @@ class SqliteMemory:
         hits = await asyncio.to_thread(ranked, query, candidates, told, by_words=mode != "vector")
         await self._used([(seqs[id(hit.item)], hit.item) for hit in hits])
         return hits
-
-    async def _mode(self, query: MemoryQuery) -> tuple[str, list[float] | None]:
-        """How to search, and with which vector."""
-        if query.mode == "text" or (query.mode == "auto" and self._embedder is None):
-            return "text", None
-        if self._embedder is None:
-            raise InvalidInput(
-                f"This memory has no embedder, so mode={query.mode!r} finds nothing.",
-                remedy='Set embedder = "NAME:MODEL" in opspawn.toml, or search by words.',
-            )
-        try:
-            [vector] = await vectors_of(self._embedder, [query.text])
-        except (StepError, MemoryFailed) as error:
-            if query.mode == "vector" or isinstance(error, EmbedderMismatch):
-                raise
-            logger.bind(embedder=self._embedder.model).warning("Searching by words alone, since {}", error)
-            return "text", None
-        return "vector" if query.mode == "vector" else "hybrid", vector
 
     async def _used(self, found: Sequence[tuple[int, MemoryItem]]) -> None:
         """Items that are refreshed by use live on from now."""

@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from loguru import logger
-
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.memory import (
     KEEP,
@@ -35,7 +33,8 @@ from opspawn.contracts.memory import (
     OnProgress,
     Selection,
 )
-from opspawn.errors import EmbedderMismatch, InvalidInput, MemoryFailed, NotFound, StepError
+from opspawn.errors import MemoryFailed, NotFound
+from opspawn.memories.asking import check_added, check_limit, position_of, way_of
 from opspawn.memories.items import changed, moment
 from opspawn.memories.ranking import Reranker, pool, ranked, reranked
 from opspawn_memory_lancedb import finding, removing
@@ -123,10 +122,7 @@ class LanceMemory:
     async def add(self, items: Sequence[MemoryItem], *, duplicates: Duplicates = "merge") -> list[Added]:
         if not items:
             return []
-        if len(items) > MAX_ITEMS:
-            raise InvalidInput(f"{len(items)} items are too many at once; {MAX_ITEMS} are the most.")
-        if duplicates not in ("merge", "keep"):
-            raise InvalidInput(f"duplicates is {duplicates!r}; merge or keep is meant.")
+        check_added(items, duplicates)
         self._refuse_closed()
         vectors = await self._vectors([item.text for item in items])
         dim = 0 if vectors is None else len(vectors[0])
@@ -184,13 +180,9 @@ class LanceMemory:
         return found[0] if found else None
 
     async def items(self, select: Selection, *, limit: int = 100, cursor: str | None = None) -> MemoryPage:
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_ITEMS:
-            raise InvalidInput(f"limit is {limit!r}; a whole number from 1 to {MAX_ITEMS} is meant.")
-        if cursor is not None and not (
-            isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) < 20
-        ):
-            raise InvalidInput(f"{cursor!r:.60} is no cursor of this memory.")
-        found = await self._newest(select, limit + 1, None if cursor is None else int(cursor))
+        check_limit(limit)
+        before = position_of(cursor)
+        found = await self._newest(select, limit + 1, before)
         more = str(found[limit - 1].seq) if len(found) > limit else None
         return MemoryPage(tuple(one.item for one in found[:limit]), more)
 
@@ -205,7 +197,7 @@ class LanceMemory:
 
     async def search(self, query: MemoryQuery) -> list[Hit]:
         self._refuse_closed()
-        mode, vector = await self._mode(query)
+        mode, vector = await way_of(query, self._embedder, units_of)
         now = self._now()
         found = await self._read(partial(self._candidates, query, mode, vector, now))
         seqs = {id(one.item): seq for seq, one in found}
@@ -226,24 +218,6 @@ class LanceMemory:
         if vector is not None and kept is not None:
             near = finding.by_vector(table, vector, sql, most, kept, self._config)
         return finding.candidates(words, near, vector, kept, most)
-
-    async def _mode(self, query: MemoryQuery) -> tuple[str, Vector | None]:
-        """How to search, and with which vector."""
-        if query.mode == "text" or (query.mode == "auto" and self._embedder is None):
-            return "text", None
-        if self._embedder is None:
-            raise InvalidInput(
-                f"This memory has no embedder, so mode={query.mode!r} finds nothing.",
-                remedy='Set embedder = "NAME:MODEL" in opspawn.toml, or search by words.',
-            )
-        try:
-            [vector] = await units_of(self._embedder, [query.text])
-        except (StepError, MemoryFailed) as error:
-            if query.mode == "vector" or isinstance(error, EmbedderMismatch):
-                raise
-            logger.bind(embedder=self._embedder.model).warning("Searching by words alone, since {}", error)
-            return "text", None
-        return "vector" if query.mode == "vector" else "hybrid", vector
 
     async def _used(self, found: Sequence[Found]) -> None:
         """Items that are refreshed by use live on from now."""

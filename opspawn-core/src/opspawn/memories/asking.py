@@ -1,0 +1,65 @@
+"""What every memory asks of its callers alike, and how it decides by what to search."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from loguru import logger
+
+from opspawn.contracts.memory import MAX_ITEMS, Embedder, MemoryItem, MemoryQuery
+from opspawn.errors import EmbedderMismatch, InvalidInput, MemoryFailed, StepError
+
+V = TypeVar("V")
+_LAST = (1 << 63) - 1
+
+
+def check_added(items: Sequence[MemoryItem], duplicates: str) -> None:
+    """Raises: InvalidInput: too many at once, or no such way with duplicates."""
+    if len(items) > MAX_ITEMS:
+        raise InvalidInput(f"{len(items)} items are too many at once; {MAX_ITEMS} are the most.")
+    if duplicates not in ("merge", "keep"):
+        raise InvalidInput(f"duplicates is {duplicates!r}; merge or keep is meant.")
+
+
+def check_limit(limit: int) -> None:
+    """Raises: InvalidInput: a page cannot have so many."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_ITEMS:
+        raise InvalidInput(f"limit is {limit!r}; a whole number from 1 to {MAX_ITEMS} is meant.")
+
+
+def position_of(cursor: str | None) -> int | None:
+    """The number that a cursor stands for. Raises: InvalidInput: it is none."""
+    if cursor is None:
+        return None
+    if isinstance(cursor, str) and cursor.isascii() and cursor.isdigit() and len(cursor) < 20:
+        position = int(cursor)
+        if position <= _LAST:
+            return position
+    raise InvalidInput(f"{cursor!r:.60} is no cursor of this memory.")
+
+
+async def way_of(
+    query: MemoryQuery, embedder: Embedder | None, vectors: Callable[[Embedder, Sequence[str]], Awaitable[Sequence[V]]]
+) -> tuple[str, V | None]:
+    """How to search, "text", "vector" or "hybrid", and with which vector.
+
+    An embedder that fails leaves the words, unless the query wants vectors alone.
+
+    Raises: InvalidInput: the query needs an embedder, and there is none. EmbedderMismatch. What the embedder raises.
+    """
+    if query.mode == "text" or (query.mode == "auto" and embedder is None):
+        return "text", None
+    if embedder is None:
+        raise InvalidInput(
+            f"This memory has no embedder, so mode={query.mode!r} finds nothing.",
+            remedy='Set embedder = "NAME:MODEL" in opspawn.toml, or search by words.',
+        )
+    try:
+        [vector] = await vectors(embedder, [query.text])
+    except (StepError, MemoryFailed) as error:
+        if query.mode == "vector" or isinstance(error, EmbedderMismatch):
+            raise
+        logger.bind(embedder=embedder.model).warning("Searching by words alone, since {}", error)
+        return "text", None
+    return "vector" if query.mode == "vector" else "hybrid", vector
