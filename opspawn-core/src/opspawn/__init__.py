@@ -17,7 +17,7 @@ from opspawn.contracts.guardrail import Redact, Seen
 from opspawn.contracts.limit import Limit
 from opspawn.contracts.run import RetryPolicy, RunContext
 from opspawn.contracts.sandbox import Sandbox
-from opspawn.contracts.tool import DidNotHappen, Happened, ToolContext
+from opspawn.contracts.tool import DidNotHappen, GoOn, Happened, ToolContext
 from opspawn.errors import BudgetExceeded, ModelRetry, OpspawnError, ToolError
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Cheaper",
     "Conversation",
     "DidNotHappen",
+    "GoOn",
     "Happened",
     "Limit",
     "ModelRetry",

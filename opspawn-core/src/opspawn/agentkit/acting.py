@@ -235,7 +235,8 @@ class Acting:
 
     def _tool_context(self, key: str) -> ToolContext:
         ask = self._asking_within(key)
-        return ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps, ask)
+        notes = self._log.notes(key) if key else None
+        return ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps, ask, notes)
 
     def _asking_within(self, key: str) -> Callable[[Question], Awaitable[Answer]]:
         """Puts the questions of one call; each by its words, since a call that is made again may ask others."""

@@ -11,20 +11,20 @@ from opspawn.agentkit.codec import result_to_json
 from opspawn.agentkit.log import StepLog
 from opspawn.agentkit.plain import as_text, plain_json
 from opspawn.agentkit.recorded import Asked, Recorded
-from opspawn.contracts.tool import Check, DidNotHappen, Happened, ToolContext, ToolResult
+from opspawn.contracts.tool import Check, DidNotHappen, GoOn, Happened, ToolContext, ToolResult
 from opspawn.errors import Halt, InDoubt
 
 #: How long a check may take where its tool has no time limit of its own, in seconds.
 CHECK_S = 60.0
 
 #: A check that only wants the recorded arguments.
-Ask = Callable[[Any], Awaitable[Happened | DidNotHappen | None]]
+Ask = Callable[[Any], Awaitable[Happened | DidNotHappen | GoOn | None]]
 
 
 def asking(check: Check, context: ToolContext, timeout_s: float | None) -> Ask:
     """A check, bound to the call that it is asked about."""
 
-    async def ask(arguments: Any) -> Happened | DidNotHappen | None:
+    async def ask(arguments: Any) -> Happened | DidNotHappen | GoOn | None:
         async with asyncio.timeout(timeout_s or CHECK_S):
             if inspect.iscoroutinefunction(check):
                 said = await check(arguments, context)
@@ -32,7 +32,7 @@ def asking(check: Check, context: ToolContext, timeout_s: float | None) -> Ask:
                 said = await asyncio.to_thread(check, arguments, context)
                 if inspect.isawaitable(said):
                     said = await said
-        return DidNotHappen() if said is DidNotHappen else said
+        return said() if said is DidNotHappen or said is GoOn else said
 
     return ask
 
@@ -53,6 +53,8 @@ async def settle(log: StepLog, asked: Asked, doubt: InDoubt, ask: Ask) -> Record
         raise doubt from error
     if isinstance(said, DidNotHappen):
         return await log.resolve(asked, "not-happened", None)
+    if isinstance(said, GoOn):
+        return await log.resolve(asked, "again", None)
     doubt.note = "Its check cannot tell." if said is None else f"Its check returned {type(said).__name__}."
     raise doubt
 

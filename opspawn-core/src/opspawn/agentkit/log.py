@@ -20,6 +20,7 @@ from opspawn.contracts.model import ModelDelta
 from opspawn.contracts.question import Question
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Take
+from opspawn.contracts.tool import CallNotes
 from opspawn.errors import Halt
 
 #: What a log writes, and what it passes on: a line, or a piece of a stream.
@@ -76,7 +77,9 @@ class StepLog(Protocol):
         ...
 
     async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
-        """Record what a check says of a step in doubt ("happened" or "not-happened"); the step's end, if it has one."""
+        """Record what a check says of a step in doubt ("happened", "not-happened", "again"); the step's end, if it has
+        one.
+        """
         ...
 
     def halted(self, halt: Halt) -> None:
@@ -162,6 +165,10 @@ class StepLog(Protocol):
     @property
     def began(self) -> float:
         """When the run first began, in epoch seconds."""
+        ...
+
+    def notes(self, key: str) -> CallNotes:
+        """What was put down within the call at a key, and the way to put down more."""
         ...
 
     async def note(self, event: NewEvent) -> None:

@@ -57,6 +57,7 @@ class MemoryLog:
         self.policies = policies or Policies()
         self._on_approval = on_approval
         self._standing: dict[str, Grant] = {}
+        self._noted: dict[str, list[Any]] = {}
         self._on_question = on_question
         self._on_wait = on_wait
         self._on_event = on_event
@@ -208,6 +209,9 @@ class MemoryLog:
         changed = {} if grant.arguments is None else {"arguments": grant.arguments}
         self._tell("approval.used", asked, by=grant.by, standing=grant.standing, **changed)
 
+    def notes(self, key: str) -> Notes:
+        return Notes(key, self._noted)
+
     async def note(self, event: NewEvent) -> None:
         if self._on_event is not None:
             self._on_event(event)
@@ -257,6 +261,27 @@ class MemoryLog:
         if type == "policy.denied":
             level, error_type = "warning", "denied"
         self._on_event(NewEvent(type, body, level=level, error_type=error_type))  # type: ignore[arg-type]
+
+
+class Notes:
+    """What is put down within one call, for as long as the run lives. See `opspawn.contracts.tool.CallNotes`."""
+
+    __slots__ = ("_kept", "_key")
+
+    def __init__(self, key: str, kept: dict[str, list[Any]]) -> None:
+        self._key = key
+        self._kept = kept
+
+    @property
+    def cancelled(self) -> bool:
+        """Whoever cuts off a run in memory ends it."""
+        return True
+
+    def read(self) -> Sequence[Any]:
+        return tuple(self._kept.get(self._key, ()))
+
+    async def write(self, note: Any) -> None:
+        self._kept.setdefault(self._key, []).append(plain_json(note))
 
 
 async def _given(value: Any) -> Any:

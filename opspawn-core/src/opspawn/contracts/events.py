@@ -44,6 +44,7 @@ EVENT_TYPES: dict[str, str] = {
     "step.started": "The intent of a `once` effect, before it begins. data: key, name, digest, arguments.",
     "step.done": "A step's result. data: key, kind, name, digest, result, duration_s.",
     "step.failed": "A step failed for good. data: key, kind, name, digest, error, duration_s.",
+    "call.noted": "A tool put something down within its call, in case that the call is made again. data: key, note.",
     "step.retry": "A try of a step failed and it will be tried again. data: key, try, error, until (epoch seconds).",
     "agent.registered": "An agent was registered, or anew. data: name, version, capabilities, contactEndpoint, again.",
     "agent.deregistered": "An agent was forgotten; its history stays. data: state.",

@@ -20,6 +20,27 @@ Deps = TypeVar("Deps", default=Any)
 MAX_RESULT = 16_384
 
 
+class CallNotes(Protocol):
+    """What a tool puts down within one call; a call that is made again, after a crash too, finds it.
+
+    `cancelled` says whether the run was asked to end: a call that is cut off then is not made again.
+    """
+
+    @property
+    def cancelled(self) -> bool: ...
+
+    def read(self) -> Sequence[Any]:
+        """The notes of this call so far, oldest first, those of earlier tries and lives of the run included."""
+        ...
+
+    async def write(self, note: Any) -> None:
+        """Put down any JSON, kept in the journal once this returns. Raises: InvalidInput: it is too large to be kept.
+
+        Secrets do not belong into notes: a journal is read by many.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext(Generic[Deps]):
     """Given to a tool that asks for it (a parameter annotated `ToolContext`, or `ToolContext[Deps]`).
@@ -30,6 +51,8 @@ class ToolContext(Generic[Deps]):
 
     `ask` puts a question to people as `ctx.put` does, and returns their answer; None where a tool cannot ask. The call
     holds its slot meanwhile; made again after a crash, it gets the answer that the same question was given before.
+
+    `notes` are of this one call; None where there is no run.
     """
 
     idempotency_key: str
@@ -38,6 +61,7 @@ class ToolContext(Generic[Deps]):
     session: str | None = None
     deps: Deps = None  # type: ignore[assignment]  # runs started without deps have none
     ask: Callable[[Question], Awaitable[Answer]] | None = field(default=None, repr=False, compare=False)
+    notes: CallNotes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +96,13 @@ class DidNotHappen:
     """A check's word: the call was never carried out, so it may begin."""
 
 
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """A check's word: the call is to be made again, and goes on where its notes say that it was."""
+
+
 #: Asks the world about a call with the effect "once" that began before a crash: `check(arguments, context)`, async or
-#: plain, returns `Happened(result)`, `DidNotHappen()`, or None when it cannot tell; then a human must decide.
+#: plain, returns `Happened(result)`, `DidNotHappen()`, `GoOn()`, or None when it cannot tell; then a human must decide.
 Check = Callable[[Any, ToolContext], Any]
 
 

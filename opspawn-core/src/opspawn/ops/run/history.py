@@ -56,7 +56,7 @@ class History:
     Attributes:
         keys: of whatever is recorded under a key; one that is not among them is new.
         ends: how steps ended. intents: `once` effects that began; those also in `ends` are no longer in doubt.
-        tries, timers, children, emitted: by key. lives: how many children a key has had.
+        tries, timers, children, emitted, notes: by key. lives: how many children a key has had.
         child_ends: how children ended, by their ids. within: what all these used.
         former_children: whose work the next child at a key inherits.
         fell_back: whether no attempt was left, and the fallback was asked.
@@ -87,6 +87,7 @@ class History:
         self.within = Usage()
         self.former_children: dict[str, str] = {}
         self.emitted: dict[str, Recorded] = {}
+        self.notes: dict[str, list[Any]] = {}
         self.lives: dict[str, int] = {}
         self.postponements = Tries()
         self.fell_back = False
@@ -227,6 +228,9 @@ class History:
         ok = data["outcome"] == "happened"
         self.ends[data["key"]] = Recorded(intent.digest, intent.name, ok, data.get("result"), data.get("error"))
 
+    def _noted(self, data: dict[str, Any]) -> None:
+        self.notes.setdefault(data["key"], []).append(data["note"])
+
     def _halted(self, data: dict[str, Any]) -> None:
         self.began = None  # the time in which a human thinks is not the attempt's
         self.pause_requested = False
@@ -256,6 +260,7 @@ _READERS: dict[str, Callable[[History, dict[str, Any]], None]] = {
     "step.failed": History._failed,
     "step.retry": History._retry,
     "timer.set": History._timer,
+    "call.noted": History._noted,
     "child.spawned": History.spawned,
     "child.ended": History._child_ended,
     "task.retry": History._task_retry,

@@ -30,6 +30,7 @@ from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.history import History
 from opspawn.ops.run.inbox import Inbox
 from opspawn.ops.run.liveness import Pulse
+from opspawn.ops.run.noting import Notes
 from opspawn.ops.run.offspring import Holds, Offspring
 from opspawn.ops.run.redeeming import Redeemer
 from opspawn.ops.run.spending import cut_off, with_spent
@@ -103,6 +104,7 @@ class Journal:
         self._redeemer = Redeemer(self, history.mail)
         self.pulse = Pulse(clock, self._show, self._record_progress)
         self._owed: list[Take] = []
+        self._noted: dict[str, list[Any]] = {}
         self._answered: dict[str, Any] | None = None
 
     def answered(self, data: dict[str, Any]) -> None:
@@ -149,6 +151,9 @@ class Journal:
         if self.budget is None:
             return None
         return purse_of(self.budget, self.ledger, self.began, self.clock).loan(0)
+
+    def notes(self, key: str) -> Notes:
+        return Notes(key, self.history, self._noted, self.note)
 
     async def note(self, event: NewEvent) -> None:
         await self._commit_here([self.line(event)])
