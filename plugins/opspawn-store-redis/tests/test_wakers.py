@@ -14,6 +14,7 @@ import pytest
 
 from opspawn import App
 from opspawn.config import load_settings
+from opspawn.contracts.store import Batch, Put, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import PluginError
 from opspawn.host import Host
@@ -71,6 +72,21 @@ async def test_rings_that_nobody_hears_do_not_pile_up(kind: str, config: RedisCo
         assert await waker._client.llen(f"{waker.prefix}default") == 64
         if kind == "arq":
             assert await waker._client.zcard(waker.queue) == 64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_commit_wakes_a_waiter_before_anybody_rings(kind: str, config: RedisConfig) -> None:
+    """And what nobody waits for leaves one hint for its queue, however much it is."""
+    store = await open_redis(config)
+    async with a_waker(kind, config) as waker:
+        waiting = asyncio.create_task(waited(waker, "other", "default"))
+        await asyncio.sleep(0.05)
+        await store.commit(Batch([Put(Task(id="t-1", handler="function/f", root="t-1"), 0)]))
+        await waiting
+        for n in range(2, 9):
+            await store.commit(Batch([Put(Task(id=f"t-{n}", handler="function/f", root=f"t-{n}", queue="quiet"), 0)]))
+        assert await waker._client.llen(f"{waker.prefix}quiet") == 1
+    await store.aclose()
 
 
 async def test_a_queue_is_rung_at_most_once_within_its_time(config: RedisConfig) -> None:

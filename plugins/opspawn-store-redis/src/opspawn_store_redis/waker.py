@@ -1,7 +1,8 @@
 """Hints through a server: a short list per queue, from which a worker that has room pops.
 
-One push wakes one worker, so there is no herd. A list holds at most 64 hints and may be lost: each worker looks for
-itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, the first at once.
+One push wakes one worker, so there is no herd. A commit of the store of the same namespace pushes by itself, so that a
+worker is awake before whoever asked has the reply. A list holds at most 64 hints and may be lost: each worker looks
+for itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, the first at once.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ class RedisWaker:
                     await self._popper.connection_pool.disconnect(inuse_connections=False)
                 continue
             if found:
+                self._room.clear()  # first the look, to which this hint leads; the next hint may be for others
                 self.heard(found[0].decode().removeprefix(self.prefix))
 
     async def aclose(self) -> None:

@@ -22,6 +22,7 @@
 --   p:DIGEST        a large value: refs, data
 --   rec:KIND:ID     a record: k (packed), d (its data); recs:KIND by seq; rf:KIND:NAME:VALUE by seq
 --   rates, full     by key, when a bucket will be full; the same by time
+--   wake:QUEUE      hints for whoever waits for work: see waker.py
 --   c:CLIENT, a:ID  answers that are kept for a while, for whoever lost a reply
 --
 -- A packed task: n seq, s state, v version, t token, w wakes, u wakes at the last urgent one, wa wake_at, c asked to end,

@@ -54,6 +54,10 @@ for n, batch in ipairs(batches) do
   end
 end
 flush()
+-- A hint for the wakers `redis` and `arq`, if they use this namespace: whoever waits is awake before the caller has its reply.
+for queue in pairs(roused) do
+  if call('LLEN', P .. 'wake:' .. queue) == 0 then call('LPUSH', P .. 'wake:' .. queue, '1') end
+end
 outcomes = pack(outcomes)
 if wrote and ARGV[2] ~= '' then call('SET', asked, ARGV[3] .. ':' .. outcomes, 'PX', 120000) end
 return {now, pos, writes, era, outcomes}

@@ -79,6 +79,7 @@ end
 
 local DUE, READY, ENDING, LINE = P .. 'due', P .. 'ready:', P .. 'ending:', P .. 'line:'
 local lanes = {}
+local roused = {} -- queues in which something can be claimed now that could not before
 
 local function lane_of(row)
   local of_queue = lanes[row.q]
@@ -103,6 +104,7 @@ local function stand(id, row)
     return
   end
   local who, lane = member(id, row), lane_of(row)
+  if row.r ~= 2 then roused[row.q] = true end
   if row.r == 1 then
     zadd(READY .. lane, rank_of(row), who)
     if row.l then call('HSET', P .. 'shown', place_of(row.l, lane), who) end
