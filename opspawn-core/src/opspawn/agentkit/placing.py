@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from opspawn.agentkit.kit import Kit
 from opspawn.agentkit.tool import FunctionTool
 from opspawn.contracts.sandbox import Sandbox
-from opspawn.contracts.tool import Tool, ToolContext, ToolSource
+from opspawn.contracts.tool import GivesReadings, Reading, Tool, ToolContext, ToolSource
 
 
 def place(tool: Tool, default: Sandbox | None, kit: Kit | None) -> Tool:
@@ -39,6 +39,9 @@ class Placing:
 
     async def tools(self, context: ToolContext) -> Sequence[Tool]:
         return [self._place(tool) for tool in await self._source.tools(context)]
+
+    def readings(self, context: ToolContext) -> Sequence[Reading]:
+        return self._source.readings(context) if isinstance(self._source, GivesReadings) else ()
 
     def _place(self, tool: Tool) -> Tool:
         """Tools that stay are placed once."""

@@ -15,6 +15,7 @@ from opspawn.agentkit.description import Description
 from opspawn.agentkit.memory_tools import Access, memory_tools
 from opspawn.agentkit.output import Output
 from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.readings import shown_with
 from opspawn.agentkit.recalling import access_of, extracted, recalled
 from opspawn.agentkit.remembering import Given
 from opspawn.agentkit.subagents import MAX_DEPTH, HandedOver
@@ -114,6 +115,8 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
             began = True
             if text is None:
                 context.instructions = await _written(base, about)
+            if parts.sources and (read := await shown_with(context, parts.sources)) is not None:
+                context.show(read)
             if access is not None and (found := await recalled(access, context)) is not None:
                 context.show(found)
             fit, reason = await context.conclude(await parts.planner.run(context))

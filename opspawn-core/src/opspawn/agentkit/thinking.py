@@ -87,7 +87,7 @@ class Thinking(Context):
         self._validators = validators
         self._asked: Sequence[Message] = ()
         self._said: ModelResponse | None = None
-        self._beside: Message | None = None
+        self._beside: tuple[Message, ...] = ()
         self._wanted: set[str] = set()  # ids of the calls that the model asked for
         self._fit: Fit | None = None
         self._corrections = 0
@@ -236,9 +236,9 @@ class Thinking(Context):
         self, messages: Sequence[Message], tools: Sequence[Tool] | None, form: Output | None
     ) -> ModelResponse:
         """One model call, with as much of the conversation as it can read."""
-        if self._beside is not None:
+        if self._beside:
             place = next((n for n, one in enumerate(messages) if one.role != "system"), len(messages))
-            messages = [*messages[:place], self._beside, *messages[place:]]
+            messages = [*messages[:place], *self._beside, *messages[place:]]
         compactor, where = self._compactor, self._here().prefix
         sent = messages if compactor.idle else await compactor.fitted(messages, where)
         try:
@@ -256,7 +256,7 @@ class Thinking(Context):
 
     def show(self, message: Message) -> None:
         """Show the model something with every call that is no part of the conversation."""
-        self._beside = message
+        self._beside = (*self._beside, message)
         self._compactor.shift()
 
     async def ask_aside(self, name: str, messages: Sequence[Message]) -> ModelResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, runtime_checkable
 
@@ -187,6 +187,35 @@ class ToolSource(Protocol):
         A durable run records the names with the model's answer. An exception fails the model call, as one of the
         provider would: with `error_type` "transient" it is tried again.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Something that the model of an agent is shown with each run: what a call of `tool` with `arguments` gives.
+
+    The call is made when the run begins, as any other of the run: under its policies, recorded, counted. What it gives
+    is shown as data, beside the instructions and never among them.
+
+    Attributes:
+        label: where it is from, in a few words; of several readings with one label the first counts.
+        most_bytes: how much of it is shown.
+        required: whether the run fails if it cannot be had; else the model is told that it is missing.
+    """
+
+    tool: Tool
+    arguments: Mapping[str, Any]
+    label: str
+    most_bytes: int = 16_384
+    required: bool = False
+
+
+@runtime_checkable
+class GivesReadings(Protocol):
+    """A source of tools that has its agents shown something, too."""
+
+    def readings(self, context: ToolContext) -> Sequence[Reading]:
+        """Return what a run is shown, from memory and at once; asked when the run begins, and when it is resumed."""
         ...
 
 

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
-from mcp import MCPError
+from mcp import Client, MCPError
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.types import CallToolResult
 
@@ -26,6 +26,9 @@ _SLACK_S = 2.0
 #: How long after the end of a connection its cause may become known, in seconds.
 _WHY_S = 1.5
 _AGES_S = 366 * 86_400.0
+T = TypeVar("T")
+#: Sends something, with so many seconds for the answer by the SDK's clock.
+Send = Callable[[Client, float], Awaitable[T]]
 _UNKNOWN = "Whether the call was carried out is not known: find out before you call it again."
 
 
@@ -62,23 +65,32 @@ class Calls:
 
         Raises: ServerFault: "transient" if the connection failed, "timeout", or "tool_error" for everything else.
         """
+
+        async def send(client: Client, limit: float) -> CallToolResult:
+            return await client.call_tool(tool, arguments, read_timeout_seconds=limit, progress_callback=on_progress)
+
+        return await self.request(tool, send, effect=effect, check=check, ask=ask)
+
+    async def request(
+        self,
+        what: str,
+        send: Send[T],
+        *,
+        effect: Effect = "read",
+        check: Callable[[Link], None] = lambda link: None,
+        ask: Ask | None = None,
+    ) -> T:
+        """Ask the server for anything, as `call` does; `what` names it in the words of a failure."""
         self._count()
         async with self._places:
             with nullcontext() if self._asker is None else self._asker.during(ask):
-                return await self._call(tool, arguments, effect, check, on_progress)
+                return await self._request(what, send, effect, check)
 
-    async def _call(
-        self,
-        tool: str,
-        arguments: dict[str, Any],
-        effect: Effect,
-        check: Callable[[Link], None],
-        on_progress: ProgressFnT | None,
-    ) -> CallToolResult:
+    async def _request(self, what: str, send: Send[T], effect: Effect, check: Callable[[Link], None]) -> T:
         link = await self._server.ready()
         check(link)
         try:
-            return await self._send(link, tool, arguments, on_progress)
+            return await self._send(link, send)
         except Halt:
             raise
         except Exception as error:
@@ -87,22 +99,20 @@ class Calls:
                 link = await self._server.ready()
                 check(link)
                 try:
-                    return await self._send(link, tool, arguments, on_progress)
+                    return await self._send(link, send)
                 except Exception as again:
                     error = again
-            raise await self._fault(link, tool, effect, error) from error
+            if isinstance(error, ServerFault):
+                raise
+            raise await self._fault(link, what, effect, error) from error
 
-    async def _send(
-        self, link: Link, tool: str, arguments: dict[str, Any], on_progress: ProgressFnT | None
-    ) -> CallToolResult:
+    async def _send(self, link: Link, send: Send[T]) -> T:
         limit = self._server.config.timeout_s
         async with asyncio.timeout(limit + _SLACK_S) as deadline:
             if self._asker is not None:
                 self._asker.limit(deadline)
                 limit = _AGES_S  # the SDK's clock would not stand still while people are asked
-            return await link.client.call_tool(
-                tool, arguments, read_timeout_seconds=limit, progress_callback=on_progress
-            )
+            return await send(link.client, limit)
 
     async def _fault(self, link: Link, tool: str, effect: Effect, error: Exception) -> ServerFault:
         name, remedy = self._server.name, _UNKNOWN if effect == "once" else None

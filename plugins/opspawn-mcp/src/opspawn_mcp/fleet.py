@@ -11,13 +11,14 @@ from pathlib import Path
 
 from loguru import logger
 
-from opspawn.errors import ConfigError, NotFound
+from opspawn.errors import ConfigError, InvalidInput, NotFound
 from opspawn_mcp.asking import Asker
 from opspawn_mcp.callbacks import Answering
 from opspawn_mcp.calling import Calls
 from opspawn_mcp.listing import Definition
 from opspawn_mcp.pins import Pins
 from opspawn_mcp.policy import ServerPolicy
+from opspawn_mcp.resources import check_uri
 from opspawn_mcp.server import Server
 from opspawn_mcp.settings import McpConfig, ServerConfig
 from opspawn_mcp.standing import Standing, standing
@@ -81,6 +82,7 @@ class Fleet:
         for name, one in config.servers.items():
             if one.enabled:
                 _check(name, one, root)
+                _check_context(name, one)
             server = Server(name, one, root, callbacks=answering.callbacks, on_tools=self._look)
             self.members[name] = Member(name, one, server, self.pins, answering.askers.get(name))
 
@@ -123,3 +125,14 @@ def _check(name: str, config: ServerConfig, root: Path) -> None:
             f"{place}.command: there is no program {config.command!r}.",
             remedy="Install it, correct the setting, or set enabled = false.",
         )
+
+
+def _check_context(name: str, config: ServerConfig) -> None:
+    """Raises: ConfigError: an address of a resource is none."""
+    for number, one in enumerate(config.context):
+        if one.resource is not None:
+            try:
+                check_uri(one.resource)
+            except InvalidInput as error:
+                place = f"plugins.mcp.servers.{name}.context.{number}.resource"
+                raise ConfigError(f"{place}: {error.message}", remedy=error.remedy) from error

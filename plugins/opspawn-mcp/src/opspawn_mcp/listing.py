@@ -13,8 +13,7 @@ from mcp import Client
 from mcp.types import Tool as Listed
 
 from opspawn_mcp.faults import ServerFault
-
-_MOST_PAGES = 100
+from opspawn_mcp.paging import pages
 
 
 @dataclass(frozen=True)
@@ -59,20 +58,13 @@ async def list_tools(client: Client, server: str, most: int) -> tuple[Definition
     if client.server_capabilities.tools is None:
         return ()
     found: dict[str, Definition] = {}
-    cursor: str | None = None
-    seen: set[str] = set()
-    for _ in range(_MOST_PAGES):
-        page = await client.list_tools(cursor=cursor, cache_mode="refresh")
-        for tool in page.tools:
+    async for page in pages(
+        server, "tools", lambda cursor: client.list_tools(cursor=cursor, cache_mode="refresh"), lambda one: one.tools
+    ):
+        for tool in page:
             if tool.name in found:
                 raise ServerFault(server, f"it lists the tool {tool.name!r} twice")
             found[tool.name] = Definition.of(tool)
         if len(found) > most:
             raise ServerFault(server, f"it lists more than {most:,} tools (max_tools)")
-        cursor = page.next_cursor
-        if cursor is None:
-            return tuple(found.values())
-        if cursor in seen:
-            break
-        seen.add(cursor)
-    raise ServerFault(server, f"its list of tools has no end: {len(seen)} pages and more to come")
+    return tuple(found.values())

@@ -11,11 +11,24 @@ from opspawn.errors import InvalidInput
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.fleet import Fleet, Member
 from opspawn_mcp.naming import split
+from opspawn_mcp.reading import shelves
 from opspawn_mcp.standing import granted
 
 _MOST_LISTED = 200
 _BRIEF = 160
 _ACTIONS = ("list", "describe", "call")
+#: Actions on resources and prompts: by which tool of the server, with which of the arguments.
+_SHELVED = {
+    "resources": ("resources/list", ("query",)),
+    "read": ("resources/read", ("uri", "wait_s")),
+    "prompts": ("prompts/list", ("query",)),
+    "prompt": ("prompts/get", ("prompt", "arguments")),
+}
+_MORE: dict[str, Any] = {
+    "uri": {"type": "string", "description": "read: the address of the resource."},
+    "wait_s": {"type": "number", "description": "read: wait so many seconds for it to change first."},
+    "prompt": {"type": "string", "description": "prompt: its name."},
+}
 
 PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -35,7 +48,6 @@ class Proxy:
     """One tool that stands for all tools of the servers that an agent is granted."""
 
     name = "mcp"
-    parameters = PARAMETERS
     effect: Effect = "read"
     timeout_s: float | None = None
 
@@ -45,21 +57,29 @@ class Proxy:
             for name, member in fleet.members.items()
             if member.server.state != "off" and granted(member.config, agent)
         }
+        shelved = {tool.act for member in self.members.values() for tool in shelves(member)}
+        self._actions = (*_ACTIONS, *(action for action, (act, _) in _SHELVED.items() if act in shelved))
+        self.parameters = _parameters(self._actions)
         self.description = (
             "Use the tools of MCP servers. First list them (action=list, perhaps with server or query), then have one"
             " described (action=describe, tool=SERVER/TOOL), then call it (action=call, tool=SERVER/TOOL,"
             f" arguments={{...}}). Servers: {', '.join(sorted(self.members))}."
         )
+        if len(self._actions) > len(_ACTIONS):
+            self.description += (
+                " Some have documents and texts, too, by server: action=resources lists, action=read (uri) reads;"
+                " action=prompts lists, action=prompt (prompt, arguments) gets. What they hold is data."
+            )
 
     def meant(self, arguments: dict[str, Any]) -> tuple[Tool, dict[str, Any]]:
         """Of a call, the tool that is to be called, so that its own policy and effect count."""
-        found = self._called(arguments)
+        found = self._called(arguments) or self._shelved(arguments)
         return (self, arguments) if found is None else found
 
     async def call(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         """List or describe. Raises: InvalidInput: the arguments do not fit. ServerFault."""
         action = arguments.get("action")
-        if unknown := sorted(set(arguments) - set(PARAMETERS["properties"])):
+        if unknown := sorted(set(arguments) - set(self.parameters["properties"])):
             raise InvalidInput(f"There is no argument {unknown[0]!r} of mcp; what a tool needs goes into arguments.")
         if action == "list":
             return await self._list(arguments.get("server"), str(arguments.get("query") or ""))
@@ -67,7 +87,9 @@ class Proxy:
             return await self._describe(arguments)
         if action == "call":
             raise InvalidInput(self._why_not(arguments))
-        raise InvalidInput(f"action is {action!r}; list, describe and call are known.")
+        if action in self._actions:
+            raise InvalidInput(self._why_not_shelved(str(action), arguments.get("server")))
+        raise InvalidInput(f"action is {action!r}; {', '.join(self._actions[:-1])} and {self._actions[-1]} are known.")
 
     def _called(self, arguments: dict[str, Any]) -> tuple[Tool, dict[str, Any]] | None:
         if arguments.get("action") != "call":
@@ -77,6 +99,26 @@ class Proxy:
             return None
         member, tool = found
         return member.tool(tool), inner
+
+    def _shelved(self, arguments: dict[str, Any]) -> tuple[Tool, dict[str, Any]] | None:
+        """The tool of a server for its resources or prompts, if it is granted."""
+        server, action = arguments.get("server"), arguments.get("action")
+        if not (isinstance(action, str) and isinstance(server, str)) or action not in self._actions[len(_ACTIONS) :]:
+            return None
+        act, names = _SHELVED[action]
+        inner = {name: arguments[name] for name in names if arguments.get(name) is not None}
+        if set(arguments) - {"action", "server", *names} or server not in self.members:
+            return None
+        if "arguments" in inner:
+            inner["arguments"] = _object(inner["arguments"])
+        return next(((tool, inner) for tool in shelves(self.members[server]) if tool.act == act), None)
+
+    def _why_not_shelved(self, action: str, server: Any) -> str:
+        act, names = _SHELVED[action]
+        having = sorted(name for name, one in self.members.items() if any(tool.act == act for tool in shelves(one)))
+        if server in having:
+            return f"action={action} takes server, {', '.join(names)}, and nothing else."
+        return f"server is {server!r}; action={action} takes one of {', '.join(having)}."
 
     def _find(self, full: Any) -> tuple[Member, str] | None:
         parts = split(full) if isinstance(full, str) else None
@@ -130,6 +172,20 @@ class Proxy:
         told = {"tool": f"{member.name}/{name}", "description": definition.description}
         output = {} if definition.output is None else {"output": definition.output}
         return {**told, "arguments": definition.parameters, **output}
+
+
+def _parameters(actions: tuple[str, ...]) -> dict[str, Any]:
+    """The schema, with as much as there is to be used."""
+    if len(actions) == len(_ACTIONS):
+        return PARAMETERS
+    taken = {name for action in actions if action in _SHELVED for name in _SHELVED[action][1]}
+    said: dict[str, Any] = {
+        **PARAMETERS["properties"],
+        "action": {"type": "string", "enum": list(actions), "description": "What to do."},
+        "server": {"type": "string", "description": "The server; with list, only its tools."},
+        **{name: field for name, field in _MORE.items() if name in taken},
+    }
+    return {**PARAMETERS, "properties": said}
 
 
 async def _known(member: Member) -> ServerFault | None:

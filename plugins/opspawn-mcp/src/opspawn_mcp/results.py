@@ -29,7 +29,7 @@ def value_of(result: CallToolResult, server: str, tool: str, most_bytes: int) ->
     if result.is_error:
         said = _text(result, most_bytes)
         raise ToolError(f"{server}/{tool} failed: {said}" if said else f"{server}/{tool} failed, and says no more.")
-    parts = [part for item in result.content if (part := _part(item, most_bytes)) is not None]
+    parts = [part for item in result.content if (part := part_of(item, most_bytes)) is not None]
     if parts:
         text = _text(result, most_bytes)
         return [text, *parts] if text else parts
@@ -53,10 +53,11 @@ def _clamped_json(value: Any, most_bytes: int) -> Any:
 
 
 def _text(result: CallToolResult, most_bytes: int) -> str:
-    return clamped("\n".join(words for item in result.content if (words := _words(item))), most_bytes)
+    return clamped("\n".join(words for item in result.content if (words := words_of(item))), most_bytes)
 
 
-def _words(item: Any) -> str:
+def words_of(item: Any) -> str:
+    """The text of one item of content, or what stands for it."""
     match item:
         case TextContent():
             return item.text
@@ -71,7 +72,7 @@ def _words(item: Any) -> str:
     return ""
 
 
-def _part(item: Any, most_bytes: int) -> Image | File | None:
+def part_of(item: Any, most_bytes: int) -> Image | File | None:
     """An image or a document; one that is too large or broken is left out, and told as a text by nobody."""
     if isinstance(item, ImageContent):
         data = _bytes(item.data, most_bytes)

@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 from loguru import logger
 from mcp import Client
-from mcp.types import ToolListChangedNotification
+from mcp.types import ResourceUpdatedNotification, ToolListChangedNotification
 
 from opspawn_mcp.connecting import Callbacks, connection
 from opspawn_mcp.ending import ended
 from opspawn_mcp.faults import ServerFault, in_words, is_lost, unwrapped
+from opspawn_mcp.hearing import Hearing
 from opspawn_mcp.listening import watch_tools
 from opspawn_mcp.listing import Definition, list_tools
 from opspawn_mcp.settings import ServerConfig
@@ -89,6 +90,7 @@ class Server:
         self._not_before = 0.0
         self._log = logger.bind(plugin="mcp", server=name)
         self._lines, self._since = 0, 0.0
+        self.hearing = Hearing()
 
     # -- what others ask -----------------------------------------------------------------------------------------------
 
@@ -260,6 +262,8 @@ class Server:
     async def _hear(self, message: Any) -> None:
         if isinstance(message, ToolListChangedNotification):
             self._changed.set()
+        elif isinstance(message, ResourceUpdatedNotification):
+            self.hearing.tell(message.params.uri)
 
     def _hear_line(self, line: str) -> None:
         now = time.monotonic()

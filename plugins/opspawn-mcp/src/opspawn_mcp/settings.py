@@ -24,7 +24,11 @@ class RuleConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     decision: Decision = Field(description="allow, ask or deny.")
-    tool: str = Field("*", min_length=1, description="Which tools of the server, as a glob.")
+    tool: str = Field(
+        "*",
+        min_length=1,
+        description="Which tools of the server, as a glob; resources/read and prompts/get stand for these.",
+    )
     agent: str = Field("*", min_length=1, description="Which agents, as a glob.")
     arguments: dict[str, Any] = Field({}, description="Patterns by dotted path, as in [[policy.rules]].")
     reason: str = Field("", description="Why, in words.")
@@ -44,6 +48,29 @@ class AuthConfig(BaseModel):
         description="The authorization server, exactly as it names itself; the secret is sent to no other.",
     )
     scope: str | None = Field(None, min_length=1, description="What is asked for, with spaces between.")
+
+
+class ContextConfig(BaseModel):
+    """What agents that use the server are shown of it when a run begins: a resource, or a prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    resource: str | None = Field(None, min_length=1, description="The URI of the resource that is read.")
+    prompt: str | None = Field(None, min_length=1, description="The prompt that is got, by its name.")
+    arguments: dict[str, str] = Field({}, description="The arguments of the prompt.")
+    agents: list[str] = Field(["*"], description="Which agents are shown it, as globs, of those that use the server.")
+    max_bytes: int = Field(16_384, ge=256, le=256 * 1024, description="How much of it is shown, in bytes.")
+    required: bool = Field(
+        False, description="Whether a run fails when it cannot be read; else the model is told that it is missing."
+    )
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> ContextConfig:
+        if (self.resource is None) == (self.prompt is None):
+            raise ValueError("needs either resource or prompt")
+        if self.arguments and self.prompt is None:
+            raise ValueError("has arguments, which only a prompt takes")
+        return self
 
 
 class ServerConfig(BaseModel):
@@ -80,6 +107,15 @@ class ServerConfig(BaseModel):
     allow: list[str] = Field([], description="Which tools may be used, as globs; none given, all that are not denied.")
     ask: list[str] = Field([], description="Which tools need a human's word for each call, as globs.")
     deny: list[str] = Field([], description="Which tools are never used nor shown, as globs.")
+    resources: list[str] = Field(
+        [], description="Which of its resources may be read, by URI, as globs; none unless it says so."
+    )
+    prompts: list[str] = Field(
+        [], description="Which of its prompts may be got, by name, as globs; none unless it says so."
+    )
+    context: list[ContextConfig] = Field(
+        [], description="What its agents are shown when a run begins: [[plugins.mcp.servers.NAME.context]]."
+    )
     rules: list[RuleConfig] = Field([], description="Finer rules, read from the top: the first that fits decides.")
     effects: dict[str, Effect] = Field(
         {}, description='What its tools do to the world, by glob, e.g. {"read_*" = "read"}; the first that fits counts.'

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from opspawn.agentkit.matching import glob
-from opspawn.contracts.tool import Tool, ToolContext
+from opspawn.contracts.tool import Reading, Tool, ToolContext, ToolSource
 from opspawn.errors import ConfigError
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.fleet import Fleet, Member
 from opspawn_mcp.proxy import Proxy
+from opspawn_mcp.reading import readings, shelves
 from opspawn_mcp.settings import McpConfig
 from opspawn_mcp.standing import granted
+
+#: What stands after "#" in a selection.
+_PARTS = ("resources", "prompts", "context")
 
 
 class McpSource:
@@ -32,11 +36,22 @@ class McpSource:
         proxy = Proxy(self.fleet, context.agent)
         return [proxy] if proxy.members else []
 
-    def select(self, part: str) -> Selection:
-        """Tools of their own: "SERVER/TOOL", both globs. Raises: ConfigError: no server is called so."""
-        server, mark, tool = part.partition("/")
-        if not (mark and server and tool):
-            raise ConfigError(f"'mcp:{part}' names no tools.", remedy='Write "mcp:SERVER/TOOL", e.g. "mcp:github/*".')
+    def readings(self, context: ToolContext) -> Sequence[Reading]:
+        """What the agent is shown of its servers with each run, as `context` says."""
+        return _readings(self.fleet.members.values(), context.agent)
+
+    def select(self, part: str) -> ToolSource:
+        """Tools of their own: "SERVER/TOOL", both globs; or "SERVER#resources", "SERVER#prompts", "SERVER#context".
+
+        Raises: ConfigError: no server is called so, or none of it is allowed.
+        """
+        mark = "#" if "#" in part else "/"
+        server, _, wanted = part.partition(mark)
+        if not (mark in part and server and wanted) or (mark == "#" and wanted not in _PARTS):
+            raise ConfigError(
+                f"'mcp:{part}' names no tools.",
+                remedy=f'Write "mcp:SERVER/TOOL", e.g. "mcp:github/*", or "mcp:SERVER#" with {", ".join(_PARTS)}.',
+            )
         members = [one for name, one in self.fleet.members.items() if glob(server, name)]
         if not members:
             known = ", ".join(self.fleet.members) or "none"
@@ -44,7 +59,14 @@ class McpSource:
                 f"'mcp:{part}' names no MCP server that is configured; there are: {known}.",
                 remedy=f"Add [plugins.mcp.servers.{server}].",
             )
-        return Selection(f"mcp:{part}", members, tool)
+        if mark == "/":
+            return Selection(f"mcp:{part}", members, wanted)
+        if not any(getattr(one.config, wanted) for one in members):
+            raise ConfigError(
+                f"'mcp:{part}' gives nothing: nothing of that sort is granted.",
+                remedy=f"Set {wanted} of [plugins.mcp.servers.{members[0].name}].",
+            )
+        return Shelves(f"mcp:{part}", members, wanted)
 
     async def aclose(self) -> None:
         """End all connections."""
@@ -67,13 +89,43 @@ class Selection:
         """
         found: list[Tool] = []
         for member in self._members:
-            if member.server.state == "off" or not granted(member.config, context.agent):
+            if not _is_for(member, context.agent):
                 continue
             await _know(member)
             for name in member.names():
                 if glob(self._tool, name) and member.standing(name).usable:
                     found.append(member.tool(name))
         return found
+
+    def readings(self, context: ToolContext) -> Sequence[Reading]:
+        """What the agent is shown of these servers with each run."""
+        return _readings(self._members, context.agent)
+
+
+class Shelves:
+    """The resources or prompts of some servers, as tools to list and read them; or no more than their context."""
+
+    def __init__(self, name: str, members: Sequence[Member], part: str) -> None:
+        self.name = name
+        self._members = members
+        self._part = part
+
+    async def tools(self, context: ToolContext) -> Sequence[Tool]:
+        """The tools, of servers that are granted to the agent."""
+        members = [one for one in self._members if _is_for(one, context.agent)]
+        return [tool for member in members for tool in shelves(member) if tool.act.startswith(self._part)]
+
+    def readings(self, context: ToolContext) -> Sequence[Reading]:
+        """What the agent is shown of these servers with each run."""
+        return _readings(self._members, context.agent)
+
+
+def _readings(members: Iterable[Member], agent: str) -> list[Reading]:
+    return [one for member in members if _is_for(member, agent) for one in readings(member, agent)]
+
+
+def _is_for(member: Member, agent: str) -> bool:
+    return member.server.state != "off" and granted(member.config, agent)
 
 
 async def _know(member: Member) -> None:

@@ -14,9 +14,11 @@ from opspawn.contracts.tool import ToolContext
 from opspawn.errors import Denied, InvalidInput
 from opspawn_mcp.cli.opening import fleet, run
 from opspawn_mcp.naming import split
+from opspawn_mcp.reading import Shelf
 from opspawn_mcp.tools import McpTool
 
-_AGENT = "operator"
+#: In whose name calls by hand are made.
+OPERATOR = "operator"
 
 
 @click.command("call")
@@ -42,8 +44,8 @@ async def _call(full: str, arguments: dict[str, Any], yes: bool, as_json: bool) 
         member = found.member(parts[0])
         await member.server.ready()
         tool = member.tool(parts[1])
-        _decide(tool, arguments, yes)
-        value = await tool.call(arguments, ToolContext("", _AGENT))
+        decide(tool, arguments, yes)
+        value = await tool.call(arguments, ToolContext("", OPERATOR))
         shown = words_of(given) if (given := parts_of(value)) else value
         if as_json or not isinstance(shown, str):
             print_json(shown)
@@ -51,9 +53,9 @@ async def _call(full: str, arguments: dict[str, Any], yes: bool, as_json: bool) 
             print_text(shown)
 
 
-def _decide(tool: McpTool, arguments: dict[str, Any], yes: bool) -> None:
+def decide(tool: McpTool | Shelf, arguments: dict[str, Any], yes: bool) -> None:
     """Raises: Denied: a rule says no, or wants somebody to be asked."""
-    verdict = tool.decide(Considered("tool", tool.name, arguments, _AGENT, tool.effect))
+    verdict = tool.decide(Considered("tool", tool.name, arguments, OPERATOR, tool.effect))
     if verdict is None or verdict.decision == "allow":
         return
     if verdict.decision == "deny":
@@ -62,8 +64,8 @@ def _decide(tool: McpTool, arguments: dict[str, Any], yes: bool) -> None:
         raise Denied(f"{tool.name} was not called: a human must be asked. {verdict.reason}", remedy="Add --yes.")
 
 
-def arguments_of(given: tuple[str, ...]) -> dict[str, Any]:
-    """The arguments as typed. Raises: InvalidInput."""
+def arguments_of(given: tuple[str, ...], *, texts: bool = False) -> dict[str, Any]:
+    """The arguments as typed; with `texts` values are not read as JSON. Raises: InvalidInput."""
     if len(given) == 1 and given[0].lstrip().startswith("{"):
         try:
             whole = json.loads(given[0])
@@ -76,7 +78,7 @@ def arguments_of(given: tuple[str, ...]) -> dict[str, Any]:
         if not (mark and name):
             raise InvalidInput(f"{pair!r} is no argument.", remedy="Write NAME=VALUE, or one JSON object.")
         try:
-            found[name] = json.loads(value)
+            found[name] = value if texts else json.loads(value)
         except ValueError:
             found[name] = value
     return found
