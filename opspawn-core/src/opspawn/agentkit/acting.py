@@ -68,7 +68,7 @@ class Acting:
     ) -> None:
         self._log = log
         self._branches = branches or Branches()
-        self._root = Scope(self, "")
+        self._root = Scope(self._branches, "")  # which are the run's own, and do not hold it
         self.agent = name
         self.input = input
         self.task = task

@@ -336,7 +336,7 @@ class Worker:
             if journal.uncertain or isinstance(error, StoreError):
                 await self._give_back(task)
         finally:
-            journal.closed = True
+            life.close()
             if self._lives.get(task.id) is life:
                 del self._lives[task.id]
             self._waker.ring(task.queue)  # the task itself, its parent or its children may have become due

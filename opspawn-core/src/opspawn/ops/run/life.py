@@ -102,6 +102,11 @@ class Life:
             self._pausing = True
             self.branches.drain()
 
+    def close(self) -> None:
+        """It is over: whoever still has a part of it can do nothing more."""
+        self.journal.close()
+        self.branches.on_idle = None
+
     def drain(self) -> None:
         """Begin no further step, and give the task back once no step is in flight."""
         self._stopping = True
@@ -148,7 +153,7 @@ class Life:
             for timer in self._timers:
                 timer.cancel()
             await _close(body, self.task, self._clock)
-            await self.journal.offspring.settle()
+            await self.journal.settle()
         return await self._sentence(verdict, body, due, what, needs)
 
     async def conclude(self, operations: Sequence[Operation]) -> Task | None:

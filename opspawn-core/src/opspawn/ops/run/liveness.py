@@ -15,23 +15,13 @@ JOURNALED_S = 5.0
 class Pulse:
     """The pulse of one life of a run.
 
-    Args:
-        show: publishes, best effort. record: appends to the journal.
-
     Attributes:
         last: when the run last showed that it is alive: recorded something, streamed, or said so; by
             `clock.monotonic()`.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        show: Callable[[dict[str, Any]], None],
-        record: Callable[[dict[str, Any]], Awaitable[object]],
-    ) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._show = show
-        self._record = record
         self._shown = self._recorded = float("-inf")
         self.last = clock.monotonic()
 
@@ -39,12 +29,21 @@ class Pulse:
         """The run is alive."""
         self.last = self._clock.monotonic()
 
-    async def progress(self, data: dict[str, Any]) -> None:
-        """The run says how far it is; what comes too soon after the last is not passed on."""
+    async def progress(
+        self,
+        data: dict[str, Any],
+        show: Callable[[dict[str, Any]], None],
+        record: Callable[[dict[str, Any]], Awaitable[object]],
+    ) -> None:
+        """The run says how far it is; what comes too soon after the last is not passed on.
+
+        Args:
+            show: publishes, best effort. record: appends to the journal.
+        """
         self.beat()
         if self.last - self._shown >= SHOWN_S:
             self._shown = self.last
-            self._show({"kind": "progress", **data})
+            show({"kind": "progress", **data})
         if self.last - self._recorded >= JOURNALED_S:
             self._recorded = self.last
-            await self._record(data)
+            await record(data)
