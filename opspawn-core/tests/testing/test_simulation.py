@@ -20,6 +20,7 @@ SEEDS = 500
 PARTS = 25
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_world_ends_as_promised(part: int) -> None:
     seeds = range(part, SEEDS, PARTS)
