@@ -36,8 +36,8 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the fence of appends in a group",
         "stores/operations.py",
-        "ON id = column5 AND token = column6 AND state = 'running'\"",
-        "ON id = column5 AND state = 'running'\"",
+        "(token = column6 AND state = 'running'\"",
+        "(state = 'running'\"",
         f"{_STORE}test_the_fence_of_an_append",
     ),
     Guard(
@@ -46,6 +46,20 @@ GUARDS: tuple[Guard, ...] = (
         "elif put.token != token or state is not TaskState.RUNNING:",
         "elif False:",
         f"{_STORE}test_the_fence_of_a_put",
+    ),
+    Guard(
+        "the fence of an end in a group",
+        "stores/groups.py",
+        "f\"AND token = {_NEW['token']} AND state = 'running' \"",
+        '""',
+        f"{_STORE}test_the_fence_of_an_end_with_its_event",
+    ),
+    Guard(
+        "the version of a task that ends in a group",
+        "stores/groups.py",
+        "AND version = {_NEW['version']} ",
+        "",
+        f"{_STORE}test_the_version_of_an_end_with_its_event",
     ),
     Guard(
         "the version of a task",

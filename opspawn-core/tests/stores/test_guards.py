@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from opspawn.contracts.store import Batch, Claim, Delete, EventQuery, Hold, Put, Record, Store, Task, TaskState
+from opspawn.contracts.store import Append, Batch, Claim, Delete, EventQuery, Hold, Put, Record, Store, Task, TaskState
 from opspawn.errors import Conflict
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
 from opspawn.testing.store_promises import (
@@ -54,6 +54,28 @@ async def test_the_fence_of_a_put(store: SqliteStore) -> None:
     with pytest.raises(Conflict):
         await put(store, late, TaskState.SUCCEEDED)
     await put(store, current, TaskState.SUCCEEDED)
+
+
+def end_of(task: Task, token: int) -> tuple[Append, Put]:
+    """What a worker commits at the end of a run."""
+    done = replace(task, state=TaskState.SUCCEEDED)
+    return step(token=token, type="task.succeeded"), Put(done, expect=task.version, token=token)
+
+
+async def test_the_fence_of_an_end_with_its_event(store: SqliteStore) -> None:
+    late, current = await a_late_worker(store)
+    with pytest.raises(Conflict):  # its event is what the current worker may write
+        await commit(store, step(token=current.token), end_of(late, late.token)[1])
+    assert (await the_task(store)).state is TaskState.RUNNING
+    await commit(store, *end_of(current, current.token))
+
+
+async def test_the_version_of_an_end_with_its_event(store: SqliteStore) -> None:
+    held = await created_and_claimed(store)
+    with pytest.raises(Conflict):
+        await commit(store, *end_of(replace(held, version=held.version + 1), held.token))
+    assert (await the_task(store)).state is TaskState.RUNNING
+    await commit(store, *end_of(held, held.token))
 
 
 async def test_the_version_of_a_task(store: SqliteStore) -> None:

@@ -6,13 +6,14 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opspawn.contracts.events import NewEvent
-from opspawn.contracts.store import Append, Put, Receipt, Task
+from opspawn.contracts.store import Append, Put, Query, Receipt, Task, TaskState
 from opspawn.errors import Conflict, StoreError
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
 from opspawn.stores.transaction import Transaction
@@ -89,6 +90,83 @@ async def test_the_appends_of_a_group_are_one_statement_and_no_other(store: Sqli
     assert [statement.split("(")[0] for statement in statements] == ["INSERT INTO events "]
     journal = {event.position: event.data.get("n") for event in await store.journal("t1")}
     assert [journal[receipt.positions[0]] for receipt in receipts] == list(range(5))
+
+
+async def test_tasks_that_begin_go_on_and_end_are_a_statement_each(store: SqliteStore) -> None:
+    """However many they are: each statement waits for the interpreter."""
+    names = [f"t{n}" for n in range(8)]
+    for name in names:
+        await create(store, name)
+    held = {lease.task.id: lease.task for lease in await claim(store)}
+    statements: list[str] = []
+    with store._writer._lock:
+        store._writer._connection.set_trace_callback(statements.append)
+        begun = [(Put(a_task(f"new{n}"), 0), step(task=f"new{n}", type="task.accepted")) for n in range(4)]
+        going = [(step({"n": n}, name, held[name].token),) for n, name in enumerate(names[:4])]
+        ends = [an_end(held[name], {"n": n}) for n, name in enumerate(names[4:])]
+        waiting = [asyncio.ensure_future(commit(store, *batch)) for batch in (*begun, *going, *ends)]
+        await asyncio.sleep(0.05)
+    receipts = await asyncio.gather(*waiting)
+    verbs = [statement.split()[0] for statement in statements if not statement.startswith("SELECT max")]
+    assert verbs == ["BEGIN", "INSERT", "INSERT", "UPDATE", "COMMIT"]
+    assert [receipt.versions for receipt in receipts] == [(1,)] * 4 + [()] * 4 + [(2,)] * 4
+    positions = [position for receipt in receipts for position in receipt.positions]
+    assert positions == list(range(positions[0], positions[0] + 12))
+    for n, name in enumerate(names[4:]):
+        task = await the_task(store, name)
+        assert (task.state, task.result, task.token, task.owner) == ("succeeded", {"n": n}, 2, None)
+        assert (await store.journal(name))[-1].type == "task.succeeded"
+    assert [event.type for event in await store.journal("new3")] == ["task.accepted"]
+
+
+async def test_of_those_that_begin_and_end_in_a_group_the_one_at_fault_fails_alone(store: SqliteStore) -> None:
+    """A task that exists, a claim that is over, a version that nobody has: what is left is done."""
+    for name in ("t1", "t2", "t3"):
+        await create(store, name)
+    held = {lease.task.id: lease.task for lease in await claim(store)}
+    again, new = ((Put(a_task(name), 0), step(task=name, type="task.accepted")) for name in ("t1", "new"))
+    stale = an_end(replace(held["t2"], version=7), 2)
+    with store._writer._lock:
+        batches = (again, new, an_end(held["t1"], 1), stale, an_end(held["t3"], 3))
+        waiting = [asyncio.ensure_future(commit(store, *batch)) for batch in batches]
+        await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(outcome, Conflict) for outcome in outcomes] == [True, False, False, True, False]
+    states = [(await the_task(store, name)).state for name in ("t1", "t2", "t3", "new")]
+    assert states == ["succeeded", "running", "succeeded", "queued"]
+    assert [event.type for event in await store.journal("t2")] == ["task.claimed"]
+
+
+@pytest.mark.parametrize("fields", [{"labels": {"a": "b"}}, {"result": "x" * 40_000}, {"agent": "another"}])
+async def test_an_end_that_changes_more_than_its_row_is_written_whole(store: SqliteStore, fields: Any) -> None:
+    await create(store)
+    (lease,) = await claim(store)
+    await commit(store, *an_end(lease.task, **fields))
+    task = await the_task(store)
+    assert {name: getattr(task, name) for name in fields} == fields
+    assert len((await store.find_tasks(Query(labels=fields.get("labels", {})))).items) == 1
+
+
+async def test_what_ends_as_a_row_equals_what_ends_alone(store: SqliteStore) -> None:
+    """The fields that nobody gave are none, not empty."""
+    await create(store, a_task("t1", retry={"attempts": 2}, timeout_s=2.5, priority=3, session="s"))
+    await create(store, a_task("t2", retry={"attempts": 2}, timeout_s=2.5, priority=3, session="s"))
+    one, two = sorted((lease.task for lease in await claim(store)), key=lambda task: task.id)
+    event, end = an_end(one, 1, error={"type": "x"}, attempt=2)
+    await commit(store, event, end)
+    other = step(task="t1", token=None)  # beside which the end is no plain one
+    await commit(store, an_end(two, 1)[0], other, an_end(two, 1, error={"type": "x"}, attempt=2)[1])
+    ends = [await the_task(store, name) for name in ("t1", "t2")]
+    same = [replace(task, id="", root="", created=None, updated=None, ended=None) for task in ends]
+    assert same[0] == same[1]
+    assert all(task.ended is not None and task.due is None for task in ends)
+
+
+def an_end(task: Task, result: Any = None, **fields: Any) -> tuple[Append, Put]:
+    """What a worker commits at the end of a run."""
+    done = replace(task, **{"state": TaskState.SUCCEEDED, "result": result, **fields})
+    event = NewEvent("task.succeeded")
+    return Append(task.id, event, task.token), Put(done, expect=task.version, token=task.token)
 
 
 async def test_no_append_is_older_than_what_another_process_wrote_meanwhile(store: SqliteStore, path: str) -> None:

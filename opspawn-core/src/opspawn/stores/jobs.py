@@ -8,20 +8,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from opspawn.errors import OpspawnError, StoreError
+from opspawn.stores.groups import Sort
 
 
 class Job:
     """A piece of work for a thread: `run(subject, arguments)`; the subject is a transaction or a connection.
 
-    `plain` says that it is a fenced append and nothing else, which the writer does together with others like it.
+    `sort` says what it has in common with others, which the writer does together: see `groups`.
     """
 
-    __slots__ = ("arguments", "error", "future", "loop", "plain", "result", "run")
+    __slots__ = ("arguments", "error", "future", "loop", "result", "run", "sort")
 
-    def __init__(self, run: Callable[[Any, Any], Any], arguments: Any, plain: bool = False) -> None:
+    def __init__(self, run: Callable[[Any, Any], Any], arguments: Any, sort: Sort = "") -> None:
         self.run = run
         self.arguments = arguments
-        self.plain = plain
+        self.sort = sort
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None

@@ -50,10 +50,13 @@ _APPEND_APART = (
 _APPEND_ALL = (
     "INSERT INTO events (task, time, type, level, error_type, data, agent, session) "
     f"SELECT seq, max(?, ({HIGHEST})), column1, column2, nullif(column3, ''), column4, agent, session "
-    "FROM (VALUES {}) LEFT JOIN tasks ON id = column5 AND token = column6 AND state = 'running'"  # guard: the fence
-    " WHERE column5 <> ''"
+    "FROM (VALUES {}) LEFT JOIN tasks ON id = column5 AND "
+    "(token = column6 AND state = 'running'"  # guard: the fence
+    " OR token = 0 AND column6 = -1) WHERE column5 <> ''"
 )
 _EMPTY_PLACE = ("", "", "", "", "", 0)
+#: Instead of a token, for the first event of a task that was made in the same transaction.
+NEW = -1
 _OPEN = "DELETE FROM closed WHERE handler = ?"
 _CLOSE = "INSERT INTO closed (handler) VALUES (?) ON CONFLICT DO NOTHING"
 
@@ -94,26 +97,23 @@ def apply(tx: Transaction, prepared: list[Prepared]) -> Receipt:
     return Receipt(outcomes["version"], outcomes["position"], tx.time)
 
 
-def is_plain(prepared: list[Prepared]) -> bool:
-    """Whether a batch is a fenced append and nothing else."""
-    return len(prepared) == 1 and prepared[0][0] is _append_fenced
+def append_all(tx: Transaction, events: Sequence[tuple[Any, ...]]) -> int:
+    """Append by one statement, in this order, all or none; the position of the first, which the others follow.
 
+    Args:
+        events: the arguments of `append_fenced`; those of `append_inbox` and `NEW`.
 
-def append_all(tx: Transaction, batches: list[list[Prepared]]) -> list[Receipt]:
-    """Apply plain batches by one statement, in their order; all or none.
-
-    Raises: sqlite3.Error: not all could be applied; `apply` tells which, and why.
+    Raises: sqlite3.Error: not all could be appended.
     """
     arguments: list[Any] = [tx.now]
-    for batch in batches:
-        arguments += batch[0][2]
-    places = 1 << (len(batches) - 1).bit_length()  # few statements to prepare: an empty place is left out
+    for event in events:
+        arguments += event
+    places = 1 << (len(events) - 1).bit_length()  # few statements to prepare: an empty place is left out
     tx.types.update(arguments[1::6])
-    arguments += _EMPTY_PLACE * (places - len(batches))
+    arguments += _EMPTY_PLACE * (places - len(events))
     last = tx.execute(_append_statement(places), arguments).lastrowid or 0
     tx.journaled = True
-    first = last - len(batches) + 1  # one statement, so they follow each other
-    return [Receipt((), (position,), tx.time) for position in range(first, last + 1)]
+    return last - len(events) + 1
 
 
 @cache
@@ -124,7 +124,7 @@ def _append_statement(places: int) -> str:
 def journal(tx: Transaction, events: Sequence[tuple[Task, NewEvent]]) -> None:
     """Journal events of the store itself, for tasks that it has just claimed."""
     if events:
-        append_all(tx, [[_prepare_append(Append(task.id, event, task.token), Large())] for task, event in events])
+        append_all(tx, [_prepare_append(Append(task.id, event, task.token), Large())[2] for task, event in events])
 
 
 def _prepare(operation: Operation, large: Large) -> Prepared:
@@ -159,15 +159,15 @@ def _prepare_append(operation: Append, large: Large) -> Prepared:
             raise StoreError("An event of no task came with a token.", remedy="Leave the token out.")
         run, arguments = _append_apart, (*arguments, operation.agent, operation.session)  # type: ignore[assignment]
     elif operation.token is None:
-        run, arguments = _append_inbox, (*arguments, operation.task)  # type: ignore[assignment]
+        run, arguments = append_inbox, (*arguments, operation.task)  # type: ignore[assignment]
     else:
-        run, arguments = _append_fenced, (*arguments, operation.task, operation.token)  # type: ignore[assignment]
+        run, arguments = append_fenced, (*arguments, operation.task, operation.token)  # type: ignore[assignment]
     if data[0] != rows.MARK:
         return run, "position", arguments, len(data)
     return _append_large, "position", (run, arguments, data, large), len(data)
 
 
-def _append_fenced(tx: Transaction, arguments: tuple[Any, ...]) -> int:
+def append_fenced(tx: Transaction, arguments: tuple[Any, ...]) -> int:
     tx.types.add(arguments[0])
     cursor = tx.execute(_APPEND_FENCED, (tx.now, *arguments))
     if cursor.rowcount != 1:
@@ -176,7 +176,7 @@ def _append_fenced(tx: Transaction, arguments: tuple[Any, ...]) -> int:
     return cursor.lastrowid or 0
 
 
-def _append_inbox(tx: Transaction, arguments: tuple[Any, ...]) -> int:
+def append_inbox(tx: Transaction, arguments: tuple[Any, ...]) -> int:
     tx.types.add(arguments[0])
     cursor = tx.execute(_APPEND_INBOX, (tx.now, *arguments))
     if cursor.rowcount != 1:

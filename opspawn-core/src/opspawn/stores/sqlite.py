@@ -32,7 +32,7 @@ from opspawn.contracts.store import (
     Task,
 )
 from opspawn.errors import StoreError
-from opspawn.stores import claims, health, moving, operations, payloads, queries, schema
+from opspawn.stores import claims, groups, health, moving, operations, payloads, queries, schema
 from opspawn.stores.answers import Answers
 from opspawn.stores.backup import backup
 from opspawn.stores.checkpoints import Checkpoints
@@ -129,7 +129,7 @@ class SqliteStore:
         prepared = operations.prepare(batch)
         receipt: Receipt
         if batch.id is None:
-            receipt = await self._writer.run(operations.apply, prepared, plain=operations.is_plain(prepared))
+            receipt = await self._writer.run(operations.apply, prepared, groups.sort_of(prepared))
         else:
             receipt = await self._writer.run(self._apply_once, (batch.id, prepared))
         return receipt

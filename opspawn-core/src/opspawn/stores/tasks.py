@@ -25,27 +25,28 @@ from opspawn.stores import payloads, places, rows
 from opspawn.stores.payloads import Large
 from opspawn.stores.transaction import Transaction
 
-#: A Put, its task, the columns `_KIN` and `_BODY`, and the large values of its batch.
+#: A Put, its task, the columns `KIN` and `BODY` with input and result, and the large values of its batch.
 PreparedPut = tuple[Put, Task, tuple[Any, ...], tuple[Any, ...], Large]
 
 _DUE_STATES = (TaskState.QUEUED, TaskState.WAITING)  # a Put makes no other task due; `running` comes from claims
 _HORIZON_S = 100.0 * 365 * 86400  # no offset is longer
 
-_KIN = ("handler", "root", "queue", "parent", "agent", "session", "retry_of")  # indexed, and hardly ever changed
-_BODY = (
+KIN = ("handler", "root", "queue", "parent", "agent", "session", "retry_of")  # indexed, and hardly ever changed
+BODY = (
     "state", "priority", "strict", "head_start", "holds", "error", "attempt", "retry", "timeout_s", "deliveries",
     "labels",
 )  # fmt: skip
-_HEAD_START, _LABELS = _BODY.index("head_start"), _BODY.index("labels")
+_HEAD_START, _LABELS = BODY.index("head_start"), BODY.index("labels")
 _WHEN = ("wake_at", "ready", "due", "rank", "line", "updated", "ended", "deadline")
 _VALUES = ("input", "result", "large")
-_REST = _BODY + _WHEN + _VALUES
+_REST = BODY + _WHEN + _VALUES
 _SELECT_PUT = (
     "SELECT seq, version, token, state, wakes, urgent_at, cancel, ready, line, places, large, labels, "
-    f"{', '.join(_KIN)} FROM tasks WHERE id = ?"
+    f"{', '.join(KIN)} FROM tasks WHERE id = ?"
 )
-_UPDATE_KIN = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _KIN)} WHERE seq = ?"
-_CREATED = ("id", "created", *_KIN, *_REST)
+_UPDATE_KIN = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in KIN)} WHERE seq = ?"
+_CREATED = ("id", "created", *KIN, *_REST)
+_READY = _CREATED.index("ready")
 _SELECT_VALUES = "SELECT input, result FROM tasks WHERE seq = ?"
 _LABEL = "INSERT INTO labels (name, value, task) VALUES (?, ?, ?)"
 _UNLABEL = "DELETE FROM labels WHERE name = ? AND value = ? AND task = ?"
@@ -117,15 +118,14 @@ def _holds(task: Task, what: str) -> str | None:
 
 def create(tx: Transaction, prepared: PreparedPut) -> int:
     """Insert a task. Raises: Conflict."""
-    put, task, kin, body, large = prepared
+    put, task, _, body, large = prepared
     if put.token is not None:
         raise Conflict(f"Task {task.id!r} cannot be created under a claim.")
     line = task.holds[0].key if task.holds else None
-    when = _when(tx, prepared, line)
-    texts = body[-2:]
-    flag = _flag(*texts)
+    columns = created(tx, prepared, line)
+    texts, flag = body[-2:], columns[-1]
     try:
-        _write(tx, _insert_put, (task.id, tx.now, *kin, *body[:-2], *when, *texts, flag))
+        _write(tx, insert_put, columns)
     except sqlite3.IntegrityError as error:
         raise Conflict(f"Task {task.id!r} exists already.") from error
     if task.labels or flag or line is not None:
@@ -133,9 +133,16 @@ def create(tx: Transaction, prepared: PreparedPut) -> int:
         for label in task.labels.items():
             tx.execute(_LABEL, (*label, seq))
         large.keep(tx, *texts)
-        if line is not None and when[1] == 2:
+        if line is not None and columns[_READY] == 2:
             places.step_forward(tx, line, (task.queue, task.handler))
     return 1
+
+
+def created(tx: Transaction, prepared: PreparedPut, line: str | None = None) -> tuple[Any, ...]:
+    """The columns `_CREATED` of a new task."""
+    _, task, kin, body, _ = prepared
+    texts = body[-2:]
+    return (task.id, tx.now, *kin, *body[:-2], *_when(tx, prepared, line), *texts, large_values(*texts))
 
 
 def update(tx: Transaction, prepared: PreparedPut) -> int:
@@ -157,7 +164,7 @@ def update(tx: Transaction, prepared: PreparedPut) -> int:
     texts = body[-2:]
     if flag or texts[0][0] == rows.MARK or texts[1][0] == rows.MARK:
         texts = _replace_values(tx, seq, task, texts, large)
-    _write(tx, _update_put, (*body[:-2], *when, *texts, _flag(*texts)), int(ends_claim), seq)
+    _write(tx, _update_put, (*body[:-2], *when, *texts, large_values(*texts)), int(ends_claim), seq)
     if tuple(former_kin) != kin:
         tx.execute(_UPDATE_KIN, (*kin, seq))
     if labels != body[_LABELS]:
@@ -175,12 +182,14 @@ def _write(tx: Transaction, statement: Callable[[tuple[bool, ...]], str], values
     tx.execute(statement(tuple([value is not None for value in values])), (*given, *last))
 
 
-@lru_cache(maxsize=64)
-def _insert_put(given: tuple[bool, ...]) -> str:
+@lru_cache(maxsize=256)
+def insert_put(given: tuple[bool, ...], count: int = 1) -> str:
+    """The statement that inserts so many tasks whose `created` columns are these."""
     names = ", ".join([name for name, one in zip(_CREATED, given, strict=True) if one])
+    row = f"(1, 0, 0, 0, 0, 0{', ?' * sum(given)})"
     return (
         f"INSERT INTO tasks (version, token, wakes, urgent_at, cancel, places, {names}) "
-        f"VALUES (1, 0, 0, 0, 0, 0{', ?' * sum(given)})"
+        f"VALUES {', '.join([row] * count)}"
     )
 
 
@@ -229,15 +238,18 @@ def _when(
         rank = due - body[_HEAD_START]
         if due <= tx.now:
             ready = _ready(cancel, line)
-    if put.deadline_in_s is not None:
-        deadline: int | None = tx.now + round(put.deadline_in_s * 1_000_000)
-    else:
-        deadline = None if task.deadline is None else rows.microseconds(task.deadline)
     ended = None
     if task.state.terminal:
         ended = tx.now
         line = None
-    return wake_at, ready, due, rank, line, tx.now, ended, deadline
+    return wake_at, ready, due, rank, line, tx.now, ended, deadline(tx, put, task)
+
+
+def deadline(tx: Transaction, put: Put, task: Task) -> int | None:
+    """The column of that name."""
+    if put.deadline_in_s is not None:
+        return tx.now + round(put.deadline_in_s * 1_000_000)
+    return None if task.deadline is None else rows.microseconds(task.deadline)
 
 
 def _ready(cancel: int, line: str | None) -> int:
@@ -245,7 +257,8 @@ def _ready(cancel: int, line: str | None) -> int:
     return 3 if cancel else 1 if line is None else 2
 
 
-def _flag(input: str, result: str) -> int:
+def large_values(input: str, result: str) -> int:
+    """The column `large`: which of the two are markers."""
     return (input[0] == rows.MARK) + 2 * (result[0] == rows.MARK)
 
 

@@ -7,8 +7,8 @@ when the transaction itself fails, all its jobs fail, and none of them had an ef
 
 Each statement lets go of the interpreter lock, and the thread waits up to 5 ms to get it back while the event loop has
 something to do. So the rate is a matter of few statements and few wake-ups: what one turn of a loop asks for arrives in
-one piece, all plain appends of a group are one statement, and the answers go back in one call per loop. Jobs of a group
-are under way at the same time, so that none can tell in which order they are done.
+one piece, what the jobs of a group have in common is done together (see `groups`), and the answers go back in one call
+per loop. Jobs of a group are under way at the same time, so that none can tell in which order they are done.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from opspawn.errors import StoreError
-from opspawn.stores import operations, schema
+from opspawn.stores import groups, schema
 from opspawn.stores.checkpoints import CheckpointHeld, Checkpoints
+from opspawn.stores.groups import Sort
 from opspawn.stores.holders import Holders
 from opspawn.stores.jobs import Job, Outbox, as_store_error, deliver
 from opspawn.stores.storetime import StoreTime
@@ -75,15 +76,15 @@ class Writer:
         self._thread.start()
 
     def run(
-        self, run: Callable[[Transaction, Any], Any], arguments: Any, *, plain: bool = False, last: bool = False
+        self, run: Callable[[Transaction, Any], Any], arguments: Any, sort: Sort = "", *, last: bool = False
     ) -> asyncio.Future[Any]:
         """Run `run(transaction, arguments)`; its result, once it is durable. With `last`, accept nothing more.
 
-        With `plain`, the arguments are those of `operations.append_all` for one append, which `run` would do alone.
+        With a `sort` the arguments are a batch which `run` would apply alone, and which others may be applied with.
 
         Raises: StoreError: the work or the commit failed, or the store is closed; nothing was applied.
         """
-        job = Job(run, arguments, plain)
+        job = Job(run, arguments, sort)
         if last:
             self._accept([job], last=True)
         else:
@@ -148,9 +149,8 @@ class Writer:
             with self._apart(), self._lock:
                 transaction = self._at_once(jobs)
                 if transaction is None:
-                    schema.begin(self._connection, self._busy_timeout_s, self._holders)
-                    transaction = Transaction(self._connection, self._time)
-                    self._work_through(jobs, transaction)
+                    transaction, left = self._begin_with(jobs)
+                    self._work_through(left, transaction)
                     transaction.execute("COMMIT")
         except Exception as error:  # whatever it is, the thread must live and every caller must hear of it
             self._roll_back()
@@ -171,57 +171,44 @@ class Writer:
         return self._holders.failure(error) if locked and self._holders is not None else as_store_error(error)
 
     def _at_once(self, jobs: list[Job]) -> Transaction | None:
-        """Do and commit plain appends by a statement that is a transaction of its own: while it runs, the event loop
-        goes on. None, and nothing is done, if there is more to do, another process writes, or a statement fails.
+        """Do and commit appends by a statement that is a transaction of its own: while it runs, the event loop goes on.
+        None, and nothing is done, if there is more to do, another process writes, or a statement fails.
         """
-        if not all(job.plain for job in jobs):
+        if not all(job.sort == "append" for job in jobs):
             return None
         transaction = Transaction(self._connection, self._time)
-        return None if self._append_all(jobs, transaction) else transaction
+        return transaction if self._together(jobs, transaction) else None
+
+    def _begin_with(self, jobs: list[Job]) -> tuple[Transaction, list[Job]]:
+        """Begin a transaction with all jobs that have a sort; the transaction, and what is left to do in it."""
+        alike = [job for job in jobs if job.sort]
+        transaction = self._begin()
+        if not alike or self._together(alike, transaction):
+            return transaction, [job for job in jobs if not job.sort]
+        self._roll_back()  # one is at fault; which, and how, `_run` will find out
+        return self._begin(), jobs
+
+    def _begin(self) -> Transaction:
+        schema.begin(self._connection, self._busy_timeout_s, self._holders)
+        return Transaction(self._connection, self._time)
+
+    def _together(self, jobs: list[Job], transaction: Transaction) -> bool:
+        """Do jobs that have a sort; False if one is at fault, and some may be done."""
+        try:
+            receipts = groups.apply_all(transaction, [(job.sort, job.arguments) for job in jobs])
+        except Exception:  # whatever it is, it may be the fault of one of them
+            return False
+        for job, receipt in zip(jobs, receipts, strict=True):
+            job.result = receipt
+        return True
 
     def _work_through(self, jobs: list[Job], transaction: Transaction) -> None:
-        """Do all in an open transaction."""
+        """Do jobs one by one in an open transaction."""
         before = self._connection.total_changes
-        plain = [job for job in jobs if job.plain]
-        left = [job for job in jobs if not job.plain]
-        for job in self._apply_all([*self._append_all(plain, transaction), *left], transaction):
+        for job in jobs:
             self._run(job, transaction)
         if not transaction.journaled and self._connection.total_changes != before:
             self._time.keep(self._connection)
-
-    def _append_all(self, plain: list[Job], transaction: Transaction) -> list[Job]:
-        """Do plain appends, and return those that are left to do: none, or all. Raises: sqlite3.Error: as `_run`."""
-        if not plain:
-            return plain
-        opened = self._connection.in_transaction
-        try:
-            receipts = operations.append_all(transaction, [job.arguments for job in plain])
-        except Exception:  # one of them is at fault, which `_run` will find out; a statement that fails did nothing
-            if opened and not self._connection.in_transaction:
-                raise
-            return plain
-        for job, receipt in zip(plain, receipts, strict=True):
-            job.result = receipt
-        return []
-
-    def _apply_all(self, jobs: list[Job], transaction: Transaction) -> list[Job]:
-        """Apply the batches in one savepoint, and return the jobs that are left to do: all of them if one fails."""
-        batches = [job for job in jobs if job.run is operations.apply]
-        if len(batches) < 2:
-            return jobs
-        journaled = transaction.journaled
-        transaction.execute("SAVEPOINT batches")
-        try:
-            for job in batches:
-                job.result = job.run(transaction, job.arguments)
-        except Exception:  # which one is at fault, and how, `_run` will find out
-            if not self._connection.in_transaction:
-                raise
-            transaction.execute("ROLLBACK TO batches")
-            transaction.journaled = journaled
-            batches = []
-        transaction.execute("RELEASE batches")
-        return [job for job in jobs if job.run is not operations.apply] if batches else jobs
 
     def _checkpoint(self) -> None:
         if self._checkpoints is None:

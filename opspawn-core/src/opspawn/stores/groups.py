@@ -1,0 +1,136 @@
+"""What the commits of a group do together: most of them begin a task, add to its journal or end it, and all of a sort
+are one statement, since each statement lets go of the interpreter's lock, which the event loop then takes.
+
+The order is that of a task's life: new tasks, all events, ends. Commits of a group are under way at the same time, so
+that none can tell in which order they are done. Where one of them is at fault all are undone, and each is done alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+from opspawn.contracts.store import Receipt
+from opspawn.errors import Conflict
+from opspawn.stores import operations, tasks
+from opspawn.stores.operations import Prepared
+from opspawn.stores.tasks import BODY, KIN, PreparedPut
+from opspawn.stores.transaction import Transaction
+
+T = TypeVar("T")
+
+#: One fenced append; a new task and its first event; fenced appends and the end of a claimed task; or anything else.
+Sort = Literal["append", "begin", "end", ""]
+
+_ROWS = 16  # in one statement at most, and powers of two, so that few are prepared
+
+#: What the end of a task binds. An empty text stands for NULL; see `operations`.
+_BOUND = ("id", "version", "token", *KIN, *BODY, "input", "result", "now", "deadline")
+_NEW = {name: f"nullif(column{number}, '')" for number, name in enumerate(_BOUND, start=1)}
+_SET = {name: _NEW[name] for name in (*BODY, "input", "result", "deadline")} | {
+    "version": "version + 1", "token": "token + 1", "owner": "NULL", "wake_at": "NULL", "ready": "0", "due": "NULL",
+    "rank": "NULL", "updated": _NEW["now"], "ended": _NEW["now"],
+}  # fmt: skip
+# Only a task that is no more than its row: labels, places and large values lie elsewhere, too.
+_END = (
+    f"UPDATE tasks SET {', '.join(f'{name} = {value}' for name, value in _SET.items())} FROM (VALUES {{}}) "
+    f"WHERE id = column1 AND version = {_NEW['version']} "  # guard: nobody overwrites what they have not read
+    f"AND token = {_NEW['token']} AND state = 'running' "  # guard: the fence of an end
+    f"AND labels = {_NEW['labels']} AND line IS NULL AND places = 0 AND large = 0 "
+    f"AND {' AND '.join(f'{name} IS {_NEW[name]}' for name in KIN)}"
+)
+
+
+def sort_of(batch: Sequence[Prepared]) -> Sort:
+    """What a prepared batch does."""
+    run = batch[0][0] if batch else None
+    if run is operations.append_fenced:
+        if len(batch) == 1:
+            return "append"
+        fenced = all(one[0] is operations.append_fenced for one in batch[:-1])
+        return "end" if fenced and batch[-1][0] is tasks.update and _is_end(batch[-1][2]) else ""
+    if run is tasks.create and len(batch) == 2 and batch[1][0] is operations.append_inbox:
+        made, told = batch[0][2], batch[1][2]
+        put, task, *_ = made
+        own = told[-1] == task.id and put.token is None
+        return "begin" if own and _is_row(made) and not task.labels else ""
+    return ""
+
+
+def apply_all(tx: Transaction, batches: Sequence[tuple[Sort, Sequence[Prepared]]]) -> list[Receipt]:
+    """Apply batches that have a sort; their receipts. Where it raises, the caller undoes what is done by then.
+
+    Raises: sqlite3.Error, Conflict: not all can be applied; `operations.apply` tells which, and why.
+    """
+    begun: list[PreparedPut] = []
+    ends: list[PreparedPut] = []
+    events: list[tuple[Any, ...]] = []
+    told: list[tuple[tuple[int, ...], int]] = []  # the versions of each batch, and how many events
+    for sort, batch in batches:
+        if sort == "append":
+            events.append(batch[0][2])
+            told.append(((), 1))
+        elif sort == "begin":
+            begun.append(batch[0][2])
+            events.append((*batch[1][2], operations.NEW))
+            told.append(((1,), 1))
+        else:
+            events += [one[2] for one in batch[:-1]]
+            ends.append(batch[-1][2])
+            told.append(((batch[-1][2][0].expect + 1,), len(batch) - 1))
+    _begin(tx, begun)
+    first = operations.append_all(tx, events)
+    _end(tx, ends)
+    receipts = []
+    for versions, count in told:
+        receipts.append(Receipt(versions, tuple(range(first, first + count)), tx.time))
+        first += count
+    return receipts
+
+
+def _is_row(put: PreparedPut) -> bool:
+    """Whether a Put writes no more than a row, but for labels."""
+    _, task, _, body, _ = put
+    return not task.holds and not tasks.large_values(*body[-2:])
+
+
+def _is_end(prepared: PreparedPut) -> bool:
+    put, task, *_ = prepared
+    return put.token is not None and task.state.terminal and _is_row(prepared)
+
+
+def _begin(tx: Transaction, puts: Sequence[PreparedPut]) -> None:
+    """Insert tasks. Raises: sqlite3.IntegrityError: one exists already."""
+    alike: dict[tuple[bool, ...], list[list[Any]]] = {}
+    for put in puts:
+        columns = tasks.created(tx, put)
+        given = tuple([value is not None for value in columns])
+        alike.setdefault(given, []).append([value for value in columns if value is not None])
+    for given, made in alike.items():
+        for some in _parts(made):
+            tx.execute(tasks.insert_put(given, len(some)), [value for row in some for value in row])
+
+
+def _end(tx: Transaction, puts: Sequence[PreparedPut]) -> None:
+    """Write the ends of tasks. Raises: Conflict: one is not as it was expected, or more than its row."""
+    for some in _parts(puts):
+        values: list[Any] = []
+        for put, task, kin, body, _ in some:
+            row = (task.id, put.expect, put.token, *kin, *body, tx.now, tasks.deadline(tx, put, task))
+            values += ["" if value is None else value for value in row]
+        if tx.execute(_end_statement(len(some)), values).rowcount != len(some):
+            raise Conflict("A task is not as it was expected.")
+
+
+@cache
+def _end_statement(count: int) -> str:
+    return _END.format(", ".join([f"({', '.join('?' * len(_BOUND))})"] * count))
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    start = 0
+    while left := len(items) - start:
+        size = min(_ROWS, 1 << (left.bit_length() - 1))
+        yield items[start : start + size]
+        start += size
