@@ -9,6 +9,7 @@ from typing import Any
 from _queues import LANES, Bench, measure, report
 
 from opspawn import App
+from opspawn.cli.process import settle_in
 from opspawn.config import load_settings
 from opspawn.host import Host
 
@@ -29,12 +30,14 @@ def settings() -> Any:
 
 async def serve() -> None:
     async with Host.open(App(functions={"noop": noop}), loaded=settings()) as host:
+        settle_in()  # as `opspawn worker` does, and `opspawn serve --no-worker`
         await host.working()
 
 
 async def main() -> None:
     app = App(functions={"noop": noop})
     async with Host.open(app, loaded=settings(), worker=False, runs=True) as host:
+        settle_in()
         with bench.fleet():
 
             async def ask(n: int) -> str:
