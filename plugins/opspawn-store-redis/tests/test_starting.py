@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from opspawn.errors import StoreError, StoreUnusable
 from opspawn_store_redis import RedisConfig, health
-from opspawn_store_redis.store import open_redis
+from opspawn_store_redis.packing import packed_each
+from opspawn_store_redis.store import LAYOUT, open_redis
 from opspawn_store_redis.testing import RedisServer
 
 
@@ -85,12 +86,18 @@ def test_a_cluster_and_a_replica_are_refused(info: dict[str, str]) -> None:
         )
 
 
-async def test_what_a_newer_version_has_written_is_refused(config: RedisConfig) -> None:
+@pytest.mark.parametrize("layout", [2, 99])
+async def test_what_another_version_has_written_is_refused(config: RedisConfig, layout: int) -> None:
     store = await open_redis(config)
-    await store._calls.command("HSET", f"osp:{{{config.namespace}}}:meta", "layout", "99")
+    meta = f"osp:{{{config.namespace}}}:meta"
+    if layout == 2:  # which had a hash there
+        await store._calls.command("DEL", meta)
+        await store._calls.command("HSET", meta, "layout", "2")
+    else:
+        await store._calls.command("SET", meta, packed_each((99, "era", 0, 0, 0, 0, 0)))
     await store.aclose()
 
-    assert "in layout 99" in await refusal(config)
+    assert f"in layout {layout}, not {LAYOUT}" in await refusal(config)
 
 
 async def test_a_store_works_over_a_unix_socket(server: RedisServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +12,16 @@ from opspawn.contracts.store import Hold, Operation, Put, Receipt, Record, Task,
 from opspawn.errors import Conflict, Limited, StoreError
 from opspawn.stores import rows
 from opspawn.stores.tasks import over
-from opspawn_store_redis.packing import unpacked
+from opspawn_store_redis.packing import unpacked_each
 
 Values = dict[str, str]  # large values by digest
 PARTS = ("vb", "vi", "vr")
+#: What a packed task holds, in its order, before the map of what few have; see base.lua.
+NAMES = (
+    "n", "s", "v", "t", "w", "r", "d", "hs", "o", "q", "h", "ag", "se", "de", "cr", "up", "en", "kin", *PARTS, "j",
+)  # fmt: skip
 Row = dict[str, Any]
+_WORDS_OF_EVENT = 8
 
 
 def text(raw: Any) -> str | None:
@@ -33,12 +39,23 @@ def row(raw: Sequence[Any]) -> Row:
 
     `raw` is its id, the packed task, and those of the texts of `PARTS` that are not in that.
     """
-    kept: Row = unpacked(raw[1])
+    kept = fields(raw[1])
     kept["id"] = must(raw[0])
     for n, name in enumerate(PARTS):
-        if name not in kept:
+        if kept[name] is None:
             kept[name] = must(raw[2 + n])
     return kept
+
+
+def fields(packed: bytes) -> Row:
+    """A packed task by the names of base.lua, as far as it is not kept beside."""
+    *values, more = unpacked_each(packed, len(NAMES) + 1)
+    row = dict(zip(NAMES, values, strict=True))
+    if more is not None:
+        row.update(more)
+    if row["kin"] is not None:
+        row.update(json.loads(row["kin"]))
+    return row
 
 
 def task(row: Row, large: Values | None = None) -> Task:
@@ -87,7 +104,7 @@ def own_session(id: str) -> str | None:
 
 def is_whole(row: Row) -> bool:
     """Whether nothing of an unpacked task lies beside it."""
-    return "vb" in row and "vi" in row and "vr" in row
+    return all(row[name] is not None for name in PARTS)
 
 
 def markers_of_task(row: Row) -> list[str]:
@@ -99,7 +116,7 @@ def markers_of_task(row: Row) -> list[str]:
 
 def seq_of(raw: Sequence[Any]) -> int:
     """The number of a task in the order of creation."""
-    return int(unpacked(raw[1])["n"])
+    return int(fields(raw[1])["n"])
 
 
 def _holds(raw: Sequence[Any] | None) -> tuple[Hold, ...]:
@@ -131,18 +148,16 @@ def record(kind: str, raw: Sequence[Any]) -> Record:
 def event(entry: Sequence[Any], large: Values | None = None) -> Event:
     """An entry of the stream of events."""
     place, (_, data) = entry
-    fields = unpacked(data)
-    get = fields.get
-    task, session = get("k"), get("s")
+    task, time, type, level, error, text, agent, session = unpacked_each(data, _WORDS_OF_EVENT)
     return Event(
         position=position(place),
         task=task,
-        time=rows.moment(fields["m"]),
-        type=fields["c"],
-        data=rows.load(fields["d"], None if large is None else large.__getitem__),
-        level=fields["l"],
-        error_type=get("e"),
-        agent=get("a"),
+        time=rows.moment(time),
+        type=type,
+        data=rows.load(text, None if large is None else large.__getitem__),
+        level=level,
+        error_type=error,
+        agent=agent,
         session=own_session(task) if session is True else session,
     )
 
@@ -154,7 +169,7 @@ def position(place: bytes) -> int:
 
 def marker_of_event(entry: Sequence[Any]) -> str | None:
     """The digest of an event's large data, if it is large."""
-    data = unpacked(entry[1][1])["d"]
+    data = unpacked_each(entry[1][1], _WORDS_OF_EVENT)[5]
     return rows.digest(data) if data[:1] == rows.MARK else None
 
 

@@ -5,6 +5,7 @@ What a batch may hold is checked by the same code as that of the embedded store,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,20 +27,24 @@ from opspawn.errors import StoreError
 from opspawn.stores import rates, records, rows, tasks
 from opspawn.stores.payloads import Large
 from opspawn_store_redis import decoding
-from opspawn_store_redis.packing import packed
+from opspawn_store_redis.packing import packed_each
 
 Argument = str | int | float | bytes
-Words = dict[str, Any]  # an operation as the script reads it; what is None is not there
+Words = tuple[Any, ...]  # an operation as the script reads it: its sort, and what `check` and `apply` get
+
+
+_OF_TASKS = frozenset({"put", "append", "wake", "forget"})  # those whose first word is the id of a task
 
 
 @dataclass(slots=True)
 class Encoded:
-    """A batch that may be sent: `data` is what the script reads, `large` its large values by digest, and `size` the
-    bytes of JSON in it.
+    """A batch that may be sent: `operations` are what the script reads, `tasks` the ids that they name, `large` the
+    large values by digest, and `size` the bytes of JSON in it.
     """
 
     batch: Batch
-    data: bytes
+    operations: list[bytes]
+    tasks: list[str]
     large: dict[str, str]
     size: int
 
@@ -50,17 +55,20 @@ def encode(batch: Batch) -> Encoded:
         raise StoreError(f"A batch has {len(batch.operations)} operations; {MAX_OPERATIONS} are allowed.")
     large = Large()
     words, size = [], 0
+    tasks: dict[str, None] = {}
     for operation in batch.operations:
         one, bytes_of_json = _encode(operation, large)
         words.append(one)
         size += bytes_of_json
+        if one[0] in _OF_TASKS and one[1] is not None:
+            tasks[one[1]] = None
     size += large.size if large.texts else 0
     if size > MAX_BATCH_BYTES:
         raise StoreError(
             f"A batch holds {size} bytes of data; {MAX_BATCH_BYTES} are allowed.", remedy="Commit less at once."
         )
     try:
-        return Encoded(batch, packed((batch.id, words)), large.texts, size)
+        return Encoded(batch, [packed_each(one) for one in words], list(tasks), large.texts, size)
     except UnicodeError as error:
         raise StoreError(f"A name holds what is no text: {error}.") from error
 
@@ -79,25 +87,23 @@ def _encode(operation: Operation, large: Large) -> tuple[Words, int]:
             return put_task(operation, operation.record, large)
         return put_record(operation, operation.record)
     if isinstance(operation, Wake):
-        return {"sort": "wake", "id": operation.task, "urgent": operation.urgent, "cancel": operation.cancel}, 0
+        return ("wake", operation.task, operation.urgent, operation.cancel), 0
     if isinstance(operation, Take):
         rates.check(operation)
-        return {
-            "sort": "take", "key": operation.key, "amount": float(operation.amount),
-            "unit": 1_000_000 / operation.per_s, "burst": float(operation.burst), "force": operation.force,
-        }, 0  # fmt: skip
+        amount, unit, burst = float(operation.amount), 1_000_000 / operation.per_s, float(operation.burst)
+        return ("take", operation.key, amount, unit, burst, operation.force), 0
     if isinstance(operation, Delete):
         return _delete(operation), 0
-    return {"sort": "lane", "handler": operation.handler, "open": operation.open}, 0
+    return ("lane", operation.handler, operation.open), 0
 
 
 def _delete(operation: Delete) -> Words:
     if operation.kind == "event":
         position = int(operation.id) if operation.id.isdecimal() and len(operation.id) < 17 else 0
-        return {"sort": "remove", "position": position, "expect": operation.expect}
+        return ("remove", position, operation.expect)
     if operation.kind == "task":
-        return {"sort": "forget", "id": operation.id, "expect": operation.expect}
-    return {"sort": "unrecord", "kind": operation.kind, "id": operation.id, "expect": operation.expect}
+        return ("forget", operation.id, operation.expect)
+    return ("unrecord", operation.kind, operation.id, operation.expect)
 
 
 def _append(operation: Append, large: Large) -> tuple[Words, int]:
@@ -105,79 +111,64 @@ def _append(operation: Append, large: Large) -> tuple[Words, int]:
     if event.type == "":
         raise StoreError("An event has no type.")
     data = large.place(rows.dump(event.data, event.type))
-    words: Words = {"sort": "append", "type": event.type, "level": event.level, "data": data}
-    if event.error_type is not None:
-        words["err"] = event.error_type
+    said = (event.type, event.level, event.error_type, data)
     if operation.task is not None:
-        words["id"] = operation.task
-        if operation.token is not None:
-            words["token"] = operation.token
-    else:
-        if operation.token is not None:
-            raise StoreError("An event of no task came with a token.", remedy="Leave the token out.")
-        if operation.agent is not None:
-            words["agent"] = operation.agent
-        if operation.session is not None:
-            words["session"] = operation.session
-    return words, len(data)
+        return ("append", operation.task, operation.token, *said), len(data)
+    if operation.token is not None:
+        raise StoreError("An event of no task came with a token.", remedy="Leave the token out.")
+    return ("append", None, None, *said, operation.agent, operation.session), len(data)
 
 
 def put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
     """A Put of a task, and the bytes of JSON in it."""
+    row, size = task_row(put, task, large)
+    times = (_offset(put.due_in_s), put.wakes_seen, put.wake_at, _offset(put.deadline_in_s))
+    stand_ins = (_stand_in(task.input), _stand_in(task.result))
+    return ("put", task.id, put.expect, put.token, row[0], *times, *row[1:], *stand_ins), size
+
+
+#: What `task_row` makes of a task, by the names that base.lua has for it.
+ROW = ("s", "q", "h", "hs", "ag", "se", "de", "kin", "vb", "vi", "vr", "ho", "dl")
+
+
+def task_row(put: Put, task: Task, large: Large) -> tuple[Words, int]:
+    """What is kept of a task that a Put gives, in the order of `ROW`, and the bytes of JSON in it."""
     (_, _, _, body, _), size = tasks.prepare(put, task, large)
     state, priority, strict, head_start, _, error, attempt, retry, timeout_s, deliveries, _, input, result = body
     timeout = "null" if timeout_s is None else repr(float(timeout_s))
-    row: Words = {
-        "s": state, "q": task.queue, "h": task.handler, "hs": head_start, "de": deliveries,
-        "vb": f"[{priority},{strict},{error or 'null'},{attempt},{retry or 'null'},{timeout}]",
-        "vi": input, "vr": result,
-    }  # fmt: skip
-    if task.parent is not None:
-        row["pa"] = task.parent
-    if task.agent is not None:
-        row["ag"] = task.agent
-    if task.root != task.id:
-        row["ro"] = task.root
-    if task.session is not None:
-        row["se"] = task.session == decoding.own_session(task.id) or task.session
-    if task.retry_of is not None:
-        row["rt"] = task.retry_of
-    if task.deadline is not None:
-        row["dl"] = rows.microseconds(task.deadline)
+    rest = f"[{priority},{strict},{error or 'null'},{attempt},{retry or 'null'},{timeout}]"
+    session: str | bool | None = task.session
+    if session is not None and session == decoding.own_session(task.id):
+        session = True
+    holds = None
     if task.holds:
-        row["ho"] = [
-            word for hold in task.holds for word in (hold.key, hold.limit, int(hold.while_ == "unfinished"))
-        ]  # fmt: skip
-    if task.labels:
-        row["la"] = [word for label in task.labels.items() for word in label]
-    words: Words = {"sort": "put", "id": task.id, "expect": put.expect, "row": row, "seen": put.wakes_seen}
-    if put.token is not None:
-        words["token"] = put.token
-    if put.due_in_s is not None:
-        words["due"] = round(put.due_in_s * 1_000_000)
-    if put.wake_at is not None:
-        words["wake_at"] = put.wake_at
-    if put.deadline_in_s is not None:
-        words["deadline_in"] = round(put.deadline_in_s * 1_000_000)
-    if isinstance(task.input, dict) and (stand_in := _stand_in(task.input)):
-        words["input_as"] = stand_in
-    if isinstance(task.result, dict) and (stand_in := _stand_in(task.result)):
-        words["result_as"] = stand_in
-    return words, size
+        holds = [word for hold in task.holds for word in (hold.key, hold.limit, int(hold.while_ == "unfinished"))]
+    deadline = None if task.deadline is None else rows.microseconds(task.deadline)
+    kin = _kin(task) if task.parent or task.root != task.id or task.retry_of or task.labels else None
+    place = (state, task.queue, task.handler, head_start, task.agent, session, deliveries, kin)
+    return (*place, rest, input, result, holds, deadline), size
+
+
+def _kin(task: Task) -> str:
+    kin: dict[str, Any] = {"pa": task.parent, "rt": task.retry_of, "ro": task.root if task.root != task.id else None}
+    kin["la"] = [word for label in task.labels.items() for word in label] or None
+    return json.dumps({name: value for name, value in kin.items() if value is not None}, ensure_ascii=False)
+
+
+def _offset(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1_000_000)
 
 
 def put_record(put: Put, record: Record) -> tuple[Words, int]:
     """A Put of a record, and the bytes of JSON in it."""
     (_, _, data, _), size = records.prepare(put, record)
-    words: Words = {"sort": "record", "kind": record.kind, "id": record.id, "expect": put.expect, "data": data}
-    if record.fields:
-        words["fields"] = [word for item in record.fields.items() for word in item]
-    return words, size
+    fields = [word for item in record.fields.items() for word in item] or None
+    return ("record", record.kind, record.id, put.expect, data, fields), size
 
 
-def _stand_in(value: dict[str, Any]) -> str | None:
+def _stand_in(value: Any) -> str | None:
     """The marker that a value means if it is the stand-in of the task's own."""
-    if value.keys() == {"$payload", "bytes"}:
+    if isinstance(value, dict) and value.keys() == {"$payload", "bytes"}:
         digest, size = value["$payload"], value["bytes"]
         if isinstance(digest, str) and isinstance(size, int) and not isinstance(size, bool):
             return f"{rows.MARK}{digest}:{size}"

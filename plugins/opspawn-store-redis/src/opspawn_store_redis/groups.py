@@ -99,7 +99,10 @@ class Groups:
 
     async def _send(self, group: list[Encoded], caller: tuple[str, int]) -> list[Any]:
         large = {digest: value for encoded in group for digest, value in encoded.large.items()}
-        words: list[Argument] = [packed(large) if large else "", *(encoded.data for encoded in group)]
+        tasks = [task for encoded in group for task in encoded.tasks]
+        batches = [word for encoded in group for word in (encoded.batch.id or False, len(encoded.operations))]
+        words: list[Argument] = [packed(large) if large else "", packed(tasks), packed(batches)]
+        words += [operation for encoded in group for operation in encoded.operations]
         answer = await self._calls.write("commit", words, caller=caller)
         outcomes: list[Any] = unpacked(answer[4])
         return outcomes

@@ -7,7 +7,6 @@ from typing import Any
 
 from opspawn_store_redis import decoding
 from opspawn_store_redis.calls import Calls
-from opspawn_store_redis.packing import unpacked
 
 _AT_ONCE = 128
 
@@ -28,7 +27,7 @@ class Lookups:
             packed = await self._calls.fetch("GET", f"t:{id}")
         if packed is None:
             return None
-        row: decoding.Row = unpacked(packed)
+        row = decoding.fields(packed)
         if decoding.is_whole(row):
             row["id"] = id
             return row

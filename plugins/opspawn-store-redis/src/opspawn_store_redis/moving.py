@@ -15,8 +15,8 @@ from opspawn.stores import rows
 from opspawn.stores.moving import as_put, line_of
 from opspawn.stores.payloads import Large
 from opspawn_store_redis import connections, decoding
-from opspawn_store_redis.encoding import Words, put_record, put_task
-from opspawn_store_redis.packing import packed, unpacked
+from opspawn_store_redis.encoding import ROW, Words, put_record, task_row
+from opspawn_store_redis.packing import packed, packed_each, unpacked
 from opspawn_store_redis.reading import Reading
 
 _PAGE = 100
@@ -65,7 +65,10 @@ class Moving(Reading):
         """Put items as another store kept them, all or none. Raises: Conflict; StoreError."""
         large = Large()
         words = [_words(item, large) for item in items]
-        data = [packed(large.texts) if large.texts else "", packed((None, words))]
+        named = [item.task.id if isinstance(item, KeptTask) else getattr(item, "task", None) for item in items]
+        tasks = [task for task in named if task is not None]
+        data = [packed(large.texts) if large.texts else "", packed(tasks), packed((False, len(words)))]
+        data += map(packed_each, words)
         answer = await self._calls.write("commit", data, caller=(uuid4().hex, 1))
         (outcome,) = unpacked(answer[4])
         if outcome[0] != 1:
@@ -95,24 +98,21 @@ def _escaped(text: str) -> str:
 
 def _words(item: Kept, large: Large) -> Words:
     if isinstance(item, KeptTask):
-        words, _ = put_task(Put(as_put(item.task), expect=0), as_put(item.task), large)
-        return {**words, "sort": "keep_task", "kept": _kept(item)}
+        put = Put(as_put(item.task), expect=0)
+        row = dict(zip(ROW, task_row(put, as_put(item.task), large)[0], strict=True))
+        return ("keep_task", item.task.id, _given(**{**row, **_kept(item)}))
     if isinstance(item, Record):
         words, _ = put_record(Put(item, expect=item.version), item)
-        times = {"created": _time(item.created), "updated": _time(item.updated)}
-        return {**words, **times, "sort": "keep_record"}
+        return ("keep_record", *words[1:], _time(item.created), _time(item.updated))
     if isinstance(item, Event):
-        return _given(
-            sort="keep_event", position=item.position, time=_time(item.time), id=item.task, type=item.type,
-            level=item.level, err=item.error_type, data=large.place(rows.dump(item.data, item.type)),
-            agent=item.agent, session=item.session,
-        )  # fmt: skip
-    rest: Words = {"sort": "keep_rest", "position": item.position, "time": _time(item.time)}
-    return {**rest, "closed": item.closed, "rates": item.rates}
+        data = large.place(rows.dump(item.data, item.type))
+        said = (item.type, item.level, item.error_type, data, item.agent, item.session)
+        return ("keep_event", item.position, item.task, _time(item.time), *said)
+    return ("keep_rest", item.position, _time(item.time), item.closed, item.rates)
 
 
-def _kept(item: KeptTask) -> Words:
-    """What the store alone knows of a task, as a packed one has it; see base.lua."""
+def _kept(item: KeptTask) -> dict[str, Any]:
+    """What the store alone knows of a task, by the names of base.lua."""
     task = item.task
     places = [word for key, lasting in item.places for word in (key, int(lasting))]
     return _given(
@@ -122,7 +122,7 @@ def _kept(item: KeptTask) -> Words:
     )  # fmt: skip
 
 
-def _given(**words: Any) -> Words:
+def _given(**words: Any) -> dict[str, Any]:
     return {name: value for name, value in words.items() if value is not None}
 
 

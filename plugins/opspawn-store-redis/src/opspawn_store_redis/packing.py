@@ -13,6 +13,21 @@ def packed(value: Any) -> bytes:
     return data
 
 
+def packed_each(values: tuple[Any, ...]) -> bytes:
+    """Values as bytes, one after the other: `cmsgpack.unpack` gives them all at once, and makes no table of them.
+
+    Raises: UnicodeError: one of them holds a text that is none.
+    """
+    return packed(values)[1 if len(values) < 16 else 3 :]
+
+
+def unpacked_each(data: bytes, count: int) -> list[Any]:
+    """So many values of bytes, one after the other."""
+    begin = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    values: list[Any] = unpacked(begin + data)
+    return values
+
+
 def unpacked(data: bytes) -> Any:
     """The value of bytes."""
     return msgpack.unpackb(data, unicode_errors="surrogatepass", strict_map_key=False)

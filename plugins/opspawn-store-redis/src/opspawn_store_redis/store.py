@@ -30,7 +30,7 @@ from opspawn_store_redis.lookups import Lookups
 from opspawn_store_redis.moving import Moving
 from opspawn_store_redis.settings import RedisConfig
 
-LAYOUT = 2
+LAYOUT = 3
 _CLAIMED_AT_ONCE = 256
 
 

@@ -3,8 +3,9 @@
 -- KEYS[1] is "osp:{NAME}:meta"; all other keys have the same beginning, so they lie in one slot. Below, each is written
 -- without it:
 --
---   meta            time, ahead (see below), seq (of the newest task or record), pos (of the newest event),
---                   writes (scripts that wrote), era (a name by which a store that was emptied is told from the old one)
+--   meta            packed: layout, era (a name by which a store that was emptied is told from the old one), time and
+--                   ahead (see below), seq (of the newest task or record), pos (of the newest event), writes (scripts
+--                   that wrote)
 --   t:ID            a task, packed; v:ID has those of its values that are long, so that a small change stays small
 --   tasks, ended    all tasks by seq; those that have ended, by time
 --   i:FIELD:VALUE   tasks by seq, for each field and label by which they are found; but no succeeded ones by state, no
@@ -25,28 +26,33 @@
 --   wake:QUEUE      hints for whoever waits for work: see waker.py
 --   c:CLIENT, a:ID  answers that are kept for a while, for whoever lost a reply
 --
--- A packed task: n seq, s state, v version, t token, w wakes, u wakes at the last urgent one, wa wake_at, c asked to end,
--- r where it stands (0 in `due` or nowhere, 1 ready, 2 in a line, 3 ending), d due, hs head start, o owner, l the line,
--- p 1 while it has a lasting place and 2 while it has one that ends with its claim, q queue, h handler, ag agent,
--- se session (true: its own), ro root (nil: itself), pa parent, rt retry_of, dl deadline, de deliveries, cr created, up updated, en ended,
--- ho holds (key, limit, lasting, ...), pl places (key, lasting, ...), la labels (name, value, ...), j positions of events,
--- lg whether input (1) or result (2) is large; vb, vi, vr: the rest, input and result, opaque, where not in v:ID.
--- What is not there is nil. Times are microseconds since 1970, which a double holds exactly.
+-- What is packed is values one after the other, which costs a quarter of what a map of them does. Those of a task: n seq,
+-- s state, v version, t token, w wakes, r where it stands (0 in `due` or nowhere, 1 ready, 2 in a line, 3 ending), d due,
+-- hs head start, o owner, q queue, h handler, ag agent, se session (true: its own), de deliveries, cr created, up updated,
+-- en ended, kin (see below), vb, vi and vr: the rest, input and result, opaque, where not in v:ID; j positions of events;
+-- and a map of what few tasks have: u wakes at the last urgent one, wa wake_at, c asked to end, l the line, p 1 while it
+-- has a lasting place and 2 while it has one that ends with its claim, ho holds (key, limit, lasting, ...), pl places (key,
+-- lasting, ...), dl deadline, lg whether input (1) or result (2) is large.
+-- kin is JSON of what is seldom looked at, and holds texts alone: ro root (nil: itself), pa parent, rt retry_of, la labels
+-- (name, value, ...). What is not there is nil. Times are microseconds since 1970, which a double holds exactly.
 --
--- A packed event: k task, m time, c type, l level, e error type, a agent, s session (true: its task's own), d data, opaque.
+-- Those of an event: task, time, type, level, error type, data (opaque), agent, session (true: its task's own).
 
 local call, fmt, pack, unpacked = redis.call, string.format, cmsgpack.pack, cmsgpack.unpack
 local P = string.sub(KEYS[1], 1, -5)
-local now, ahead, seq, pos, writes, era
+local layout, era, now, ahead, seq, pos, writes
 local wrote = false
 local rows, raws, touched = {}, {}, {} -- tasks by id, as tables and as the store has them; those that are to be written
 
 -- The clock goes on from the highest time at its usual pace when the server's was set back. ARGV[1] is '' but in tests.
 do
-  local meta = call('HMGET', KEYS[1], 'time', 'ahead', 'seq', 'pos', 'writes', 'era')
-  local highest = tonumber(meta[1] or 0)
-  ahead, seq, pos, writes, era = tonumber(meta[2] or 0), tonumber(meta[3] or 0), tonumber(meta[4] or 0),
-    tonumber(meta[5] or 0), meta[6] or ''
+  local highest
+  local meta = redis.pcall('GET', KEYS[1])
+  if type(meta) == 'string' then
+    layout, era, highest, ahead, seq, pos, writes = unpacked(meta)
+  else
+    layout, era, highest, ahead, seq, pos, writes = meta and call('HGET', KEYS[1], 'layout'), '', 0, 0, 0, 0, 0
+  end
   local wall = tonumber(ARGV[1])
   if not wall then
     local time = call('TIME')
@@ -58,9 +64,37 @@ end
 
 local function text(number) return fmt('%.0f', number) end
 
+local function row_of(raw)
+  local n, s, v, t, w, r, d, hs, o, q, h, ag, se, de, cr, up, en, kin, vb, vi, vr, j, more = unpacked(raw)
+  local row = {
+    n = n, s = s, v = v, t = t, w = w, r = r, d = d, hs = hs, o = o, q = q, h = h, ag = ag, se = se, de = de, cr = cr,
+    up = up, en = en, kin = kin, vb = vb, vi = vi, vr = vr, j = j,
+  }
+  if more then
+    for name, value in pairs(more) do row[name] = value end
+  end
+  return row
+end
+
+local function text_of(row)
+  local more
+  if row.u or row.wa or row.c or row.l or row.p or row.ho or row.pl or row.dl or row.lg then
+    more = {
+      u = row.u, wa = row.wa, c = row.c, l = row.l, p = row.p, ho = row.ho, pl = row.pl, dl = row.dl, lg = row.lg,
+    }
+  end
+  return pack(
+    row.n, row.s, row.v, row.t, row.w, row.r, row.d, row.hs, row.o, row.q, row.h, row.ag, row.se, row.de, row.cr, row.up,
+    row.en, row.kin, row.vb, row.vi, row.vr, row.j, more
+  )
+end
+
+local NOTHING = {}
+local function kin_of(row) return row.kin and cjson.decode(row.kin) or NOTHING end
+
 local function learn(id, raw)
   raws[id] = raw
-  rows[id] = raw and unpacked(raw)
+  rows[id] = raw and row_of(raw)
 end
 
 local function task(id)
@@ -85,7 +119,14 @@ local function look_at(ids)
 end
 
 -- Members sort by creation where ranks are equal.
-local function member(id, row) return fmt('%012x', row.n) .. id end
+local function member(id, row)
+  local who = row.who
+  if not who then
+    who = fmt('%012x', row.n) .. id
+    row.who = who
+  end
+  return who
+end
 local function id_of(member) return string.sub(member, 13) end
 
 -- A task as the store has it, with the values that are not in it.
@@ -102,11 +143,8 @@ local function positions_of(id, row)
   return places
 end
 
-local function place_at(position) return fmt('%.0f-0', position) end
-
 local function entry_at(position)
-  local place = place_at(position)
-  return call('XRANGE', P .. 'ev', place, place)[1]
+  return call('XRANGE', P .. 'ev', position, position)[1]
 end
 
 -- The task whose own a session is, which has no need of a list of tasks: "t-X" for "s-X".

@@ -1,5 +1,6 @@
--- What a commit checks: nothing is written before a whole batch was found to hold. `seen` is what the operations before
--- would have left: of tasks by their ids, of other things by what they are.
+-- What a commit checks: nothing is written before a whole batch was found to hold. A check gets `seen`, which is what the
+-- operations before would have left (of tasks by their ids, of other things by what they are); `n`, under which it may keep
+-- for `apply` what it found out, in `found`; and the words of its operation, in the order of encoding.py.
 
 local records = {}
 local function record_key(kind, id) return #kind .. ':' .. kind .. ':' .. id end
@@ -19,75 +20,75 @@ local function task_in(seen, id)
   return known
 end
 
-local check = {}
+local check, found = {}, {}
 
-function check.put(op, seen)
-  local row = task_in(seen, op.id)
-  if op.expect == 0 then
-    if op.token then return 'claimless' end
+function check.put(seen, n, id, expect, token, state)
+  local row = task_in(seen, id)
+  if expect == 0 then
+    if token then return 'claimless' end
     if row then return 'exists' end
-    seen.tasks[op.id] = {v = 1, t = 0, s = op.row.s}
+    seen.tasks[id] = {v = 1, t = 0, s = state}
     return
   end
   if not row then return 'absent' end
   if TERMINAL[row.s] then return 'ended', row.s end -- guard: an end is final
-  if row.v ~= op.expect then return 'version', row.v end -- guard: nobody overwrites what they have not read
-  if op.token == nil then
+  if row.v ~= expect then return 'version', row.v end -- guard: nobody overwrites what they have not read
+  if token == nil then
     if row.s == 'running' then return 'running' end
-  elseif op.token ~= row.t or row.s ~= 'running' then -- guard: the fence of a Put
+  elseif token ~= row.t or row.s ~= 'running' then -- guard: the fence of a Put
     return 'over'
   end
-  seen.tasks[op.id] = {v = row.v + 1, t = row.t + (op.token and 1 or 0), s = op.row.s}
+  seen.tasks[id] = {v = row.v + 1, t = row.t + (token and 1 or 0), s = state}
 end
 
-function check.append(op, seen)
-  if op.token then
-    local row = task_in(seen, op.id)
-    if not row or row.t ~= op.token or row.s ~= 'running' then return 'over' end -- guard: the fence of an Append
+function check.append(seen, n, id, token)
+  if token then
+    local row = task_in(seen, id)
+    if not row or row.t ~= token or row.s ~= 'running' then return 'over' end -- guard: the fence of an Append
   end
 end
 
-function check.take(op, seen)
-  local key = 'f' .. op.key
-  local full = math.max(now, seen.others[key] or tonumber(call('HGET', P .. 'rates', op.key) or 0))
-  local after = full + op.amount * op.unit
-  if op.amount > 0 and not op.force then
-    local over = after - now - math.max(op.burst, op.amount) * op.unit
+function check.take(seen, n, name, amount, unit, burst, force)
+  local key = 'f' .. name
+  local full = math.max(now, seen.others[key] or tonumber(call('HGET', P .. 'rates', name) or 0))
+  local after = full + amount * unit
+  if amount > 0 and not force then
+    local over = after - now - math.max(burst, amount) * unit
     if over > 0.5 then return 'limited', fmt('%.3f', over) end
   end
-  op.full, seen.others[key] = after, after
+  found[n], seen.others[key] = after, after
 end
 
-local function version_in(seen, key, op)
+local function version_in(seen, key, kind, id)
   if seen.others[key] ~= nil then return seen.others[key] end
-  local row = record(op.kind, op.id)
+  local row = record(kind, id)
   return row and row.v or 0
 end
 
-function check.record(op, seen)
-  local key = 'r' .. record_key(op.kind, op.id)
-  local version = version_in(seen, key, op)
-  if version ~= op.expect then return version == 0 and 'absent' or (op.expect == 0 and 'exists' or 'version'), version end
+function check.record(seen, n, kind, id, expect)
+  local key = 'r' .. record_key(kind, id)
+  local version = version_in(seen, key, kind, id)
+  if version ~= expect then return version == 0 and 'absent' or (expect == 0 and 'exists' or 'version'), version end
   seen.others[key] = version + 1
 end
 
-function check.unrecord(op, seen)
-  local key = 'r' .. record_key(op.kind, op.id)
-  local version = version_in(seen, key, op)
-  if version == 0 or version ~= op.expect then return 'version', version end
+function check.unrecord(seen, n, kind, id, expect)
+  local key = 'r' .. record_key(kind, id)
+  local version = version_in(seen, key, kind, id)
+  if version == 0 or version ~= expect then return 'version', version end
   seen.others[key] = 0
 end
 
-function check.forget(op, seen)
-  local row = task_in(seen, op.id)
-  if not row or row.v ~= op.expect then return 'version', row and row.v or 0 end
+function check.forget(seen, n, id, expect)
+  local row = task_in(seen, id)
+  if not row or row.v ~= expect then return 'version', row and row.v or 0 end
   if not TERMINAL[row.s] then return 'alive' end
-  seen.tasks[op.id] = false
+  seen.tasks[id] = false
 end
 
-function check.remove(op, seen)
-  local entry = op.position > 0 and entry_at(op.position)
-  if not entry or unpacked(entry[2][2]).k or op.expect ~= 0 or seen.others[op.position] then return 'apart' end
-  seen.others[op.position] = true
-  op.entry = entry
+function check.remove(seen, n, position, expect)
+  local entry = position > 0 and entry_at(position)
+  if not entry or (unpacked(entry[2][2])) or expect ~= 0 or seen.others[position] then return 'apart' end
+  seen.others[position] = true
+  found[n] = entry
 end

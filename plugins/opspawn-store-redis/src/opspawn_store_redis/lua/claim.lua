@@ -101,19 +101,22 @@ local function try_places(id, row)
   return not full
 end
 
+local RUNNING = P .. 'i:state:running'
+local WORKER = '{"worker":' .. worker_json .. ',"token":'
+
 local function lease(id, row)
   unstand(id, row)
   if row.s == 'running' then
     row.de = row.de + 1
   else
     zrem(P .. 'i:state:' .. row.s, id)
-    zadd(P .. 'i:state:running', row.n, id)
+    zadd(RUNNING, row.n, id)
   end
   row.s, row.o, row.t, row.r, row.d, row.wa, row.up = 'running', worker, row.t + 1, 0, lease_end, nil, now
   stand(id, row) -- guard: what is leased is due when its lease ends
   if row.p == 2 then zadd(P .. 'leases', row.d, member(id, row)) end
   touch(id, row)
-  local data = '{"worker":' .. worker_json .. ',"token":' .. row.t .. ',"deliveries":' .. row.de .. '}'
+  local data = WORKER .. row.t .. ',"deliveries":' .. row.de .. '}'
   append(id, 'task.claimed', 'info', nil, data, row.ag, row.se)
 end
 
@@ -124,6 +127,7 @@ local function claim()
     for _, one in ipairs(candidates(slots - #leased)) do
       local id = one[4]
       local row = task(id)
+      row.who = one[2]
       if #leased == slots then break end
       local fits = true
       if one[3] and row.l then

@@ -1,19 +1,25 @@
 -- Applies a group of batches, each all or nothing, in their order.
 --
--- ARGV: time, client, number of the call, large values by digest (packed, or ''), batches (each packed: id, operations).
+-- ARGV: time, client, number of the call, large values by digest (packed, or ''), tasks that are named (packed), batches
+-- (packed: id or false, number of operations, ...), and each operation (packed: sort, and its words).
 -- Answers {time, pos, writes, era, outcomes}, the last packed: {1, versions, positions, time, newest position} or
 -- {0, operation, why, more} for each batch.
 
-local function run(operations)
+local function checked(seen, n, sort, ...)
+  if check[sort] then return check[sort](seen, n, ...) end
+end
+
+local function applied(n, sort, ...) return apply[sort](n, ...) end
+
+local function run(first, last)
   local seen = {tasks = {}, others = {}}
-  for n, op in ipairs(operations) do
-    local why, more
-    if check[op.sort] then why, more = check[op.sort](op, seen) end
-    if why then return {0, n - 1, why, more or ''} end
+  for n = first, last do
+    local why, more = checked(seen, n, unpacked(ARGV[n]))
+    if why then return {0, n - first, why, more or ''} end
   end
   local versions, positions = {}, {}
-  for _, op in ipairs(operations) do
-    local sort, number = apply[op.sort](op)
+  for n = first, last do
+    local sort, number = applied(n, unpacked(ARGV[n]))
     if sort == 'version' then versions[#versions + 1] = number end
     if sort == 'position' then positions[#positions + 1] = number end
   end
@@ -36,22 +42,16 @@ if former then
   end
 end
 
-local batches, ids = {}, {}
-for n = 5, #ARGV do
-  batches[n - 4] = unpacked(ARGV[n])
-  for _, op in ipairs(batches[n - 4][2]) do
-    if op.id and not op.kind then ids[#ids + 1] = op.id end
+look_at(unpacked(ARGV[5]))
+local batches, first, outcomes = unpacked(ARGV[6]), 7, {}
+for n = 1, #batches / 2 do
+  local id, last = batches[2 * n - 1], first + batches[2 * n] - 1
+  local outcome = remembered(id)
+  if not outcome then
+    outcome = run(first, last)
+    if id and outcome[1] == 1 then call('SET', P .. 'a:b:' .. id, pack({now, outcome}), 'PX', 61000) end
   end
-end
-look_at(ids)
-local outcomes = {}
-for n, batch in ipairs(batches) do
-  local id = batch[1]
-  outcomes[n] = remembered(id)
-  if not outcomes[n] then
-    outcomes[n] = run(batch[2])
-    if id and outcomes[n][1] == 1 then call('SET', P .. 'a:b:' .. id, pack({now, outcomes[n]}), 'PX', 61000) end
-  end
+  outcomes[n], first = outcome, last + 1
 end
 flush()
 -- A hint for the wakers `redis` and `arq`, if they use this namespace: whoever waits is awake before the caller has its reply.

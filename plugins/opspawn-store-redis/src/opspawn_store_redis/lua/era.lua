@@ -3,10 +3,9 @@
 -- ARGV: time, era to give to a store that has none, seq and pos that were seen (0 when it did not go back), layout.
 -- Answers {time, pos, writes, era, layout}.
 
-local layout = call('HGET', KEYS[1], 'layout')
 if not layout then
-  layout, era = ARGV[5], ARGV[2]
-  call('HSET', KEYS[1], 'layout', layout, 'era', era)
+  layout, era = tonumber(ARGV[5]), ARGV[2]
+  flush()
 end
 local seen_seq, seen_pos = tonumber(ARGV[3]), tonumber(ARGV[4])
 if seen_pos > pos or seen_seq > seq then -- guard: a position is never given twice

@@ -6,16 +6,27 @@
 
 local from, newest, limit = tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
 local after, before = tonumber(ARGV[5]), tonumber(ARGV[6])
-local wanted, types, streams = {}, nil, {}
-for n, name in ipairs({'k', 'a', 's', 'e', 'l'}) do
-  if ARGV[6 + n] ~= '' then wanted[name] = string.sub(ARGV[6 + n], 2) end
-end
+local function given(argument) return argument ~= '' and string.sub(argument, 2) end
+local of_task, of_agent, of_session = given(ARGV[7]), given(ARGV[8]), given(ARGV[9])
+local of_error, of_level = given(ARGV[10]), given(ARGV[11])
+local types, streams = nil, {}
 for n = 13, 12 + tonumber(ARGV[12]) do
   types = types or {}
   types[ARGV[n]] = true
 end
 for n = 13 + tonumber(ARGV[12]), #ARGV do streams[#streams + 1] = ARGV[n] end
 local LOOKED_AT_ONCE = math.max(50, math.floor(1000 / #streams))
+
+local function fits(task, _, type, level, err, _, agent, session)
+  return (not types or types[type]) and (not of_task or task == of_task) and (not of_agent or agent == of_agent)
+    and (not of_session or session == of_session) and (not of_error or err == of_error)
+    and (not of_level or level == of_level)
+end
+
+local function time_of(entry)
+  local _, time = unpacked(entry[2][2])
+  return time
+end
 
 -- The first position whose time is not before a moment: times grow with positions.
 local function first_at(moment)
@@ -25,7 +36,7 @@ local function first_at(moment)
   while low < high do
     local middle = math.floor((low + high) / 2)
     local entry = call('XRANGE', P .. 'ev', text(middle), '+', 'COUNT', 1)[1]
-    if entry and unpacked(entry[2][2]).m < moment then
+    if entry and time_of(entry) < moment then
       low = math.max(middle + 1, tonumber(string.match(entry[1], '^%d+')) + 1)
     else
       high = middle
@@ -72,12 +83,7 @@ for _, one in ipairs(entries) do
   end
   local entry = one[2]
   if entry[2][2] == '' then entry = entry_at(position) end -- a stream of positions
-  if entry then
-    local fields = unpacked(entry[2][2])
-    local fits = not types or types[fields.c]
-    for name, value in pairs(wanted) do fits = fits and fields[name] == value end
-    if fits then found[#found + 1] = entry end
-  end
+  if entry and fits(unpacked(entry[2][2])) then found[#found + 1] = entry end
   reached = position
 end
 if over and not newest then reached = math.max(reached, math.min(high, pos)) end

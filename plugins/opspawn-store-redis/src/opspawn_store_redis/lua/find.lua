@@ -17,10 +17,11 @@ for _ = 1, tonumber(ARGV[at]) do
   labels[ARGV[at + 1]] = ARGV[at + 2]
   at = at + 2
 end
-local SHORT = {state = 's', handler = 'h', queue = 'q', parent = 'pa', root = 'ro', agent = 'ag', session = 'se', retry_of = 'rt'}
+local SHORT = {state = 's', handler = 'h', queue = 'q', agent = 'ag', session = 'se', parent = 'pa', retry_of = 'rt'}
+local KIN = {parent = true, retry_of = true}
 local INDEXED = {state = true, parent = true, root = true, agent = true, session = true, retry_of = true}
 
-local function row_of(id)
+local function found_row(id)
   if of_tasks then return task(id) end
   local packed = call('HGET', P .. 'rec:' .. #kind .. ':' .. kind .. ':' .. id, 'k')
   return packed and unpacked(packed) or false
@@ -34,7 +35,8 @@ local function has(list, name, value)
 end
 
 local function field_of(id, row, name)
-  if name == 'root' then return row.ro or id end
+  if name == 'root' then return kin_of(row).ro or id end
+  if KIN[name] then return kin_of(row)[SHORT[name]] end
   if name == 'session' and row.se == true then return 's-' .. string.sub(id, 3) end
   return row[SHORT[name]]
 end
@@ -51,8 +53,9 @@ local function matches(id, row)
       return false
     end
   end
+  local own = of_tasks and next(labels) and kin_of(row).la
   for name, value in pairs(labels) do
-    if not has(row.la, name, value) then return false end
+    if not has(own, name, value) then return false end
   end
   return true
 end
@@ -126,7 +129,7 @@ local function begin(list)
   while low < high do
     local middle = math.floor((low + high) / 2)
     local one = call('ZRANGE', list, middle, middle)[1]
-    local row = row_of(one)
+    local row = found_row(one)
     if row and row.cr < before then low = middle + 1 else high = middle end
   end
   local first = call('ZRANGE', list, low, low, 'WITHSCORES')
@@ -139,7 +142,7 @@ local items, last, over = {}, cursor, true
 local function look(list, complete)
   for n = 1, #list, 2 do
     local id = list[n]
-    local row = row_of(id)
+    local row = found_row(id)
     if row and after and row.cr < after then return end
     if row and matches(id, row) then
       if #items == limit then
@@ -154,7 +157,7 @@ local function look(list, complete)
 end
 
 if where.id then
-  local row = row_of(where.id)
+  local row = found_row(where.id)
   if row and (not cursor or row.n < cursor) and matches(where.id, row) then items[1] = show(where.id, row) end
 else
   local ended = ended_before and ended_page()

@@ -1,26 +1,26 @@
 -- What a commit does to put things as another store kept them; see `opspawn.contracts.moving`. What is there already in
 -- the same version stays as it is.
 
-function check.keep_task(op, seen)
-  local row = task_in(seen, op.id)
-  op.there = row and row.v == op.kept.v
-  if row and not op.there then return 'version', row.v end
-  seen.tasks[op.id] = {v = op.kept.v, t = op.kept.t, s = op.kept.s}
+function check.keep_task(seen, n, id, kept)
+  local row = task_in(seen, id)
+  found[n] = row and row.v == kept.v
+  if row and not found[n] then return 'version', row.v end
+  seen.tasks[id] = {v = kept.v, t = kept.t, s = kept.s}
 end
 
-function check.keep_record(op, seen)
-  local key = 'r' .. record_key(op.kind, op.id)
-  local version = version_in(seen, key, op)
-  op.there = version == op.expect
-  if version ~= 0 and not op.there then return 'version', version end
-  seen.others[key] = op.expect
+function check.keep_record(seen, n, kind, id, expect)
+  local key = 'r' .. record_key(kind, id)
+  local version = version_in(seen, key, kind, id)
+  found[n] = version == expect
+  if version ~= 0 and not found[n] then return 'version', version end
+  seen.others[key] = expect
 end
 
-function check.keep_event(op, seen)
-  op.there = op.position <= (seen.pos or pos)
-  if op.there then return end
-  if op.id and not task_in(seen, op.id) then return 'absent' end
-  seen.pos = op.position
+function check.keep_event(seen, n, position, id)
+  found[n] = position <= (seen.pos or pos)
+  if found[n] then return end
+  if id and not task_in(seen, id) then return 'absent' end
+  seen.pos = position
 end
 
 local function keep_places(id, row)
@@ -31,44 +31,41 @@ local function keep_places(id, row)
   if row.p == 2 then zadd(P .. 'leases', row.d, member(id, row)) end
 end
 
-function apply.keep_task(op)
-  if op.there then return end
-  local id, row = op.id, op.row
+function apply.keep_task(n, id, row)
+  if found[n] then return end
   begin(id, row)
-  for name, value in pairs(op.kept) do row[name] = value end
   row.r = 0 -- it is made ready by the next claim, if it is due
   reindex(id, row.n, NOTHING, row)
-  relabel(id, row.n, NOTHING, row.la or NOTHING)
-  set_values(id, row, nil, op)
+  set_values(id, row)
   keep_places(id, row)
   touch(id, row)
   stand(id, row)
   if row.en then zadd(P .. 'ended', row.en, id) end
 end
 
-function apply.keep_record(op)
-  if op.there then return end
-  apply.record(op)
-  local key, row = record_key(op.kind, op.id), record(op.kind, op.id)
-  row.v, row.cr, row.up = op.expect, op.created, op.updated
+function apply.keep_record(n, kind, id, expect, data, fields, created, updated)
+  if found[n] then return end
+  apply.record(n, kind, id, expect, data, fields)
+  local key, row = record_key(kind, id), record(kind, id)
+  row.v, row.cr, row.up = expect, created, updated
   call('HSET', P .. 'rec:' .. key, 'k', pack(row))
 end
 
-function apply.keep_event(op)
-  if op.there then return end
+function apply.keep_event(n, position, id, time, type, level, err, data, agent, session)
+  if found[n] then return end
   local today = now
-  keep_value(op.data)
-  pos, now = op.position - 1, op.time
-  append(op.id, op.type, op.level, op.err, op.data, op.agent, op.session)
+  keep_value(data)
+  pos, now = position - 1, time
+  append(id, type, level, err, data, agent, session)
   now = today
 end
 
-function apply.keep_rest(op)
-  wrote, pos = true, math.max(pos, op.position)
-  for _, handler in ipairs(op.closed) do call('SADD', P .. 'closed', handler) end
-  for _, rate in ipairs(op.rates) do
+function apply.keep_rest(_, position, time, closed, rates)
+  wrote, pos = true, math.max(pos, position)
+  for _, handler in ipairs(closed) do call('SADD', P .. 'closed', handler) end
+  for _, rate in ipairs(rates) do
     call('HSET', P .. 'rates', rate[1], fmt('%.17g', rate[2]))
     call('ZADD', P .. 'full', rate[2], rate[1])
   end
-  if op.time > now then now, ahead = op.time, ahead + op.time - now end
+  if time > now then now, ahead = time, ahead + time - now end
 end

@@ -38,17 +38,18 @@ local function settle()
 end
 
 -- The first events of a task are noted in the task, where that is written anyway; all others in a list.
-local news, NOTED = {}, 16
+local news, NOTED = {}, 16 -- by task, one position or a list of them
 
 local function note_positions()
   for id, positions in pairs(news) do
     local row = touched[id]
-    local noted = row and row.j or {}
-    if row and #noted + #positions <= NOTED then
-      for _, position in ipairs(positions) do noted[#noted + 1] = position end
-      row.j = noted
-    else
+    if type(positions) == 'number' then positions = {positions} end
+    if not row or #(row.j or NOTHING) + #positions > NOTED then
       in_pieces('RPUSH', P .. 'j:' .. id, positions)
+    elseif row.j then
+      for _, position in ipairs(positions) do row.j[#row.j + 1] = position end
+    else
+      row.j = positions
     end
   end
   news = {}
@@ -56,19 +57,15 @@ end
 
 local function flush()
   note_positions()
-  local texts, n = {}, 0
+  settle()
+  if wrote then writes = writes + 1 end
+  -- Even what was only looked at must not become younger than this.
+  local texts, n = {KEYS[1], pack(layout, era, now, ahead, seq, pos, writes)}, 2
   for id, row in pairs(touched) do
-    raws[id] = pack(row)
+    raws[id] = text_of(row)
     texts[n + 1], texts[n + 2], n = P .. 't:' .. id, raws[id], n + 2
   end
   for first = 1, n, 2000 do call('MSET', unpack(texts, first, math.min(first + 1999, n))) end
-  settle()
-  if wrote then
-    writes = writes + 1
-    call('HSET', KEYS[1], 'time', text(now), 'ahead', text(ahead), 'seq', text(seq), 'pos', text(pos), 'writes', text(writes))
-  else
-    call('HSET', KEYS[1], 'time', text(now), 'ahead', text(ahead)) -- what was looked at must not become younger than this
-  end
 end
 
 local function touch(id, row)
@@ -249,19 +246,24 @@ local EVENTS = P .. 'ev'
 
 local function append(id, type, level, err, data, agent, session)
   pos, wrote = pos + 1, true
-  local place = place_at(pos)
-  local entry = pack({k = id, m = now, c = type, l = level, e = err, d = data, a = agent, s = session})
-  call('XADD', EVENTS, place, '', entry)
+  local entry = pack(id, now, type, level, err, data, agent, session)
+  call('XADD', EVENTS, pos, '', entry)
   if id then
     local positions = news[id]
-    if positions then positions[#positions + 1] = pos else news[id] = {pos} end
+    if not positions then
+      news[id] = pos
+    elseif tonumber(positions) then
+      news[id] = {positions, pos}
+    else
+      positions[#positions + 1] = pos
+    end
   else
-    call('XADD', P .. 'e:apart', place, '', '')
+    call('XADD', P .. 'e:apart', pos, '', '')
   end
-  if not FREQUENT[type] then call('XADD', P .. 'e:type:' .. type, place, '', #entry <= COPIED_BYTES and entry or '') end
-  if agent then call('XADD', P .. 'e:agent:' .. agent, place, '', '') end
-  if session and not id then call('XADD', P .. 'e:session:' .. session, place, '', '') end
-  if err then call('XADD', P .. 'e:error:' .. err, place, '', '') end
-  if level ~= 'info' then call('XADD', P .. 'e:level:' .. level, place, '', '') end
+  if not FREQUENT[type] then call('XADD', P .. 'e:type:' .. type, pos, '', #entry <= COPIED_BYTES and entry or '') end
+  if agent then call('XADD', P .. 'e:agent:' .. agent, pos, '', '') end
+  if session and not id then call('XADD', P .. 'e:session:' .. session, pos, '', '') end
+  if err then call('XADD', P .. 'e:error:' .. err, pos, '', '') end
+  if level ~= 'info' then call('XADD', P .. 'e:level:' .. level, pos, '', '') end
   return pos
 end
