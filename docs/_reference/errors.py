@@ -16,6 +16,7 @@ _SAMPLES: dict[str, tuple[Any, ...]] = {
     "NotFound": ("task", "x"),
     "Limited": ("key", 1.0),
     "EmbedderMismatch": ("kept", "given"),
+    "Lacking": ("tool", "name"),
     "JournalMismatch": ("key", "then", "now"),
     "InDoubt": ("key", "name", {}),
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from opspawn.agentkit.budget import MAX_TASK_DEPTH
+
 from .faults import BOTH, STORES
 from .plan import Extras
 from .run import Cell
@@ -55,8 +57,9 @@ def extras_for(faults: Iterable[str], size: str, lease_s: float) -> Extras:
         blocked_s=2 * lease_s,
         poison=1 if size == "test" and "F16" in named else 5 * factor if "F16" in named else 0,
         changing=10 * factor if "F18" in named else 0,
+        versioned=2 * factor if "F18" in named else 0,
         wide={"test": 120, "pr": 10_000, "nightly": 10_000}[size] if large else 0,
-        deep={"test": 12, "pr": 500, "nightly": 2_000}[size] if large else 0,
+        deep={"test": 12, "pr": MAX_TASK_DEPTH, "nightly": MAX_TASK_DEPTH}[size] if large else 0,
         large=2 * min(factor, 10) if large else 0,
         large_bytes=1 << 20,
     )

@@ -96,7 +96,9 @@ async def lose_power(scene: Scene) -> None:
 
 
 async def change_code(scene: Scene) -> None:
-    """New workers have other code and another definition of the workflow; in the end they have the old code again."""
+    """New workers have other code and another definition of the workflow, and lack what the others have; in the end
+    they have the old code again, and all that there is.
+    """
     flow = scene.folder / "flow.yaml"
     first = flow.read_text(encoding="utf-8")
     version = 1
@@ -109,7 +111,7 @@ async def change_code(scene: Scene) -> None:
             scene.count("changes of the code")
             await _replace_half(scene)
     finally:
-        scene.env.pop("CHAOS_CODE", None)
+        scene.env["CHAOS_CODE"] = "all"
         flow.write_text(first, encoding="utf-8")
         for member in list(scene.fleet.members.values()):
             scene.fleet.send(member, signal.SIGTERM)
@@ -229,7 +231,7 @@ FAULTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], str]] = {
     "F14": (network.wipe, "all keys of arq deleted, over and over"),
     "F15": (network.ring_too_often, "doorbells ten times, and in another order"),
     "F16": (nothing, "poison among good tasks"),
-    "F18": (change_code, "code and workflow changed in the middle of runs"),
+    "F18": (change_code, "code and workflow changed in the middle of runs, two versions side by side"),
     "F19": (storm, "storms of cancels that race with ends"),
     "F20": (nothing, "a wide fan-out, a deep chain, large values"),
     "F21": (checkpoint, "forced checkpoints"),
@@ -255,6 +257,8 @@ def variables(faults: set[str], scene: Scene) -> dict[str, str]:
     # task that loses eight claims in a row without a finished step is taken for poison, as it should be.
     if faults & {"F3", "F11"} and "F1" not in faults:
         env["CHAOS_SLOW_S"] = "0.25"
+    if "F18" in faults:
+        env.setdefault("CHAOS_CODE", "1")
     if "F10" in faults:
         env["CHAOS_OFF_S"] = str(scene.chance.choice([-_OFF_S, 0, _OFF_S]))
     return env

@@ -107,7 +107,12 @@ class Fleet:
             members = list(self.members.values())
         for member in members:
             self._send(member, signal.SIGTERM)
-        return all([await self.gone(member, drain_s + STOP_S) for member in members])
+        gone = [await self.gone(member, drain_s + STOP_S) for member in members]
+        for member, ended in zip(members, gone, strict=True):
+            if not ended:
+                self._send(member, signal.SIGUSR1)  # it writes into the log where it hangs
+                await self.gone(member, 1.0)
+        return all(gone)
 
     # -- keeping their number ------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class Figures:
     attempts: int = 0
     doubts: int = 0
     mismatches: int = 0
+    lacking: int = 0
     opened: int = 0
 
 
@@ -127,5 +128,6 @@ def _count(tasks: Sequence[Task], events: Sequence[Event], power: Power) -> Figu
             running.discard(event.task)
         figures.attempts += event.type in ("task.retry", "task.failed")
         figures.doubts += event.type == "task.in_doubt"
+        figures.lacking += event.type == "task.released" and "lacks" in event.data
         figures.mismatches += event.error_type == "journal_mismatch"
     return figures

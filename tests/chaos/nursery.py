@@ -6,11 +6,14 @@ its own input ends, it kills what is left. A started worker is its child; who ha
 
 from __future__ import annotations
 
+import asyncio
+import faulthandler
 import json
 import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 
@@ -37,6 +40,7 @@ def _work(env: dict[str, str]) -> None:
     os.dup2(log, 2)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", closefd=False)
+    signal.signal(signal.SIGUSR1, _tell_where)
     from opspawn.cli import main
 
     code: Any = 1
@@ -48,6 +52,14 @@ def _work(env: dict[str, str]) -> None:
     finally:
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _tell_where(number: int, frame: FrameType | None) -> None:
+    """Write into the log where every thread and every task is: of a worker that does not stop."""
+    faulthandler.dump_traceback(2, all_threads=True)
+    for task in asyncio.all_tasks():
+        task.print_stack(file=sys.stderr)
+    sys.stderr.flush()
 
 
 def serve() -> None:

@@ -137,6 +137,14 @@ def _changing(chance: random.Random) -> Job:
     return Job("changing", "function/changing", {"seconds": seconds}, results=both)
 
 
+def _versioned(chance: random.Random) -> Iterator[Job]:
+    """What only some versions of the code have: a worker of another must leave it alone."""
+    yield _job("newer", None, "new done", ("new",))
+    yield _job("older", None, "old done", ("old",))
+    for _ in range(4):
+        yield Job("modern", "tool/call", {"tool": "modern"}, results=("call done",), steps=("call",))
+
+
 #: The mixture of every run, by weight.
 _MIXTURE: dict[Callable[[random.Random], Job], int] = {
     _steps: 40,
@@ -161,6 +169,7 @@ class Extras:
     blocked_s: float = 0.0
     poison: int = 0
     changing: int = 0
+    versioned: int = 0
     wide: int = 0
     deep: int = 0
     large: int = 0
@@ -190,6 +199,8 @@ def _extras(chance: random.Random, extras: Extras) -> Iterator[Job]:
         yield _poison(chance)
     for _ in range(extras.changing):
         yield _changing(chance)
+    for _ in range(extras.versioned):
+        yield from _versioned(chance)
     for _ in range(extras.large):
         yield _large(chance, extras.large_bytes)
     if extras.wide:

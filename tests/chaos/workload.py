@@ -4,7 +4,7 @@ Each effect writes a line when it begins and one when it is done, in one system 
 current folder. Some fail by chance. Variables decide what else a process does, so that the harness can have workers of
 different sorts: `CHAOS_DIE` is the chance that it kills itself when an effect is done and its result is not written
 yet, `CHAOS_OFF_S` sets its clock wrong, `CHAOS_SLOW_S` is how much longer each effect takes, `CHAOS_CODE` is the
-version of the code.
+version of the code: "1" lacks what is new, "2" what is old, and "all" has both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ EFFECTS = "effects.jsonl"
 FAILS = 0.05
 #: How many tasks may hold the key "crm" at once.
 CRM = 5
-_CODE = os.environ.get("CHAOS_CODE", "1")
+_CODE = os.environ.get("CHAOS_CODE", "all")
+_STAMP = "2" if _CODE == "2" else "1"
 _DIE = float(os.environ.get("CHAOS_DIE", "0"))
 _OFF_S = float(os.environ.get("CHAOS_OFF_S", "0"))
 _SLOW_S = float(os.environ.get("CHAOS_SLOW_S", "0"))
@@ -190,25 +191,43 @@ async def poison(ctx: RunContext) -> Any:
 
 async def changing(ctx: RunContext) -> Any:
     """What it asks for is another thing in each version of the code."""
-    first = await ctx.step("first", _stamp, _CODE)
+    first = await ctx.step("first", _stamp, _STAMP)
     await ctx.sleep(ctx.input["seconds"])
-    return [first, await ctx.step("second", _stamp, _CODE)]
+    return [first, await ctx.step("second", _stamp, _STAMP)]
 
 
 async def _stamp(code: str) -> str:
     return code
 
 
-def make_app(folder: Path) -> App:
+async def newer(ctx: RunContext) -> Any:
+    """What version 1 does not have."""
+    return await _send(ctx, "new")
+
+
+async def older(ctx: RunContext) -> Any:
+    """What version 2 does not have any more."""
+    return await _send(ctx, "old")
+
+
+@tool(effect="idempotent")
+async def modern(context: ToolContext) -> str:
+    """A tool that version 1 does not have: it knows the handler of calls, and lacks what they call."""
+    return await act(context.task or "", "call", context.idempotency_key, 0.004, 0.0)
+
+
+def make_app(folder: Path, code: str = "all") -> App:
     """The app, with the workflow of a folder."""
     functions = [steps, once, tree, deep, wide, large, sleepy, asking, listening]
     functions += [limited, stumbling, failing, blocking, poison, changing]
+    functions += [newer] if code != "1" else []
+    functions += [older] if code != "2" else []
     return App(
         functions={function.__name__: function for function in functions},
-        tools=[send, pay],
+        tools=[send, pay, *([modern] if code != "1" else [])],
         workflows=[folder / "flow.yaml"],
         limits={"function/limited": [Limit("crm", CRM)]},
     )
 
 
-app = make_app(Path.cwd())
+app = make_app(Path.cwd(), _CODE)

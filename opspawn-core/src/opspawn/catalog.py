@@ -24,7 +24,7 @@ from opspawn.contracts.run import Handler, RunContext
 from opspawn.contracts.store import Batch, Hold, Put, Record, Store
 from opspawn.contracts.tool import Tool
 from opspawn.contracts.transport import TOOL_CALL
-from opspawn.errors import AppError, ConfigError, Conflict, InvalidInput, NotFound
+from opspawn.errors import AppError, ConfigError, Conflict, InvalidInput, Lacking, NotFound
 from opspawn.ops.agents.reach import Reach
 from opspawn.ops.definitions import INLINE, PINNED, is_old
 from opspawn.ops.sessions.conversations import earlier
@@ -195,6 +195,7 @@ class Catalog:
 
         asked = cast(Mapping[str, Any], context.input)
         workflow = await self._pinned(str(asked["definition"]))
+        self._refuse_lacking(workflow)
         inner = cast(Context, context)
         inner.input = asked["inputs"]
         inner.agent = workflow.name
@@ -203,6 +204,16 @@ class Catalog:
         if workflow.budget is not None:
             inner.allow("workflow", workflow.budget)
         return await run_workflow(workflow, inner, self._tools)
+
+    def _refuse_lacking(self, workflow: Workflow) -> None:
+        """A definition may have been accepted by another version of this app. Raises: Lacking."""
+        for kind, needed, there in (
+            ("tool", workflow.tools, set(self._tools)),
+            ("agent", workflow.agents, {*self._app.agents, *self._others()}),
+        ):
+            for name in needed:
+                if name not in there:
+                    raise Lacking(kind, name)
 
     async def _pinned(self, digest: str) -> Workflow:
         from opspawn.ops.workflows import load_workflow

@@ -27,6 +27,7 @@
     │   └── StepFailed         a failure read back from the journal, whose class is no longer at hand
     └── Halt                   the run must stop here; not a failure of its own
         ├── Interrupted        this process may not go on with the run (lease lost, store failed); another will
+        ├── Lacking            this process lacks what the run needs, e.g. a tool; another may have it
         ├── JournalMismatch    the code asks for something else than the journal recorded
         └── InDoubt            a `once` effect began, and nobody knows whether it happened
 
@@ -344,6 +345,23 @@ class Interrupted(Halt):
 
     code = "interrupted"
     error_type = "interrupted"
+
+
+class Lacking(Halt):
+    """This process has no `name` of a `kind` ("tool", "agent") that the run needs: its code is another version than that
+    which accepted the run. The task goes back, and a worker that has it goes on.
+    """
+
+    code = "lacking"
+    error_type = "lacking"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(
+            f"This worker has no {kind} {name!r}, which the run needs.",
+            remedy=f"Start a worker whose app has the {kind}, or cancel the task.",
+        )
+        self.kind = kind
+        self.name = name
 
 
 class JournalMismatch(Halt):

@@ -11,7 +11,7 @@ from opspawn.agentkit.toolsets import is_source
 from opspawn.contracts.run import RunContext
 from opspawn.contracts.tool import Tool, ToolContext, ToolSource
 from opspawn.contracts.transport import TOOL_CALL, OfferedTool
-from opspawn.errors import ConfigError, InvalidInput, NotFound
+from opspawn.errors import ConfigError, InvalidInput, Lacking, NotFound
 
 _MEMBERS = {"tool", "source", "arguments", "agent"}
 _SHAPE = 'Give {"tool": NAME, "arguments": {...}}, and "source" for a tool that comes and goes.'
@@ -72,8 +72,8 @@ class ToolCalls:
     async def _find(self, asked: Mapping[str, Any], context: Context) -> Tool:
         name, source = asked["tool"], asked["source"]
         if source is None:
-            if name not in self._tools:
-                raise NotFound("tool", name, known=list(self._tools))
+            if name not in self._tools:  # another version of the app accepted the call
+                raise Lacking("tool", name)
             return self._tools[name]
         seen = ToolContext("", context.agent, context.task, context.session, context.deps)
         for tool in await self._source(source).tools(seen):

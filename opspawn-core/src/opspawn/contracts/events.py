@@ -15,8 +15,9 @@ EVENT_TYPES: dict[str, str] = {
     "retry_of, from_scratch, fallback_of.",
     "task.claimed": "A worker took the task; written by the store within the claim. data: worker, token, deliveries.",
     "task.waiting": "The task parked: it holds no slot. data: for (children, time, a signal, an answer).",
-    "task.released": "A worker that stops gave the task back; costs no attempt. data: deliveries (lost claims "
-    "that remain counted, of a task that is suspected to kill its workers).",
+    "task.released": "A worker that stops gave the task back, or one that lacks what it needs; costs no attempt. data: "
+    "deliveries (lost claims that remain counted, of a task that is suspected to kill its workers), lacks (kind and "
+    "name of what was not there).",
     "task.retry": "An attempt failed and another will follow. data: error, attempt, delay_s, key (the failed step), "
     "until (epoch seconds, if a service asked to come back then, which costs no attempt).",
     "task.fallback": "No attempt was left, and another handler was asked; the task waits for it. data: error, attempt, "

@@ -153,11 +153,18 @@ def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str, needs: 
     return [Append(task.id, NewEvent("task.waiting", {"for": what}, level="debug"), task.token), put]
 
 
-def release(task: Task, delay_s: float = 0.0, *, deliveries: int = 0) -> list[Operation]:
-    """A worker gives the task back, since it stops or cannot go on; costs no attempt. `deliveries` remain counted."""
+def release(
+    task: Task, delay_s: float = 0.0, *, deliveries: int = 0, lacks: tuple[str, str] | None = None
+) -> list[Operation]:
+    """A worker gives the task back, since it stops or cannot go on; costs no attempt. `deliveries` remain counted;
+    `lacks` is the kind and the name of what is not there.
+    """
     back = replace(_given_back(task), deliveries=deliveries)
+    detail: dict[str, Any] = {"deliveries": deliveries} if deliveries else {}
+    if lacks is not None:
+        detail["lacks"] = {"kind": lacks[0], "name": lacks[1]}
     return [
-        Append(task.id, NewEvent("task.released", {"deliveries": deliveries} if deliveries else {}), task.token),
+        Append(task.id, NewEvent("task.released", detail), task.token),
         Put(back, expect=task.version, token=task.token, due_in_s=delay_s),
     ]
 

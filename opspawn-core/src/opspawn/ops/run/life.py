@@ -29,6 +29,7 @@ from opspawn.errors import (
     Interrupted,
     InvalidInput,
     JournalMismatch,
+    Lacking,
     StepFailed,
     StepTimeout,
     StoreError,
@@ -54,6 +55,9 @@ _TURNS = 8
 UNWIND_S = 5.0
 #: When a task is tried again that could not go on because the store failed, in seconds.
 GIVE_BACK_S = 1.0
+#: How long a task rests, at least and at most, that found a worker without what it needs.
+LACKING_S = 0.5
+LACKING_MOST_S = 15.0
 #: While children end on request, how often their parent asks those again that halted meanwhile, in seconds.
 ASK_AGAIN_S = 30.0
 
@@ -338,6 +342,9 @@ class Life:
         await self.journal.look()
         if self.journal.history.cancel_requested:
             return await self._unwind()
+        if isinstance(halt, Lacking):
+            logger.bind(task=self.task.id, agent=self.task.agent, error_type=halt.error_type).warning("{}", halt)
+            return transitions.release(self.task, self._rest_of_lacking(), lacks=(halt.kind, halt.name))
         error = error_to_json(halt)
         if isinstance(halt, InDoubt):
             await self.journal.refresh(self.journal.wakes)  # what was begun and cut off in this life is in doubt, too
@@ -345,6 +352,12 @@ class Life:
             return transitions.halt(self.task, TaskState.IN_DOUBT, error, detail)
         detail = {"key": halt.key} if isinstance(halt, JournalMismatch) else {}
         return transitions.halt(self.task, TaskState.PAUSED, error, detail)
+
+    def _rest_of_lacking(self) -> float:
+        """The older the task, the longer until somebody looks whether they have what it needs, in seconds."""
+        created, now = self.task.created, self.task.updated
+        age = 0.0 if created is None or now is None else (now - created).total_seconds()
+        return min(LACKING_MOST_S, max(LACKING_S, age / 10))
 
     async def _paused(self) -> Sequence[Operation]:
         await self.journal.look()

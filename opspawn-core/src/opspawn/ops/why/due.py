@@ -34,9 +34,13 @@ async def what_keeps(
 
 
 def _not_yet(task: Task, events: Sequence[Event]) -> Wait:
-    last = next((event.type for event in reversed(events) if event.type.startswith("task.")), "")
+    last = next((event for event in reversed(events) if event.type.startswith("task.")), None)
     until = "" if task.due is None else f"{task.due:%Y-%m-%d %H:%M:%S} UTC"
-    if last == "task.released":
+    if last is not None and (lacks := last.data.get("lacks")) and last.type == "task.released":
+        what = f"The worker that took it last has no {lacks['kind']} {lacks['name']!r}; it is offered again at {until}."
+        remedy = f"Start a worker whose app has the {lacks['kind']}; see 'opspawn workers'."
+        return Wait("worker", what, task.due, remedy=remedy, details=lacks)
+    if last is not None and last.type == "task.released":
         return Wait("delay", f"A worker gave it back; it is taken again from {until} on.", task.due)
     return Wait("delay", f"It starts no sooner than {until}, as it was asked for.", task.due)
 
