@@ -76,7 +76,9 @@ async def _given_back(host: Host, task: Task) -> Any:
 
 async def _until_told(host: Host, task: Task, words: str) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not (await host.why(task.id)).waits[0].what.startswith(words):
+        while True:
+            if (await host.why(task.id)).waits[0].what.startswith(words):
+                return
             await asyncio.sleep(0.02)
 
 

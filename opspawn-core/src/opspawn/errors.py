@@ -348,8 +348,8 @@ class Interrupted(Halt):
 
 
 class Lacking(Halt):
-    """This process has no `name` of a `kind` ("tool", "agent") that the run needs: its code is another version than that
-    which accepted the run. The task goes back, and a worker that has it goes on.
+    """This process has no `name` of a `kind` ("tool", "agent") that the run needs: its code is another version than
+    that which accepted the run. The task goes back, and a worker that has it goes on.
     """
 
     code = "lacking"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,22 @@ async def test_a_server_that_is_slow_only_costs_time(server: RedisServer, config
         proxy.delay_s = 0.0
         assert len(await claim(store, slots=50)) == 30
         await store.aclose()
+
+
+async def test_a_cancellation_that_redis_py_swallows_is_heard(config: RedisConfig) -> None:
+    """Named guard: `wait_for` swallows one that comes together with the answer, and a worker would never stop."""
+    store = await open_redis(config)
+    begun = asyncio.Event()
+
+    async def ask() -> str:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "the answer"
+
+    asking = asyncio.create_task(store._calls._retrying(ask))
+    await begun.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await store.aclose()

@@ -85,9 +85,14 @@ class Calls:
 
     async def _retrying(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         give_up, pause = None, _FIRST_PAUSE_S
+        own = asyncio.current_task()
+        cancels = 0 if own is None else own.cancelling()
         while True:
             try:
-                return await ask()
+                answer = await ask()
+                if own is not None and own.cancelling() > cancels:  # before Python 3.12 `wait_for`, which redis-py
+                    raise asyncio.CancelledError  # calls, swallows one that comes together with the answer
+                return answer
             except Exception as error:
                 give_up, pause = self._may_retry(error, give_up, pause)
             await self._client.connection_pool.disconnect(inuse_connections=False)
