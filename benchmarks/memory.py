@@ -20,6 +20,13 @@ PEERS = (
     ),
     Peer("lancedb", "lancedb_memory.py", "a table of id, text and vector, no index of words", LANCE, "lancedb"),
     Peer(
+        "lancedb-kept",
+        "lancedb_kept_memory.py",
+        "by hand what the memory keeps: its columns, unique ids, an index of words, each add on the disk",
+        LANCE,
+        "lancedb",
+    ),
+    Peer(
         "sqlite-vec",
         "sqlite_vec_memory.py",
         "a vec0 table and one of texts",
@@ -34,7 +41,9 @@ FIGURES = (
     ("one", "items/s, one a call"),
     ("search", "searches/s"),
     ("recall", "recall@10"),
+    ("order", "s to bring in order"),
 )
+_DECIMALS = {"recall": 2, "order": 1}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +95,7 @@ def ratios_of(results: Mapping[str, float], size: int) -> dict[str, float]:
 
 def cells(replies: Sequence[Reply]) -> list[str]:
     """The figures of one row."""
-    return [f"{harness.median(replies, figure):,.{2 if figure == 'recall' else 0}f}" for figure, _ in FIGURES]
+    return [f"{harness.median(replies, figure):,.{_DECIMALS.get(figure, 0)}f}" for figure, _ in FIGURES]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -47,7 +47,9 @@ async def main() -> None:
     began = time.perf_counter()
     await asyncio.gather(*(memory.add([one]) for one in singles))
     one = len(singles) / (time.perf_counter() - began)
+    began = time.perf_counter()
     await memory.compact()
+    order = time.perf_counter() - began
 
     loop = asyncio.get_running_loop()
 
@@ -61,7 +63,7 @@ async def main() -> None:
     figures = await asyncio.to_thread(timed_searches, data, search, count)
     expect((await memory.stats(EVERYTHING)).vectors == count, "items are missing")
     await memory.aclose()
-    figures |= {"add": data.items / seconds, "one": one}
+    figures |= {"add": data.items / seconds, "one": one, "order": order}
     summary = f"{figures['add']:,.0f} and {one:,.0f} items/s, {figures['search']:,.0f} searches/s"
     report(summary, figures, ("opspawn-memory-lancedb", "lancedb"))
 

@@ -269,6 +269,7 @@ async def test_reading_goes_on_while_another_process_forgets(tmp_path: Path) -> 
 async def test_a_query_whose_files_went_is_asked_again(tmp_path: Path) -> None:
     memory, other = await opened(tmp_path), await opened(tmp_path)
     await memory.add([MemoryItem(f"Fact {n}.", ADA, f"i-{n}") for n in range(20)])
+    assert len(await texts(other)) == 20
     loop = asyncio.get_running_loop()
     asked: list[int] = []
 
@@ -293,8 +294,8 @@ async def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) 
 
 async def test_a_memory_of_a_later_version_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await (await opened(tmp_path)).aclose()
-    monkeypatch.setattr("opspawn_memory_lancedb.table.LAYOUT", "99")
-    with pytest.raises(MemoryUnusable, match="layout is 1, and this version of Opspawn knows 99"):
+    monkeypatch.setattr("opspawn_memory_lancedb.opening.LAYOUT", "99")
+    with pytest.raises(MemoryUnusable, match="layout is 2, and this version of Opspawn knows 99"):
         await opened(tmp_path)
 
 
@@ -335,7 +336,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first.startswith("The memory cannot do its work: ")
+    assert first.startswith("The memory cannot be written: ")
     assert second == "['More.', 'Kept.']"
 
 

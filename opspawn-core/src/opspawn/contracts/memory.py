@@ -62,6 +62,10 @@ class Provenance:
             checked_part(f"provenance.{name}", getattr(self, name), 1000)
 
 
+#: From nowhere in particular.
+NOWHERE: Final = Provenance()
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryItem:
     """One thing that is remembered.
@@ -84,7 +88,7 @@ class MemoryItem:
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     subject: str = ""
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Provenance = NOWHERE
     confidence: float = 1.0
     ttl_s: float | None = None
     refresh: bool = False

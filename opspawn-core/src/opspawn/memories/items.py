@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import Any
 
-from opspawn.contracts.memory import KEEP, Change, MemoryItem, Namespace
+from opspawn.contracts.memory import KEEP, Change, MemoryItem, Namespace, Provenance
 
-_FIELDS = tuple(field.name for field in fields(MemoryItem))
+
+class _Open:
+    """An item while it is made: a frozen one cannot be filled quickly, and there may be thousands in a call."""
+
+    __slots__ = tuple(field.name for field in fields(MemoryItem))
 
 
 def key_of(namespace: Namespace) -> str:
@@ -17,10 +23,14 @@ def key_of(namespace: Namespace) -> str:
     return json.dumps(list(namespace), separators=(",", ":"))
 
 
-def same(item: MemoryItem) -> bytes:
+def said(item: MemoryItem) -> str:
     """What two items have in common that say the same about the same subject."""
-    words = " ".join(item.text.casefold().split())
-    return blake2b(f"{item.subject}\0{words}".encode(), digest_size=16).digest()
+    return f"{item.subject}\0{' '.join(item.text.casefold().split())}"
+
+
+def same(item: MemoryItem) -> bytes:
+    """The same as a digest."""
+    return blake2b(said(item).encode(), digest_size=16).digest()
 
 
 def moment(stamp: int) -> datetime:
@@ -33,14 +43,35 @@ def stamp(time: datetime | None) -> int | None:
     return None if time is None else round(time.timestamp() * 1_000_000)
 
 
+def unchecked(
+    text: str,
+    namespace: Namespace,
+    id: str,
+    metadata: Mapping[str, Any],
+    subject: str,
+    provenance: Provenance,
+    confidence: float,
+    ttl_s: float | None,
+    refresh: bool,
+    created: datetime | None,
+    updated: datetime | None,
+    expires: datetime | None,
+) -> MemoryItem:
+    """An item of what was looked at before it was kept; to look again takes longer than all the rest."""
+    made: Any = _Open()
+    made.text, made.namespace, made.id, made.metadata, made.subject = text, namespace, id, metadata, subject
+    made.provenance, made.confidence, made.ttl_s, made.refresh = provenance, confidence, ttl_s, refresh
+    made.created, made.updated, made.expires = created, updated, expires
+    made.__class__ = MemoryItem  # it has the same slots
+    item: MemoryItem = made
+    return item
+
+
 def kept_as(item: MemoryItem, id: str, created: datetime, updated: datetime, expires: datetime | None) -> MemoryItem:
-    """The item with what the memory adds. It was looked at when it was made, and is not again."""
-    kept = object.__new__(MemoryItem)
-    for name in _FIELDS:
-        object.__setattr__(kept, name, getattr(item, name))
-    for name, value in (("id", id), ("created", created), ("updated", updated), ("expires", expires)):
-        object.__setattr__(kept, name, value)
-    return kept
+    """The item with what the memory adds."""
+    one = item
+    told = (one.metadata, one.subject, one.provenance, one.confidence, one.ttl_s, one.refresh)
+    return unchecked(one.text, one.namespace, id, *told, created, updated, expires)
 
 
 def changed(item: MemoryItem, change: Change) -> MemoryItem:

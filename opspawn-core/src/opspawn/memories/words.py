@@ -16,6 +16,8 @@ MAX_TERMS = 64
 PREFIX = 4
 
 _WORD = re.compile(r"[^\W_]+")
+#: For texts of ASCII alone: whatever is in no word, as a space.
+_PARTED = bytes(code if code < 128 and chr(code).isalnum() else 32 for code in range(256))
 #: Chinese, Japanese and Korean ideographs, kana; Thai, Lao, Myanmar, Khmer: written without spaces between words.
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd]+"
@@ -24,6 +26,8 @@ _UNSPACED = re.compile(
 
 def words(text: str) -> list[str]:
     """All words, in order; of a run without spaces each character and each pair."""
+    if text.isascii():
+        return list(map(singular, ascii_words(text)))
     return list(_words(text, single=True))
 
 
@@ -48,6 +52,11 @@ def _begins(term: str) -> bool:
     return len(term) >= PREFIX and not _UNSPACED.search(term)
 
 
+def ascii_words(text: str) -> list[str]:
+    """The words of a text of ASCII, as most are, not yet as singulars: what `words` begins with, much sooner."""
+    return text.lower().encode().translate(_PARTED).decode().split()
+
+
 def _words(text: str, *, single: bool) -> Iterator[str]:
     plain = unicodedata.normalize("NFKD", text).casefold()
     if not plain.isascii():
@@ -56,7 +65,7 @@ def _words(text: str, *, single: bool) -> Iterator[str]:
     for match in _WORD.finditer(plain):
         word = match[0]
         if word.isascii():
-            yield _singular(word)
+            yield singular(word)
             continue
         place = 0
         for run in _UNSPACED.finditer(word):
@@ -75,7 +84,7 @@ def _pairs(run: str, single: bool) -> Iterator[str]:
         yield run[place : place + 2]
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
     """An English plural as its singular; words of other languages may lose their "s", in query and item alike."""
     if len(word) > 4 and word.endswith("ies"):
         return f"{word[:-3]}y"
@@ -86,7 +95,7 @@ def _singular(word: str) -> str:
 
 #: English words that ask without naming anything; a query of nothing else is taken as it is.
 _STOP = frozenset(
-    _singular(word)
+    singular(word)
     for line in (
         "a about am an and any are as at be been but by can could did do does for from had has have he her his how i",
         "if in is it its me my of on or our she should so some than that the their them then there they this to us was",

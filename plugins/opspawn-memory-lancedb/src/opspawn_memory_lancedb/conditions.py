@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opspawn.contracts.filters import And, Eq, Exists, Filter, In, Not, Or, Range
+from opspawn.contracts.filters import And, Eq, Exists, Filter, In, Not, Or, Range, Scalar
 from opspawn.contracts.memory import Selection
 from opspawn.memories.items import key_of
 from opspawn_memory_lancedb.rows import TIMES, digest, has, key_number, there
@@ -34,7 +34,8 @@ def where(select: Selection, at: int, *, expiring: bool = True) -> Condition:
         parts.append(f"array_has(spaces, '{digest(key_of(select.namespace))}')")
     if select.ids:
         if select.below:
-            parts.append(_one_of(has("@id", id) for id in select.ids))
+            listed = ", ".join(f"'{id.encode().hex()}'" for id in select.ids)
+            parts.append(f"encode(id, 'hex') in ({listed})")
         else:
             parts.append(f"key in ({', '.join(str(key_number(select.namespace, id)) for id in select.ids)})")
     for name in ("subject", "session"):
@@ -62,6 +63,12 @@ def condition_of(filter: Filter) -> Condition:
             return Condition(f"(not {told.sql})") if told.exact else Condition("true", False)
         case Range():
             return Condition("true", False)
+        case Exists("@confidence", exists):
+            return Condition("true" if exists else "false")
+        case Eq("@confidence", value):
+            return _sure((value,))
+        case In("@confidence", values):
+            return _sure(values)
         case Exists(field, exists):
             if field in TIMES:
                 return Condition("true" if exists else "false")
@@ -72,6 +79,12 @@ def condition_of(filter: Filter) -> Condition:
             if field in TIMES:
                 return Condition("true", False)
             return Condition(_one_of(has(field, value) for value in values) if values else "false")
+
+
+def _sure(values: Iterable[Scalar]) -> Condition:
+    """Confidence is a number, and no number is a text or true."""
+    numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+    return Condition(f"confidence in ({', '.join(repr(float(one)) for one in numbers)})" if numbers else "false")
 
 
 def _joined(word: str, none: str, filters: Iterable[Filter]) -> Condition:

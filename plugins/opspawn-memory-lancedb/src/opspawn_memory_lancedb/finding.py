@@ -6,17 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from lancedb.query import MatchQuery
 
 from opspawn.contracts.filters import matches
-from opspawn.contracts.memory import MemoryItem, Namespace, Selection
+from opspawn.contracts.memory import Hit, MemoryItem, Namespace, Selection
 from opspawn.memories.ranking import Candidate, fused
 from opspawn.memories.words import terms
+from opspawn_memory_lancedb.columns import Entry
 from opspawn_memory_lancedb.conditions import ALL, where
+from opspawn_memory_lancedb.plan import entry_in
 from opspawn_memory_lancedb.rows import ITEM, LONGEST, SCHEMA, item_of
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.table import Kept, Table
@@ -25,10 +27,11 @@ from opspawn_memory_lancedb.vectors import Vector
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An item, and its place."""
+    """An item, its place, and, if it was searched for, how near it is."""
 
     seq: int
     item: MemoryItem
+    hit: Hit | None = None
 
 
 def condition(table: Table, select: Selection, now: int) -> str:
@@ -55,32 +58,35 @@ def by_words(table: Table, query: str, sql: str, most: int, kept: Kept | None) -
     wanted = " ".join(term[:LONGEST] for term in terms(query))
     if not wanted:
         return None
-    columns = [*ITEM, *([] if kept is None else [kept.column])]
-
+    columns = [*ITEM, *([] if kept is None else [kept.column]), "_score"]
     match: Any = MatchQuery  # its types ask for what has defaults
-
-    def work(lance: Any) -> pa.Table:
-        asked = lance.search(match(wanted, "terms"), query_type="fts")
-        if sql != ALL:
-            asked = asked.where(sql, prefilter=True)
-        return asked.select([*columns, "_score"]).limit(most).to_arrow()
-
-    return table.ask(work)
+    return table.ask(
+        lambda lance: _rows(lance.search(match(wanted, "terms"), query_type="fts"), table, sql, columns, most)
+    )
 
 
 def by_vector(table: Table, wanted: Vector, sql: str, most: int, kept: Kept, config: LanceConfig) -> pa.Table:
     """The items nearest by vector: of few, by comparing all; of many, of those parts of the index that are near."""
-    few = kept.column not in table.indexes() or (sql != ALL and table.count(sql) < config.index_from)
+    few = kept.column not in table.indexes() or (not _is_all(table, sql) and table.count(sql) < config.index_from)
     probes = 1 if few else max(1, ceil(config.probe * table.rows_in_all**0.5))
 
     def work(lance: Any) -> pa.Table:
         asked = lance.search(wanted, vector_column_name=kept.column, query_type="vector").distance_type("cosine")
         asked = asked.bypass_vector_index() if few else asked.minimum_nprobes(probes).maximum_nprobes(0)
-        if sql != ALL:
-            asked = asked.where(sql, prefilter=True)
-        return asked.select([*ITEM, kept.column, "_distance"]).limit(most).to_arrow()
+        return _rows(asked, table, sql, [*ITEM, "_distance"], most)
 
     return table.ask(work)
+
+
+def _rows(asked: Any, table: Table, sql: str, columns: list[str], most: int) -> pa.Table:
+    if not _is_all(table, sql):
+        asked = asked.where(sql, prefilter=True)
+    return asked.select(columns).limit(most).to_arrow()
+
+
+def _is_all(table: Table, sql: str) -> bool:
+    """Whether a condition leaves nothing out; one that does not costs as much as one that does."""
+    return sql == ALL or table.count(sql) == table.rows_in_all
 
 
 def candidates(
@@ -90,15 +96,19 @@ def candidates(
     rows: dict[int, dict[str, Any]] = {}
     cosines: dict[int, float] = {}
     lists: list[list[int]] = []
-    for found, score, sign in ((words, "_score", -1), (near, "_distance", 1)):
-        if found is None:
-            continue
+    if words is not None:
         if wanted is not None and kept is not None:
-            cosines |= _cosines(found, wanted, kept)
-        some = found.select([*ITEM, score]).to_pylist()
+            cosines |= _cosines(words, wanted, kept)
+        some = words.select([*ITEM, "_score"]).to_pylist()
         rows |= {row["seq"]: row for row in some}
-        some.sort(key=lambda row: (sign * round(row[score], 5), -row["seq"]))
-        lists.append([row["seq"] for row in some if score == "_score" or cosines.get(row["seq"], 0.0) > 0])
+        some.sort(key=lambda row: (-round(row["_score"], 5), -row["seq"]))
+        lists.append([row["seq"] for row in some])
+    if near is not None:
+        some = near.to_pylist()
+        rows |= {row["seq"]: row for row in some}
+        cosines |= {row["seq"]: 1.0 - row["_distance"] for row in some}
+        some.sort(key=lambda row: (round(row["_distance"], 5), -row["seq"]))
+        lists.append([row["seq"] for row in some if cosines[row["seq"]] > 0])
     best = fused(*lists)[: 2 * most]
     return [(seq, Candidate(item_of(rows[seq]), cosines.get(seq))) for seq in best]
 
@@ -127,15 +137,7 @@ def without_vector(table: Table, kept: Kept | None, most: int) -> tuple[int, lis
     return table.count(lack), [(row["seq"], row["text"]) for row in some]
 
 
-def whole(table: Table, seqs: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows with all columns but vectors."""
-    listed = ", ".join(map(str, seqs))
-    return cast("list[dict[str, Any]]", table.rows(f"seq in ({listed})", SCHEMA.names).to_pylist())
-
-
-def vector(table: Table, seq: int, kept: Kept | None) -> list[float] | None:
-    """The vector of a row."""
-    if kept is None:
-        return None
-    [one] = table.rows(f"seq = {seq}", [kept.column])[kept.column].to_pylist()
-    return cast("list[float] | None", one)
+def entries(table: Table, seqs: Sequence[int], kept: Kept | None) -> list[Entry]:
+    """The rows with these numbers."""
+    columns = [*SCHEMA.names, *([] if kept is None else [kept.column])]
+    return [entry_in(row, kept) for row in table.rows(f"seq in ({', '.join(map(str, seqs))})", columns).to_pylist()]

@@ -55,6 +55,28 @@ class FileLock:
                 os.close(file)
 
 
+class LastWriter:
+    """Tells whether anybody else has written since; read and signed by whoever holds `writing`.
+
+    It need not be on the disk: a machine that starts again starts with writers that know nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._name = os.urandom(16)
+
+    def is_me(self) -> bool:
+        """Whether nobody has signed after this one."""
+        try:
+            return self._path.read_bytes() == self._name
+        except FileNotFoundError:
+            return False
+
+    def sign(self) -> None:
+        """Say that this one writes, before it does."""
+        self._path.write_bytes(self._name)
+
+
 def _take(path: Path, until: float) -> int | None:
     """The open, locked file; None if that did not come about in time."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -12,9 +12,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from loguru import logger
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.memory import (
@@ -36,15 +38,20 @@ from opspawn.contracts.memory import (
 from opspawn.errors import MemoryFailed, NotFound
 from opspawn.memories.asking import check_added, check_limit, position_of, way_of
 from opspawn.memories.items import changed, moment
-from opspawn.memories.ranking import Reranker, pool, ranked, reranked
-from opspawn_memory_lancedb import finding, removing
+from opspawn.memories.ranking import Reranker, pool
+from opspawn_memory_lancedb import finding, reembedding, removing
+from opspawn_memory_lancedb.columns import entry_of
 from opspawn_memory_lancedb.finding import Found
-from opspawn_memory_lancedb.rows import item_of, row_of
+from opspawn_memory_lancedb.gathering import Gatherer
+from opspawn_memory_lancedb.opening import open_table
+from opspawn_memory_lancedb.plan import replace_rows
+from opspawn_memory_lancedb.searching import Search
 from opspawn_memory_lancedb.settings import LanceConfig
-from opspawn_memory_lancedb.table import Table, open_table
+from opspawn_memory_lancedb.settling import Settler
+from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.tending import Tender
 from opspawn_memory_lancedb.vectors import Vector, units_of
-from opspawn_memory_lancedb.writing import Add, Call, Entry, Writer, check, replace_rows
+from opspawn_memory_lancedb.writing import Writer, check
 
 T = TypeVar("T")
 _READERS = 4
@@ -86,7 +93,9 @@ class LanceMemory:
         self._reranker = reranker
         self._clock = clock
         self._tender = Tender(table, config)
-        self._writer = Writer(table, self._tender.written)
+        self._settler = Settler(table, self._tender.written)
+        self._writer = Writer(table, self._settler)
+        self._gatherer = Gatherer(self._writer, self._vectors, lambda: self._model, self._now, self._tender.idle)
         self._readers = ThreadPoolExecutor(_READERS, "opspawn-memory-reader")
         self._closed = False
 
@@ -94,24 +103,28 @@ class LanceMemory:
         return round(self._clock.time() * 1_000_000)
 
     async def _read(self, work: Callable[[], T]) -> T:
+        """What `work()` reads, with all that was added in the table."""
         self._refuse_closed()
-        return await asyncio.shield(asyncio.wrap_future(self._readers.submit(work)))
+
+        def settled() -> T:
+            if self._settler.waiting():
+                self._writer.call(lambda: None).result()
+            return work()
+
+        return await asyncio.shield(asyncio.wrap_future(self._readers.submit(settled)))
 
     async def _write(self, work: Callable[[], T], *, wipes: bool = False) -> T:
         """What `work()` does, alone among writers; if it wipes, also alone among those who make indexes."""
         self._refuse_closed()
-        table = self._table
+        if not wipes:
+            return await asyncio.shield(asyncio.wrap_future(self._writer.call(work)))
 
-        def locked() -> T:
-            if not wipes:
-                with table.writing.held(table.busy_timeout_s):
-                    return work()
-            with table.tending.held(table.busy_timeout_s), table.writing.held(table.busy_timeout_s):
-                return work()
+        def alone() -> T:
+            with self._table.tending.held(self._table.busy_timeout_s):
+                done: Future[T] = self._writer.call(work)
+                return done.result()
 
-        done: Future[T] = Future()
-        self._writer.put(Call(locked, done))
-        return await asyncio.shield(asyncio.wrap_future(done))
+        return await asyncio.shield(asyncio.wrap_future(self._readers.submit(alone)))
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -124,11 +137,7 @@ class LanceMemory:
             return []
         check_added(items, duplicates)
         self._refuse_closed()
-        vectors = await self._vectors([item.text for item in items])
-        dim = 0 if vectors is None else len(vectors[0])
-        done: Future[list[Added]] = Future()
-        self._writer.put(Add(items, vectors, self._model, dim, duplicates, self._now(), done))
-        return await asyncio.shield(asyncio.wrap_future(done))
+        return await self._gatherer.add(items, duplicates)
 
     async def update(self, namespace: Namespace, id: str, change: Change) -> MemoryItem:
         before = await self._one(namespace, id)
@@ -149,10 +158,11 @@ class LanceMemory:
             kept = self._table.kept()
             if vectors is not None:
                 check(kept, str(self._model), len(vectors[0]))
+            [there] = finding.entries(self._table, [found[0].seq], kept)
             same = item.text == found[0].item.text
-            vector = finding.vector(self._table, found[0].seq, kept) if same else None if not vectors else vectors[0]
-            replace_rows(self._table, [Entry(row_of(item, found[0].seq), vector, item)], kept)
-            self._table.sync()
+            entry = entry_of(item, there.seq, there.vector if same else vectors[0] if vectors else None)
+            replace_rows(self._table, [entry], kept)
+            self._writer.note(entry.key, entry.same)
             if not same:
                 removing.wipe(self._table)
             return item
@@ -198,26 +208,14 @@ class LanceMemory:
     async def search(self, query: MemoryQuery) -> list[Hit]:
         self._refuse_closed()
         mode, vector = await way_of(query, self._embedder, units_of)
-        now = self._now()
-        found = await self._read(partial(self._candidates, query, mode, vector, now))
-        seqs = {id(one.item): seq for seq, one in found}
-        told = await reranked(self._reranker, query.text, [one for _, one in found])
-        at = datetime.fromtimestamp(now / 1_000_000, UTC)
-        hits = await self._read(partial(ranked, query, told, at, by_words=mode != "vector"))
-        await self._used([Found(seqs[id(hit.item)], hit.item) for hit in hits])
-        return hits
-
-    def _candidates(self, query: MemoryQuery, mode: str, vector: Vector | None, now: int) -> Any:
-        table, most = self._table, pool(query.limit)
-        kept = table.kept()
-        if vector is not None:
-            check(kept, str(self._model), len(vector))
-        sql = finding.condition(table, query.select, now)
-        words = finding.by_words(table, query.text, sql, most, kept) if mode != "vector" else None
-        near = None
-        if vector is not None and kept is not None:
-            near = finding.by_vector(table, vector, sql, most, kept, self._config)
-        return finding.candidates(words, near, vector, kept, most)
+        asked = Search(query, mode, vector, str(self._model), self._now())
+        if self._reranker is None:
+            found = await self._read(partial(asked.hits, self._table, self._config))
+        else:
+            near = partial(asked.candidates, self._table, self._config, pool(query.limit))
+            found = await asked.reranked(await self._read(near), self._reranker)
+        await self._used(found)
+        return [one.hit for one in found if one.hit is not None]
 
     async def _used(self, found: Sequence[Found]) -> None:
         """Items that are refreshed by use live on from now."""
@@ -228,8 +226,7 @@ class LanceMemory:
 
         def work() -> None:
             where = f"seq in ({', '.join(seqs)})"
-            self._table.do(lambda table: table.update(where=where, values_sql=values))
-            self._table.sync()
+            self._table.change(lambda table: table.update(where=where, values_sql=values))
 
         await self._write(work)
 
@@ -260,53 +257,28 @@ class LanceMemory:
             sql = finding.condition(table, Selection(select.namespace, below=select.below), now)
             vectors = 0 if kept is None else table.count(f"{sql} and {kept.column} is not null")
             model, dim = (None, None) if kept is None else (kept.model, kept.dim)
-            return MemoryStats(table.count(sql), finding.namespaces(table, sql), table.size(), model, dim, vectors)
+            size = None if table.disk is None else table.disk.size()
+            return MemoryStats(table.count(sql), finding.namespaces(table, sql), size, model, dim, vectors)
 
         return await self._read(work)
 
     async def reembed(self, on_progress: OnProgress | None = None) -> int:
-        model = self._model
-        await self._write(partial(self._change_embedder, model), wipes=True)
+        model, table = self._model, self._table
+        await self._write(partial(reembedding.change_embedder, table, model), wipes=True)
         done = 0
         while model is not None:
-            kept, left, some = await self._read(self._without_vector)
+            kept, left, some = await self._read(partial(reembedding.without_vector, table, MAX_ITEMS))
             if not some:
                 break
             vectors = await self._vectors([text for _, text in some])
             assert vectors is not None
-            await self._write(partial(self._set_vectors, some, vectors, kept))
+            await self._write(partial(reembedding.set_vectors, table, model, some, vectors, kept))
             done += len(some)
             if on_progress is not None:
                 on_progress(done, done + left - len(some))
         if done:
             self._tender.begin()
         return done
-
-    def _change_embedder(self, model: str | None) -> None:
-        kept = self._table.kept()
-        if kept is not None and kept.model != model:
-            self._table.drop_vectors(kept)
-            removing.wipe(self._table)
-
-    def _without_vector(self) -> tuple[Any, int, list[tuple[int, str]]]:
-        kept = self._table.kept()
-        return kept, *finding.without_vector(self._table, kept, MAX_ITEMS)
-
-    def _set_vectors(self, some: Sequence[tuple[int, str]], vectors: Sequence[Vector], kept: Any) -> None:
-        """Give rows their vectors, but for those whose text has changed meanwhile."""
-        model, dim = str(self._model), len(vectors[0])
-        if kept is None:
-            kept = self._table.kept()
-        if kept is None:
-            self._table.take_vectors(model, dim)
-            kept = self._table.kept()
-        check(kept, model, dim)
-        made = {seq: (text, vector) for (seq, text), vector in zip(some, vectors, strict=True)}
-        there = finding.whole(self._table, list(made))
-        fresh = [Entry(row, made[row["seq"]][1], item_of(row)) for row in there if made[row["seq"]][0] == row["text"]]
-        if fresh:
-            replace_rows(self._table, fresh, kept)
-            self._table.sync()
 
     async def compact(self) -> None:
         def work() -> None:
@@ -321,9 +293,14 @@ class LanceMemory:
         if self._closed:
             return
         self._closed = True
+        await self._gatherer.aclose()
         await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
-        self._writer.close()
         self._readers.shutdown()
+        left = self._writer.call(lambda: None)
+        self._writer.close()
+        if (error := left.exception()) is not None:
+            logger.bind(memory="lancedb").warning("What was added last stays in the log until the next time: {}", error)
+        self._settler.close()
         self._tender.close()

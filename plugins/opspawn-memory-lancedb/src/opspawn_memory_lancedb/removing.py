@@ -13,7 +13,7 @@ from opspawn_memory_lancedb.table import Table
 
 def delete(table: Table, sql: str) -> None:
     """Take out the rows that fit."""
-    table.do(lambda lance: lance.delete(sql))
+    table.change(lambda lance: lance.delete(sql))
 
 
 def wipe(table: Table) -> None:
@@ -22,12 +22,11 @@ def wipe(table: Table) -> None:
     if kept is not None:
         table.drop_index(kept.column)
     table.index_words()
-    touched = table.touched()
+    touched = None if table.disk is None else table.disk.touched()
     if touched is None:
-        table.do(lambda lance: lance.update(where="true", values_sql={"seq": "seq"}))
+        table.change(lambda lance: lance.update(where="true", values_sql={"seq": "seq"}))
     elif touched:
         # A row's number is that of its fragment, and its place in it.
         places = " or ".join(f"(_rowid >= {one << 32} and _rowid < {(one + 1) << 32})" for one in sorted(touched))
-        table.do(lambda lance: lance.update(where=places, values_sql={"seq": "seq"}))
+        table.change(lambda lance: lance.update(where=places, values_sql={"seq": "seq"}))
     table.tidy_all()
-    table.sync()

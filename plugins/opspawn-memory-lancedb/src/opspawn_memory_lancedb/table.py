@@ -1,8 +1,8 @@
-"""The table: where it is, how it is opened, read, and made sure of.
+"""The table: how it is read and changed.
 
 One column holds vectors, and its name says whose they are, so that no item ever has a vector of another embedder than
-the table says. Reading looks for the latest version each time, so that what another process has written is seen; where
-`forget` takes a version away from under a query, the query is asked again.
+the table says. Each reading looks whether there is a later version, so that what another process has written is seen;
+where `forget` takes a version away from under a query, the query is asked again.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import lancedb
 import pyarrow as pa
 from lancedb.background_loop import LOOP
 from lancedb.index import FTS
 
-from opspawn.errors import MemoryFailed, MemoryUnusable, OpspawnError
-from opspawn_memory_lancedb.locks import FileLock
-from opspawn_memory_lancedb.rows import LAYOUT, SCHEMA, digest
+from opspawn.errors import MemoryFailed, OpspawnError
+from opspawn_memory_lancedb.disk import Disk
+from opspawn_memory_lancedb.locks import FileLock, LastWriter
 
 T = TypeVar("T")
 NAME = "items"
 _VECTORS = "v_"
 _TRIES = 5
+_TICK_NS = 50_000_000
+_FACTS = 256
 _WORDS = FTS(
     base_tokenizer="whitespace",
     stem=False,
@@ -50,23 +51,25 @@ class Kept:
 class Table:
     """An open table. Its methods block; any thread may call them."""
 
-    def __init__(self, table: Any, uri: str, data: str, busy_timeout_s: float) -> None:
+    def __init__(self, table: Any, uri: str, locks: Path, busy_timeout_s: float) -> None:
         self.lance = table
         self.busy_timeout_s = busy_timeout_s
-        self._uri = uri
         self._process = os.getpid()
-        self.folder = None if "://" in uri else Path(uri) / f"{NAME}.lance"
-        locks = _locks(uri, data)
-        #: Held by whoever writes, and by whoever makes indexes or forgets; the latter takes both, this one last.
-        self.writing, self.tending = FileLock(locks / "writing.lock"), FileLock(locks / "tending.lock")
-        self._sure: set[str] = set()
+        #: The folder, and the table in it; None for an object store.
+        self.place = None if "://" in uri else Path(uri)
+        self.disk = None if self.place is None else Disk(self.place / f"{NAME}.lance")
+        #: Held by whoever makes indexes or forgets, by whoever writes, by whoever settles logs; taken in this order.
+        self.tending, self.writing = FileLock(locks / "tending.lock"), FileLock(locks / "writing.lock")
+        self.settling, self.last_writer = FileLock(locks / "settling.lock"), LastWriter(locks / "writer")
+        self._seen: int | None = None
+        self._turn = 0
         self._facts: tuple[int, dict[str, Any]] = (-1, {})
-        self._sync_all()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def ask(self, work: Callable[[Any], T]) -> T:
         """What `work(table)` reads. Raises: MemoryFailed."""
+        self.fresh()
         for left in reversed(range(_TRIES)):
             try:
                 return self.do(work)
@@ -74,7 +77,30 @@ class Table:
                 if not left or "not found" not in str(error).lower():
                     raise
                 self.do(lambda table: table.checkout_latest())
+                self._turn += 1
         raise AssertionError
+
+    def fresh(self) -> None:
+        """Have the latest version be read: looked for only if something has changed in the folder of versions.
+
+        Two changes may have one time, so a time counts as known when it has passed for a while.
+        """
+        stamp = None if self.disk is None else self.disk.stamp()
+        if stamp is not None and stamp == self._seen:
+            return
+        now = time.time_ns()
+        self.do(lambda table: table.checkout_latest())
+        self._turn += 1
+        self._seen = stamp if stamp is not None and abs(now - stamp) > _TICK_NS else None
+
+    def change(self, work: Callable[[Any], Any]) -> None:
+        """Have `work(table)` change it; it is on the disk then. Raises: MemoryFailed."""
+        self.fresh()
+        try:
+            self.do(work)
+        finally:
+            self._turn += 1
+        self.sync()
 
     def do(self, work: Callable[[Any], T]) -> T:
         """What `work(table)` gives, with errors in our words. Raises: MemoryFailed."""
@@ -107,7 +133,7 @@ class Table:
 
     def count(self, sql: str) -> int:
         """How many rows fit."""
-        return int(self.ask(lambda table: table.count_rows(sql)))
+        return self._known(f"count {sql}", lambda: int(self.ask(lambda table: table.count_rows(sql))))
 
     @property
     def schema(self) -> pa.Schema:
@@ -121,12 +147,12 @@ class Table:
     @property
     def rows_in_all(self) -> int:
         """How many rows there are, the expired among them."""
-        return self._known("rows", lambda: int(self.ask(lambda table: table.count_rows())))
+        return self.count("true")
 
     @property
     def expiring(self) -> bool:
         """Whether a row will ever expire."""
-        return self._known("expiring", lambda: self.count("expires is not null") > 0)
+        return self.count("expires is not null") > 0
 
     def indexes(self) -> dict[str, str]:
         """The names of indexes, by their column."""
@@ -138,11 +164,12 @@ class Table:
 
     def _known(self, what: str, find: Callable[[], T]) -> T:
         """What is found in a version, looked for once."""
-        version = int(self.ask(lambda table: table.version))
+        self.fresh()
+        turn = self._turn
         at, known = self._facts
-        if at != version:
+        if at != turn or len(known) > _FACTS:
             known = {}
-            self._facts = (version, known)
+            self._facts = (turn, known)
         if what not in known:
             known[what] = find()
         return cast(T, known[what])
@@ -152,13 +179,12 @@ class Table:
     def take_vectors(self, model: str, dim: int) -> None:
         """Make the column of vectors. The caller holds `writing`."""
         field = pa.field(_VECTORS + model.encode().hex(), pa.list_(pa.float32(), dim))
-        self.do(lambda table: table.add_columns(pa.schema([field])))
-        self.sync()
+        self.change(lambda table: table.add_columns(pa.schema([field])))
 
     def drop_vectors(self, kept: Kept) -> None:
         """Take all vectors away. The caller holds both locks."""
         self.drop_index(kept.column)
-        self.do(lambda table: table.drop_columns([kept.column]))
+        self.change(lambda table: table.drop_columns([kept.column]))
 
     def index_words(self) -> None:
         """An index of words that knows of nothing yet; what it does not know is looked at row by row."""
@@ -174,93 +200,32 @@ class Table:
             # The synchronous table knows each kind of index by other words, and not all of them.
             loop.run(table._table.create_index(column, config=config, replace=True, train=train, name=called))
 
-        self.do(work)
+        self.change(work)
 
     def drop_index(self, column: str) -> None:
         """Take an index away, if there is one."""
         name = self.indexes().get(column)
         if name is not None:
-            self.do(lambda table: table.drop_index(name))
+            self.change(lambda table: table.drop_index(name))
 
     def tidy(self, older_than_s: float) -> None:
         """Merge small files, bring indexes up to date, remove versions older than that. The caller holds `tending`."""
         span = timedelta(seconds=older_than_s)
-        self.do(lambda table: table.optimize(cleanup_older_than=span))
+        self.change(lambda table: table.optimize(cleanup_older_than=span))
 
     def tidy_all(self) -> None:
         """The same, and leave no other version, nor any file that the latest does not need. The caller holds both."""
         span = timedelta(milliseconds=1)  # of 0 lancedb warns
         time.sleep(0.002)
-        self.do(lambda table: table.optimize(cleanup_older_than=span, delete_unverified=True))
-
-    # -- the disk ------------------------------------------------------------------------------------------------------
+        self.change(lambda table: table.optimize(cleanup_older_than=span, delete_unverified=True))
 
     def sync(self) -> None:
-        """Have what was written be on the disk, if the table is in a folder: lancedb leaves that to the system."""
-        if self.folder is not None:
-            for folder in ("data", "_deletions", "_versions", ""):
-                self._sync(self.folder / folder)
-
-    def _sync(self, folder: Path) -> None:
-        new = [path for path in _files(folder) if path not in self._sure]
-        for path in new:
-            _fsync(path)
-        if new or folder == self.folder:
-            _fsync(str(folder))
-        self._sure.update(new)
-
-    def _sync_all(self) -> None:
-        if self.folder is not None:
-            for folder in ("data", "_deletions", "_versions"):
-                self._sure.update(_files(self.folder / folder))
-
-    def size(self) -> int | None:
-        """Bytes on disk; None for an object store."""
-        if self.folder is None:
-            return None
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-
-    def touched(self) -> set[int] | None:
-        """Which fragments have rows that were taken out and are still in their files; None where nobody can tell."""
-        if self.folder is None:
-            return None
-        names = [os.path.basename(path) for path in _files(self.folder / "_deletions")]
-        return {int(name.split("-")[0]) for name in names if name.split("-")[0].isdigit()}
+        """Have what was written be on the disk, if the table is in a folder."""
+        if self.disk is not None:
+            self.disk.sync()
 
 
 _NEWEST: Mapping[str, Any] = {"column_name": "seq", "ascending": False}
-
-
-def open_table(uri: str, data: str, options: Mapping[str, str], busy_timeout_s: float) -> Table:
-    """Open the table, or make it. Raises: MemoryUnusable."""
-    try:
-        locks = _locks(uri, data)
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / "writing.lock").held(busy_timeout_s):
-            return _opened(uri, data, options, busy_timeout_s)
-    except OpspawnError:
-        raise
-    except Exception as error:
-        raise unusable(uri, told(error)) from error
-
-
-def _opened(uri: str, data: str, options: Mapping[str, str], busy_timeout_s: float) -> Table:
-    connection = lancedb.connect(uri, read_consistency_interval=timedelta(0), storage_options=dict(options) or None)
-    if NAME not in connection.list_tables(limit=1000).tables:
-        table = Table(connection.create_table(NAME, schema=SCHEMA), uri, data, busy_timeout_s)
-        table.index_words()
-        table.sync()
-        return table
-    opened = connection.open_table(NAME)
-    layout = (opened.schema.metadata or {}).get(b"opspawn.layout", b"").decode()
-    if not layout:
-        raise unusable(uri, f"its table {NAME!r} is of something else")
-    if layout != LAYOUT:
-        raise unusable(uri, f"its layout is {layout}, and this version of Opspawn knows {LAYOUT}")
-    table = Table(opened, uri, data, busy_timeout_s)
-    if "terms" not in table.indexes():
-        table.index_words()
-    return table
 
 
 def kept_in(schema: pa.Schema) -> Kept | None:
@@ -275,34 +240,3 @@ def told(error: BaseException) -> str:
     """An error of lancedb in one line."""
     words = " ".join(str(error).split(", /")[0].split()) or type(error).__name__
     return words.rstrip(".")[:300]
-
-
-def unusable(uri: str, words: str) -> MemoryUnusable:
-    """The error of a memory that cannot be opened."""
-    return MemoryUnusable(
-        f"The memory {uri!r} cannot be used: {words}.",
-        remedy="Correct uri in [plugins.lancedb], or restore the folder from a backup.",
-    )
-
-
-def _locks(uri: str, data: str) -> Path:
-    return Path(data) / f"memory-{digest(uri)[:16]}.locks" if "://" in uri else Path(uri)
-
-
-def _files(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.path for entry in entries if entry.is_file()]
-    except FileNotFoundError:
-        return []
-
-
-def _fsync(path: str) -> None:
-    try:
-        file = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

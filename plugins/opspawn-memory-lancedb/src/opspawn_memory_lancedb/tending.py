@@ -20,6 +20,8 @@ from opspawn_memory_lancedb.table import Table
 
 #: Where looking up ids row by row costs more than an index.
 _KEYS_FROM = 10_000
+#: After how many new rows it is time as soon as nobody adds any more.
+_MANY = 5_000
 #: An index of vectors is named after how many parts it has, and made anew when the items are so many times more.
 _PARTS = "vectors_"
 _GROWN = 4
@@ -33,20 +35,26 @@ class Tender:
         self._config = config
         self._thread = ThreadPoolExecutor(1, "opspawn-memory-tender")
         self._guard = threading.Lock()
-        self._at = 0
+        self._versions = self._rows = 0
         self._running: Future[None] | None = None
 
-    def written(self) -> None:
-        """Something was written: look whether it is time."""
-        turn = int(self._table.do(lambda table: table.version)) // self._config.compact_every
-        if turn != self._at:
-            self._at = turn
+    def written(self, rows: int) -> None:
+        """So many rows came into the table: look whether it is time."""
+        self._versions += 1
+        self._rows += rows
+        if self._versions >= self._config.compact_every:
+            self.begin()
+
+    def idle(self) -> None:
+        """Nobody adds just now: so much may have come that it is time."""
+        if self._rows >= _MANY:
             self.begin()
 
     def begin(self) -> None:
         """Work in the background, unless that is going on."""
         with self._guard:
             if self._running is None or self._running.done():
+                self._versions = self._rows = 0
                 self._running = self._thread.submit(self._quietly)
 
     def close(self) -> None:
@@ -70,7 +78,6 @@ class Tender:
             if count >= _KEYS_FROM and column not in indexes:
                 self._table.create_index(column, config)
         self._index_vectors(indexes)
-        self._table.sync()
 
     def _index_vectors(self, indexes: dict[str, str]) -> None:
         kept = self._table.kept()

@@ -12,6 +12,8 @@ from opspawn.contracts.memory import Embedder
 from opspawn.errors import EmbedderMismatch, MemoryFailed
 from opspawn.memories.embedding import embedded
 
+#: How far the square of a length may be from 1 for it to count as 1.
+_ONE = 1e-6
 Vector = npt.NDArray[np.float32]
 
 
@@ -28,7 +30,12 @@ def _units(made: Sequence[Any], dim: int | None, model: str) -> list[Vector]:
     for one in made:
         if len(one) != dim:
             raise EmbedderMismatch(f"{dim} numbers", f"{model!r}, which gave one of {len(one)}")
-    whole = np.asarray(made, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.asarray(made, np.float32)
+        squares = np.einsum("ij,ij->i", whole, whole)
+    if dim and (abs(squares - 1) < _ONE).all():
+        return list(whole)
+    whole = np.asarray(made, np.float64)  # some are too long, or too short, for the squares of smaller numbers
     with np.errstate(over="ignore", invalid="ignore"):
         lengths = np.sqrt((whole * whole).sum(axis=1))
     wrong = ~(np.isfinite(lengths) & (lengths > 0))

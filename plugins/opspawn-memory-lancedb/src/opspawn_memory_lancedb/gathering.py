@@ -1,0 +1,127 @@
+"""Gathering: adds that are called while others are under way go together, to the embedder and to the writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from opspawn.contracts.memory import Added, Duplicates, MemoryItem
+from opspawn_memory_lancedb.plan import Add
+from opspawn_memory_lancedb.vectors import Vector
+from opspawn_memory_lancedb.writing import Group, Result, Writer
+
+#: How many groups are under way at once: one that is written, and others with the embedder.
+_AT_ONCE = 4
+_MOST = 4000
+#: Seconds after which rows that wait alone go into the table.
+_IDLE_S = 0.5
+
+Vectors = Callable[[list[str]], Awaitable[Sequence[Vector] | None]]
+
+
+@dataclass(slots=True, eq=False)
+class _Wanted:
+    items: Sequence[MemoryItem]
+    duplicates: Duplicates
+    done: asyncio.Future[list[Added]]
+
+
+class Gatherer:
+    """Takes adds on the event loop, and gives them to the writer in groups."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        vectors: Vectors,
+        model: Callable[[], str | None],
+        now: Callable[[], int],
+        idle: Callable[[], None],
+    ) -> None:
+        """`idle` is called when all is in the table, and nothing has come for a moment."""
+        self._writer = writer
+        self._vectors = vectors
+        self._model = model
+        self._now = now
+        self._idle = idle
+        self._waiting: deque[_Wanted] = deque()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def add(self, items: Sequence[MemoryItem], duplicates: Duplicates) -> list[Added]:
+        """Keep items. Whoever no longer waits does not take them back."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Added]] = loop.create_future()
+        done.add_done_callback(_looked_at)
+        self._waiting.append(_Wanted(items, duplicates, done))
+        if len(self._flights) < _AT_ONCE:
+            flight = loop.create_task(self._fly())
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
+        return await asyncio.shield(done)
+
+    async def aclose(self) -> None:
+        """Finish what is under way."""
+        while self._flights:
+            await asyncio.wait(self._flights)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _fly(self) -> None:
+        while self._waiting:
+            group: list[_Wanted] = []
+            count = 0
+            while self._waiting and count < _MOST:
+                group.append(self._waiting.popleft())
+                count += len(group[-1].items)
+            try:
+                await self._keep(group)
+            finally:
+                for one in group:
+                    one.done.cancel()  # but for those that are done
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_IDLE_S, self._settle)
+
+    def _settle(self) -> None:
+        self._timer = None
+        self._writer.call(self._idle).add_done_callback(_looked_at)
+
+    async def _keep(self, group: Sequence[_Wanted]) -> None:
+        try:
+            vectors = await self._vectors([item.text for one in group for item in one.items])
+        except Exception as error:
+            if len(group) == 1:
+                group[0].done.set_exception(error)
+            else:  # the fault of one is not that of the others
+                await asyncio.gather(*(self._keep([one]) for one in group))
+            return
+        now, model = self._now(), self._model()
+        adds: list[Add] = []
+        at = 0
+        for one in group:
+            some = None if vectors is None else vectors[at : at + len(one.items)]
+            at += len(one.items)
+            adds.append(Add(one.items, some, model, one.duplicates, now))
+        done: Future[list[Result]] = Future()
+        self._writer.put(Group(adds, done))
+        try:
+            results = await asyncio.wrap_future(done)
+        except Exception as error:
+            for one in group:
+                one.done.set_exception(error)
+            return
+        for one, result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                one.done.set_exception(result)
+            else:
+                one.done.set_result(result)
+
+
+def _looked_at(done: Any) -> None:
+    """Have asyncio not complain of an error that nobody waits for any more."""
+    if not done.cancelled():
+        done.exception()

@@ -1,0 +1,122 @@
+"""Settling: rows of the logs become rows of the table, many at once, beside the writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from loguru import logger
+
+from opspawn.errors import MemoryFailed
+from opspawn_memory_lancedb.log import Log, Logs, rows_in
+from opspawn_memory_lancedb.table import Table, told
+
+#: A log with so much goes into the table at once; with less, when somebody reads, or after a moment.
+MOST_ROWS = 8192
+MOST_BYTES = 32 << 20
+
+
+class Settler:
+    """The logs of one process, and its way to settle those of all. Its callers hold `writing`."""
+
+    def __init__(self, table: Table, settled: Callable[[int], None]) -> None:
+        """`settled` hears how many rows came into the table."""
+        self._table = table
+        self._settled = settled
+        self._logs = None if table.place is None else Logs(table.place / "added")
+        self._open: Log | None = None
+        self._sealed: list[Log] = []
+        self._thread = ThreadPoolExecutor(1, "opspawn-memory-settler")
+        self._running: Future[None] | None = None
+
+    def waiting(self) -> bool:
+        """Whether rows of anybody wait. Any thread may ask."""
+        return self._logs is not None and self._logs.any()
+
+    def append(self, rows: pa.Table) -> None:
+        """Keep new rows; they are on the disk then. Raises: MemoryFailed."""
+        if self._logs is None:
+            self._table.change(lambda lance: lance.add(rows))
+            self._settled(len(rows))
+            return
+        if self._sealed and (self._running is None or self._running.done()):
+            self.settle()  # what failed in the background is told here
+        try:
+            if self._open is None:
+                self._open = self._logs.new()
+            self._open.append(rows)
+        except OSError as error:
+            self._seal()
+            raise MemoryFailed(f"The memory cannot be written: {told(error)}.") from error
+        if self._open.rows >= MOST_ROWS or self._open.size >= MOST_BYTES:
+            self._await()
+            self._seal()
+            self._running = self._thread.submit(self._beside)
+
+    def settle(self) -> None:
+        """Have the table know all rows, also those of others. Raises: MemoryFailed."""
+        if self._logs is None:
+            return
+        self._await()
+        self._seal()
+        if not self._logs.any():
+            return
+        with self._table.settling.held(self._table.busy_timeout_s):
+            self._settle_own()
+            for path in self._logs.paths():
+                self._give(path, rows_in(path), asked=True)
+
+    def abandon(self) -> None:
+        """Leave the logs to whoever reads the folder: somebody else has written since, and has perhaps settled them."""
+        self._await()
+        self._seal()
+        while self._sealed:
+            self._sealed.pop().close()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+        self.abandon()
+
+    def _await(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+
+    def _seal(self) -> None:
+        if self._open is not None:
+            self._sealed.append(self._open)
+            self._open = None
+
+    def _beside(self) -> None:
+        try:
+            with self._table.settling.held(self._table.busy_timeout_s):
+                self._settle_own()
+        except MemoryFailed as error:
+            logger.bind(memory="lancedb").debug("Rows stay in the log for now: {}", error)
+
+    def _settle_own(self) -> None:
+        while self._sealed:
+            log = self._sealed[0]
+            if log.path.exists():
+                asked, log.asked = log.asked, True
+                self._give(log.path, pa.concat_tables(log.tables) if log.tables else None, asked=asked)
+            log.close()
+            self._sealed.pop(0)
+
+    def _give(self, path: Path, rows: pa.Table | None, *, asked: bool) -> None:
+        """Have the table know these rows, and remove their log. `asked` says that it may know them already: they are
+        added all or none.
+        """
+        if rows is not None and not (asked and self._are_there(rows)):
+            self._table.change(lambda lance: lance.add(rows))
+            self._settled(len(rows))
+        path.unlink(missing_ok=True)
+
+    def _are_there(self, rows: pa.Table) -> bool:
+        seqs: Any = rows["seq"].to_pylist()
+        there = self._table.rows(f"seq >= {min(seqs)} and seq <= {max(seqs)}", ["seq"])["seq"].to_pylist()
+        return not set(seqs).isdisjoint(there)

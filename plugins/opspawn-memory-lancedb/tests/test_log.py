@@ -1,0 +1,120 @@
+"""The log: what was added is there at once, for everybody, once, and whatever happens before it is in the table."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+
+from opspawn.contracts.memory import MemoryItem, MemoryQuery, Selection
+from opspawn.testing import HashingEmbedder
+from opspawn_memory_lancedb.memory import LanceMemory, open_memory
+
+ADA = ("user:ada",)
+EVERYTHING = Selection((), below=True)
+
+
+async def opened(place: Path) -> LanceMemory:
+    return await open_memory(str(place / "memory.lance"), embedder=HashingEmbedder(16))
+
+
+async def texts(memory: LanceMemory) -> list[str]:
+    return [item.text for item in (await memory.items(EVERYTHING, limit=1000)).items]
+
+
+def log_in(place: Path) -> Path:
+    [log] = (place / "memory.lance/added").iterdir()
+    return log
+
+
+def _until_gone(path: Path) -> None:
+    while path.exists():
+        time.sleep(0.02)
+
+
+async def test_what_another_has_only_in_its_log_is_found(tmp_path: Path) -> None:
+    """And it goes on in a log of its own."""
+    memory, other = await opened(tmp_path), await opened(tmp_path)
+    await memory.add([MemoryItem("One.", ADA)])
+    waited = log_in(tmp_path).stat().st_size
+    [hit] = await other.search(MemoryQuery("One.", EVERYTHING))
+    await memory.add([MemoryItem("Two.", ADA)])
+    kept = await texts(other)
+    await memory.aclose()
+    await other.aclose()
+    assert (waited > 0, hit.item.text, kept) == (True, "One.", ["Two.", "One."])
+
+
+async def test_an_id_that_another_has_added_is_known(tmp_path: Path) -> None:
+    """However often they take turns, and though neither looks at the table while it writes alone."""
+    both = [await opened(tmp_path), await opened(tmp_path)]
+    new = []
+    for n in range(3):
+        for one in both:
+            added = await one.add([MemoryItem(f"Fact {n}.", ADA, f"i-{n}"), MemoryItem(f"Fact {n}b.", ADA)])
+            new.append([each.new for each in added])
+    kept = await texts(both[0])
+    for one in both:
+        await one.aclose()
+    assert new == [[True, True], [False, False]] * 3
+    assert len(kept) == 6
+
+
+async def test_an_entry_that_is_not_whole_was_never_told_of(tmp_path: Path) -> None:
+    """Whoever finds it leaves it out, and keeps those before it."""
+    memory = await opened(tmp_path)
+    await memory.add([MemoryItem("One.", ADA)])
+    whole = log_in(tmp_path).read_bytes()
+    for n, rest in enumerate((b"\x07", whole[: len(whole) // 2], whole[:-1] + b"?")):
+        place = tmp_path / str(n)
+        shutil.copytree(tmp_path / "memory.lance", place / "memory.lance")
+        log_in(place).write_bytes(whole + rest)
+        found = await opened(place)
+        assert await texts(found) == ["One."]
+        await found.aclose()
+    await memory.aclose()
+
+
+async def test_a_log_that_is_already_in_the_table_is_not_added_again(tmp_path: Path) -> None:
+    """As when a process dies between the two."""
+    memory = await opened(tmp_path)
+    await memory.add([MemoryItem(f"Fact {n}.", ADA) for n in range(5)])
+    log = log_in(tmp_path)
+    copy = log.read_bytes()
+    before = await texts(memory)
+    log.write_bytes(copy)
+    after = await texts(memory)
+    left = log.exists()
+    await memory.aclose()
+    assert (len(before), after, left) == (5, before, False)
+
+
+async def test_rows_go_into_the_table_by_themselves(tmp_path: Path) -> None:
+    """After a moment, and when the memory closes."""
+    memory = await opened(tmp_path)
+    await memory.add([MemoryItem("One.", ADA)])
+    log = log_in(tmp_path)
+    await asyncio.to_thread(_until_gone, log)
+    await memory.add([MemoryItem("Two.", ADA)])
+    last = log_in(tmp_path)
+    await memory.aclose()
+    assert not last.exists()
+
+
+async def test_the_fault_of_one_add_is_not_that_of_others(tmp_path: Path) -> None:
+    """They were gathered into one call of the embedder."""
+
+    class Choosy(HashingEmbedder):
+        async def embed(self, texts):  # type: ignore[no-untyped-def]
+            if "Bad." in texts:
+                raise ValueError("no")
+            return await super().embed(texts)
+
+    memory = await open_memory(str(tmp_path / "memory.lance"), embedder=Choosy(16))
+    said = ("One.", "Bad.", "Two.")
+    told = await asyncio.gather(*(memory.add([MemoryItem(text, ADA)]) for text in said), return_exceptions=True)
+    kept = await texts(memory)
+    await memory.aclose()
+    assert [isinstance(one, ValueError) for one in told] == [False, True, False]
+    assert sorted(kept) == ["One.", "Two."]
