@@ -14,16 +14,21 @@ from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuth
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from opspawn.errors import ConfigError
-from opspawn_mcp.settings import AuthConfig
+from opspawn_mcp.signing.settings import CredentialsConfig
 
 
-def auth_of(server: str, url: str, config: AuthConfig) -> httpx2.Auth:
-    """What signs the requests to a server. Raises: ConfigError: this SDK cannot hold the secret to its issuer."""
+def check_sdk(server: str) -> None:
+    """Raises: ConfigError: this SDK cannot hold what is secret to its issuer."""
     if "issuer" not in inspect.signature(ClientCredentialsOAuthProvider).parameters:
         raise ConfigError(
             f"plugins.mcp.servers.{server}.auth: mcp {version('mcp')} may send the secret to whomever it likes.",
             remedy="Install a newer one: pip install -U mcp.",
         )
+
+
+def auth_of(server: str, url: str, config: CredentialsConfig) -> httpx2.Auth:
+    """What signs the requests to a server. Raises: ConfigError: this SDK cannot hold the secret to its issuer."""
+    check_sdk(server)
     options: dict[str, Any] = {"issuer": config.issuer}
     return ClientCredentialsOAuthProvider(
         url, _Kept(), config.client_id, config.client_secret.get_secret_value(), scope=config.scope, **options

@@ -10,13 +10,16 @@ from mcp.types import ListRootsResult, Root
 from pydantic import FileUrl
 
 from opspawn_mcp.asking import Asker
-from opspawn_mcp.auth import auth_of
+from opspawn_mcp.auth import auth_of, check_sdk
 from opspawn_mcp.connecting import Callbacks
+from opspawn_mcp.signing.settings import CodeConfig
 
 if TYPE_CHECKING:
     import httpx2
 
     from opspawn_mcp.settings import McpConfig
+    from opspawn_mcp.signing.code import CodeSigner
+    from opspawn_mcp.signing.settings import CredentialsConfig
 
 
 class Answering:
@@ -27,12 +30,14 @@ class Answering:
         self._config = config
         self._root = config.root or Path.cwd()
         self._signed: dict[str, httpx2.Auth] = {}
+        #: By the name of a server at which a person signs in.
+        self.signers: dict[str, CodeSigner] = {}
         #: By the name of a server that may ask people.
         self.askers = {name: Asker(name) for name, server in config.servers.items() if server.ask_people}
         for name, server in config.servers.items():
             if server.auth is not None and server.url is not None and server.enabled:
                 # one for all connections: it keeps the token
-                self._signed[name] = auth_of(name, server.url, server.auth)
+                self._signed[name] = self._auth(name, server.url, server.auth)
 
     def callbacks(self, name: str) -> Callbacks:
         """For a new connection to a server."""
@@ -41,6 +46,15 @@ class Answering:
         if name in self.askers:
             options["elicitation_callback"] = self.askers[name].answer
         return Callbacks(options, self._signed.get(name))
+
+    def _auth(self, name: str, url: str, auth: CredentialsConfig | CodeConfig) -> httpx2.Auth:
+        if not isinstance(auth, CodeConfig):
+            return auth_of(name, url, auth)
+        from opspawn_mcp.signing.opening import signer_of
+
+        check_sdk(name)
+        self.signers[name] = signer_of(name, self._config, auth)
+        return self.signers[name]
 
 
 def _telling(folders: list[Path]) -> Callable[[Any], Any]:

@@ -19,6 +19,7 @@ from opspawn.errors import Halt, ToolError
 from opspawn_mcp.asking import Ask, Asker
 from opspawn_mcp.faults import ServerFault, in_words, is_late, is_lost, unwrapped
 from opspawn_mcp.server import Link, Server
+from opspawn_mcp.signing.code import CodeSigner
 
 _MINUTE_S = 60.0
 #: What we give the SDK to end a call by its own clock before ours ends it, in seconds.
@@ -35,9 +36,10 @@ _UNKNOWN = "Whether the call was carried out is not known: find out before you c
 class Calls:
     """The calls to one server, within its limits."""
 
-    def __init__(self, server: Server, asker: Asker | None = None) -> None:
-        """Take the server, and who puts its questions, if it may ask any."""
+    def __init__(self, server: Server, asker: Asker | None = None, signer: CodeSigner | None = None) -> None:
+        """Take the server, who puts its questions, if it may ask any, and what people sign in by, if they do."""
         self._server = server
+        self._signer = signer
         self._asker = asker
         config = server.config
         most = config.concurrency if asker is None else 1
@@ -116,6 +118,9 @@ class Calls:
 
     async def _fault(self, link: Link, tool: str, effect: Effect, error: Exception) -> ServerFault:
         name, remedy = self._server.name, _UNKNOWN if effect == "once" else None
+        if self._signer is not None and (unsigned := self._signer.fault) is not None:
+            self._server.lost(link, unsigned.cause)
+            return unsigned
         if isinstance(error, TimeoutError) or is_late(error):
             words = f"it did not answer within {self._server.config.timeout_s:g} s"
             return ServerFault(name, words, error_type="timeout", sent=True, remedy=remedy, tool=tool)

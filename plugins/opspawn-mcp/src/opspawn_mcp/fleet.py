@@ -21,6 +21,7 @@ from opspawn_mcp.policy import ServerPolicy
 from opspawn_mcp.resources import check_uri
 from opspawn_mcp.server import Server
 from opspawn_mcp.settings import McpConfig, ServerConfig
+from opspawn_mcp.signing.code import CodeSigner
 from opspawn_mcp.standing import Standing, standing
 from opspawn_mcp.tools import McpTool
 
@@ -28,13 +29,22 @@ from opspawn_mcp.tools import McpTool
 class Member:
     """A server within its fleet."""
 
-    def __init__(self, name: str, config: ServerConfig, server: Server, pins: Pins, asker: Asker | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: ServerConfig,
+        server: Server,
+        pins: Pins,
+        asker: Asker | None = None,
+        signer: CodeSigner | None = None,
+    ) -> None:
         self.name = name
         self.config = config
         self.server = server
         self.pins = pins
         self.policy = ServerPolicy(name, config)
-        self.calls = Calls(server, asker)
+        self.signer = signer
+        self.calls = Calls(server, asker, signer)
         self._warned: set[str] = set()
 
     @property
@@ -84,7 +94,8 @@ class Fleet:
                 _check(name, one, root)
                 _check_context(name, one)
             server = Server(name, one, root, callbacks=answering.callbacks, on_tools=self._look)
-            self.members[name] = Member(name, one, server, self.pins, answering.askers.get(name))
+            asker, signer = answering.askers.get(name), answering.signers.get(name)
+            self.members[name] = Member(name, one, server, self.pins, asker, signer)
 
     def member(self, name: str) -> Member:
         """A server by name. Raises: NotFound."""

@@ -26,6 +26,7 @@ from opspawn_mcp.hearing import Hearing
 from opspawn_mcp.listening import watch_tools
 from opspawn_mcp.listing import Definition, list_tools
 from opspawn_mcp.settings import ServerConfig
+from opspawn_mcp.signing.needed import SignInNeeded
 from opspawn_mcp.stdio import Fate
 
 State = Literal["off", "idle", "connecting", "ready", "failed", "closed"]
@@ -140,7 +141,9 @@ class Server:
             fault = await self._connect_once()
             held = self.connects > connects
             failures = 1 if held and time.monotonic() - began > _STEADY_S else failures + 1
-            pause = 0.0 if failures == 1 else min(_LONGEST_S, _FIRST_S * 2 ** (failures - 2)) * random.uniform(1, 1.25)
+            if isinstance(fault, SignInNeeded):  # nothing gets better by waiting
+                failures = 0
+            pause = 0.0 if failures <= 1 else min(_LONGEST_S, _FIRST_S * 2 ** (failures - 2)) * random.uniform(1, 1.25)
             self._not_before = time.monotonic() + pause
             self._log.bind(error_type=fault.error_type).warning("{}", fault.message)
             if not held or pause > _FIRST_S * 2:
@@ -254,6 +257,7 @@ class Server:
         return ServerFault(self.name, f"{cause}{said}", error_type="transient")
 
     def _again(self, fault: ServerFault, wait: float) -> ServerFault:
+        """The fault of a server that waits to be tried again."""
         words = f"{fault.cause}; it is tried again in {max(1, round(wait))} s"
         return ServerFault(self.name, words, error_type=fault.error_type)
 

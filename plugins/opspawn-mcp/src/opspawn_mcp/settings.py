@@ -13,6 +13,7 @@ from opspawn.contracts.plugins import PluginConfig
 from opspawn.contracts.policy import Decision
 from opspawn.contracts.tool import Effect
 from opspawn_mcp.serving.settings import ServeConfig
+from opspawn_mcp.signing.settings import AuthConfig, TokensConfig
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,30}[A-Za-z0-9]|[A-Za-z0-9]")
 Mode = Literal["auto", "legacy", "modern"]
@@ -34,20 +35,6 @@ class RuleConfig(BaseModel):
     reason: str = Field("", description="Why, in words.")
     approvers: list[str] = Field([], description="Who should decide, for ask.")
     expires_s: float | None = Field(None, gt=0, description="Seconds until a question counts as denied.")
-
-
-class AuthConfig(BaseModel):
-    """How a remote server is shown who calls: OAuth with the credentials of a client, without a human."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    client_id: str = Field(min_length=1, description="The id that the authorization server knows this client by.")
-    client_secret: SecretStr = Field(description="Its secret, e.g. ${GITHUB_SECRET}.")
-    issuer: str = Field(
-        pattern=r"^https?://",
-        description="The authorization server, exactly as it names itself; the secret is sent to no other.",
-    )
-    scope: str | None = Field(None, min_length=1, description="What is asked for, with spaces between.")
 
 
 class ContextConfig(BaseModel):
@@ -164,6 +151,7 @@ class McpConfig(PluginConfig):
         description="The file with the approved definitions of tools, to be kept with the code; "
         "relative to the folder of opspawn.toml.",
     )
+    tokens: TokensConfig = Field(TokensConfig(), description="Where the tokens of people who signed in are kept.")
     serve: ServeConfig = Field(ServeConfig(), description="What MCP clients are offered, where, and to whom.")
     root: Path | None = Field(None, description="The folder that relative paths start at; that of opspawn.toml.")
 

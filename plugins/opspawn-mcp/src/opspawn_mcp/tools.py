@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from opspawn.contracts.policy import Considered, Verdict
 from opspawn.contracts.retry import RetryPolicy
-from opspawn.contracts.tool import Effect, ToolContext, ToolOptions
+from opspawn.contracts.tool import DidNotHappen, Effect, ToolContext, ToolOptions
 from opspawn.errors import Denied, InvalidInput
 from opspawn_mcp.naming import model_name
 from opspawn_mcp.results import value_of
+from opspawn_mcp.signing.asking import MOST_ROUNDS, sign_in, waits
+from opspawn_mcp.signing.needed import SignInNeeded
 from opspawn_mcp.standing import Standing, effect_of
 
 if TYPE_CHECKING:
+    from mcp.types import CallToolResult
+
     from opspawn_mcp.fleet import Member
     from opspawn_mcp.server import Link
 
@@ -59,9 +63,24 @@ class McpTool:
         Raises: Denied: it is not. InvalidInput: the server has no such tool. ServerFault: the server failed; says how.
             ToolError: the tool did.
         """
-        calls, config = self._member.calls, self._member.config
-        result = await calls.call(self.tool, arguments, effect=self.effect, check=self._check, ask=context.ask)
-        return value_of(result, self._member.name, self.tool, config.max_result_bytes)
+        result = await self._signed_in(arguments, context)
+        return value_of(result, self._member.name, self.tool, self._member.config.max_result_bytes)
+
+    async def _signed_in(self, arguments: dict[str, Any], context: ToolContext) -> CallToolResult:
+        """The answer; where a person must sign in first, somebody is asked to."""
+        calls, signer, fault = self._member.calls, self._member.signer, ""
+        for left in range(MOST_ROUNDS, -1, -1):
+            try:
+                return await calls.call(self.tool, arguments, effect=self.effect, check=self._check, ask=context.ask)
+            except SignInNeeded as needed:
+                if signer is None or left == 0:
+                    raise
+                fault = await sign_in(signer, needed, context, fault)
+        raise AssertionError("the last round returns or raises")
+
+    async def check(self, arguments: Any, context: ToolContext) -> DidNotHappen | None:
+        """What is known of a call that began before a crash: one that waited for a person to sign in was not sent."""
+        return DidNotHappen() if waits(context) else None
 
     def _check(self, link: Link) -> None:
         """Raises: Denied, InvalidInput; before anything is sent."""
