@@ -13,6 +13,7 @@ from opspawn_mcp.asking import Asker
 from opspawn_mcp.auth import auth_of, check_sdk
 from opspawn_mcp.connecting import Callbacks
 from opspawn_mcp.signing.settings import CodeConfig
+from opspawn_mcp.tasks.begun import TasksExtension
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,6 +44,8 @@ class Answering:
         """For a new connection to a server."""
         folders = [(self._root / folder).resolve() for folder in self._config.servers[name].roots]
         options: dict[str, Any] = {"list_roots_callback": _telling(folders)} if folders else {}
+        if self._config.servers[name].tasks:
+            options["extensions"] = [TasksExtension()]
         if name in self.askers:
             options["elicitation_callback"] = self.askers[name].answer
         return Callbacks(options, self._signed.get(name))

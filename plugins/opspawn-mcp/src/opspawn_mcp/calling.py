@@ -14,12 +14,14 @@ from mcp import Client, MCPError
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.types import CallToolResult
 
-from opspawn.contracts.tool import Effect
+from opspawn.contracts.tool import CallNotes, Effect
 from opspawn.errors import Halt, ToolError
 from opspawn_mcp.asking import Ask, Asker
 from opspawn_mcp.faults import ServerFault, in_words, is_late, is_lost, unwrapped
 from opspawn_mcp.server import Link, Server
 from opspawn_mcp.signing.code import CodeSigner
+from opspawn_mcp.tasks.begun import TaskBegun, begun_in
+from opspawn_mcp.tasks.following import Following
 
 _MINUTE_S = 60.0
 #: What we give the SDK to end a call by its own clock before ours ends it, in seconds.
@@ -56,6 +58,7 @@ class Calls:
         check: Callable[[Link], None] = lambda link: None,
         on_progress: ProgressFnT | None = None,
         ask: Ask | None = None,
+        notes: CallNotes | None = None,
     ) -> CallToolResult:
         """Call a tool and return the server's answer, whatever it says.
 
@@ -64,6 +67,7 @@ class Calls:
             check: called with the connection before anything is sent; what it raises is raised.
             on_progress: told how far the call is, if the server says so.
             ask: puts what the server asks to people, if it may.
+            notes: of this call, in which a task is kept that the server makes of it; one that is there is gone on with.
 
         Raises: ServerFault: "transient" if the connection failed, "timeout", or "tool_error" for everything else.
         """
@@ -71,7 +75,15 @@ class Calls:
         async def send(client: Client, limit: float) -> CallToolResult:
             return await client.call_tool(tool, arguments, read_timeout_seconds=limit, progress_callback=on_progress)
 
-        return await self.request(tool, send, effect=effect, check=check, ask=ask)
+        task = begun_in(notes)
+        if task is None:
+            try:
+                return await self.request(tool, send, effect=effect, check=check, ask=ask)
+            except TaskBegun as begun:
+                task = begun.task
+                if notes is not None:  # before it is asked for, so that nobody calls again who has lost it
+                    await notes.write(task.to_note())
+        return await Following(self._server, tool, effect, task, self._asker).result(notes, ask)
 
     async def request(
         self,
@@ -93,7 +105,7 @@ class Calls:
         check(link)
         try:
             return await self._send(link, send)
-        except Halt:
+        except (Halt, TaskBegun):
             raise
         except Exception as error:
             if is_over(error):
@@ -102,6 +114,8 @@ class Calls:
                 check(link)
                 try:
                     return await self._send(link, send)
+                except TaskBegun:
+                    raise
                 except Exception as again:
                     error = again
             if isinstance(error, ServerFault):

@@ -32,6 +32,8 @@ from opspawn_mcp.stdio import Fate
 State = Literal["off", "idle", "connecting", "ready", "failed", "closed"]
 #: How long one may take to end, in seconds, before it is left to itself.
 _TEARDOWN_S = 10.0
+#: How long what is being told to a server may take when all ends, in seconds.
+_LAST_WORDS_S = 2.0
 #: The pause after failures in a row, in seconds: the first one is made up for at once.
 _FIRST_S, _LONGEST_S = 0.5, 60.0
 #: A connection that held so long starts the count of failures anew.
@@ -92,6 +94,7 @@ class Server:
         self._log = logger.bind(plugin="mcp", server=name)
         self._lines, self._since = 0, 0.0
         self.hearing = Hearing()
+        self._telling: set[asyncio.Future[Any]] = set()
 
     # -- what others ask -----------------------------------------------------------------------------------------------
 
@@ -117,6 +120,16 @@ class Server:
             self._owner = asyncio.create_task(self._own(), name=f"mcp-{self.name}")
         return coming
 
+    @property
+    def link(self) -> Link | None:
+        """The connection as it is, if there is one."""
+        return self._link
+
+    def keep(self, telling: asyncio.Future[Any]) -> None:
+        """Hold on to something that is being told to the server; `aclose` waits for it a moment."""
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
     def lost(self, link: Link, why: str) -> None:
         """Say that a connection is gone; the next call makes a new one."""
         link.fate.because(why)
@@ -125,6 +138,8 @@ class Server:
     async def aclose(self) -> None:
         """End the connection, and its process. Idempotent."""
         self.state = "closed"
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=_LAST_WORDS_S)
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.cancel()

@@ -114,6 +114,8 @@ class ServerConfig(BaseModel):
         "required", description="Whether a tool is used only as it was approved; off is for servers of your own."
     )
     timeout_s: float = Field(60.0, gt=0, le=86_400, description="Seconds for one call.")
+    tasks: bool = Field(True, description="Whether it may answer a call with a task (Tasks extension).")
+    task_timeout_s: float = Field(86_400.0, gt=0, le=31_536_000, description="Seconds for a call that became a task.")
     connect_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds for connecting, its first list included.")
     calls_per_minute: int | None = Field(None, ge=1, description="How many calls a process may make in a minute.")
     concurrency: int | None = Field(None, ge=1, description="How many calls a process has in flight at once.")

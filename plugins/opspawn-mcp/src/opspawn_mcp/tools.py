@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from opspawn.contracts.policy import Considered, Verdict
 from opspawn.contracts.retry import RetryPolicy
-from opspawn.contracts.tool import DidNotHappen, Effect, ToolContext, ToolOptions
+from opspawn.contracts.tool import DidNotHappen, Effect, GoOn, ToolContext, ToolOptions
 from opspawn.errors import Denied, InvalidInput
 from opspawn_mcp.naming import model_name
 from opspawn_mcp.results import value_of
 from opspawn_mcp.signing.asking import MOST_ROUNDS, sign_in, waits
 from opspawn_mcp.signing.needed import SignInNeeded
 from opspawn_mcp.standing import Standing, effect_of
+from opspawn_mcp.tasks.begun import begun_in
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
@@ -71,15 +72,21 @@ class McpTool:
         calls, signer, fault = self._member.calls, self._member.signer, ""
         for left in range(MOST_ROUNDS, -1, -1):
             try:
-                return await calls.call(self.tool, arguments, effect=self.effect, check=self._check, ask=context.ask)
+                return await calls.call(
+                    self.tool, arguments, effect=self.effect, check=self._check, ask=context.ask, notes=context.notes
+                )
             except SignInNeeded as needed:
                 if signer is None or left == 0:
                     raise
                 fault = await sign_in(signer, needed, context, fault)
         raise AssertionError("the last round returns or raises")
 
-    async def check(self, arguments: Any, context: ToolContext) -> DidNotHappen | None:
-        """What is known of a call that began before a crash: one that waited for a person to sign in was not sent."""
+    async def check(self, arguments: Any, context: ToolContext) -> DidNotHappen | GoOn | None:
+        """What is known of a call that began before a crash: one that became a task goes on, and one that waited for a
+        person to sign in was not sent.
+        """
+        if begun_in(context.notes) is not None:
+            return GoOn()
         return DidNotHappen() if waits(context) else None
 
     def _check(self, link: Link) -> None:
