@@ -203,7 +203,7 @@ class Catalog:
             inner.deps = await self._app.deps.get()
         if workflow.budget is not None:
             inner.allow("workflow", workflow.budget)
-        return await run_workflow(workflow, inner, self._tools)
+        return await run_workflow(workflow, inner, self._tools, lambda named: self.tool_calls.one(named, inner))
 
     def _refuse_lacking(self, workflow: Workflow) -> None:
         """A definition may have been accepted by another version of this app. Raises: Lacking."""
@@ -251,9 +251,8 @@ class Catalog:
         return self.reach.words() if self.reach is not None else set()
 
     def _check_parts(self, workflow: Workflow) -> None:
-        faults = [
-            f"{workflow.name}: there is no tool {name!r}." for name in sorted(set(workflow.tools) - set(self._tools))
-        ]
+        faults = [fault for name in sorted(set(workflow.tools) - set(self._tools)) if (fault := self._fault_of(name))]
+        faults = [f"{workflow.name}: {fault}" for fault in faults]
         faults += [
             f"{workflow.name}: there is no agent {name!r}."
             for name in sorted(set(workflow.agents) - set(self._app.agents) - self._others())
@@ -265,6 +264,16 @@ class Catalog:
                 faults=faults,
                 remedy=f"Tools: {tools}. Agents: {agents}.",
             )
+
+    def _fault_of(self, tool: str) -> str | None:
+        """Why a tool that is none of the app's cannot be used; None if it comes and goes."""
+        if ":" not in tool:
+            return f"there is no tool {tool!r}."
+        try:
+            self.tool_calls.check(tool)
+        except InvalidInput as error:
+            return f"{tool!r}: {error.message}"
+        return None
 
 
 def _all_tools(app: App, kit: Kit) -> dict[str, Tool]:

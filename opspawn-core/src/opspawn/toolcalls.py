@@ -81,6 +81,20 @@ class ToolCalls:
                 return tool
         raise NotFound("tool", name, remedy=f"{source!r} does not offer it to {context.agent!r} now.")
 
+    def check(self, named: str) -> None:
+        """Whether "SOURCE:NAME" can name a tool; whether it is there shows when it is called. Raises: InvalidInput."""
+        self._source(named)
+
+    async def one(self, named: str, context: Context) -> Tool:
+        """The one tool that "SOURCE:NAME" stands for now, in a run. Raises: NotFound; and what its source raises."""
+        seen = ToolContext("", context.agent, context.task, context.session, context.deps)
+        found = await self._source(named).tools(seen)
+        if len(found) != 1:
+            words = f"It stands for {len(found)} tools; name one." if found else None
+            remedy = f"Its source does not offer it to {context.agent!r} now." if words is None else words
+            raise NotFound("tool", named, remedy=remedy)
+        return found[0]
+
     def _source(self, named: str) -> ToolSource:
         try:
             found = self._kit.tool_or_source(named)

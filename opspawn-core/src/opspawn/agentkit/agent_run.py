@@ -26,7 +26,7 @@ from opspawn.agentkit.watched import result_encoder
 from opspawn.contracts.model import ToolCall
 from opspawn.contracts.plan import Plan, PlanVerdict
 from opspawn.contracts.retry import RetryPolicy
-from opspawn.contracts.tool import ToolResult
+from opspawn.contracts.tool import Tool, ToolResult
 from opspawn.errors import BudgetExceeded, Denied, Halt, InvalidInput, NotFound, StepError
 
 #: An agent is told at once of a tool that failed; only a service that says when to come back is waited for.
@@ -55,6 +55,9 @@ class AgentRun(Thinking):
         if self._transfers:
             self._hand_over(calls, results)
         return results
+
+    async def offered(self) -> Sequence[Tool]:
+        return (*self.tools, *await self._belt.moving(self._tool_context("")))
 
     async def _let_in(self, guards: Guards, call: ToolCall, result: ToolResult, key: str) -> ToolResult:
         """A result as the model may see it; of one that is held back it is told why."""

@@ -45,6 +45,10 @@ class Toolbelt:
         self._live = await self._asked(context)
         self._names = frozenset(self._live)
 
+    async def moving(self, context: ToolContext) -> Sequence[Tool]:
+        """What the sources have now; what was offered to a model stays what it is. Raises: as `ask`."""
+        return list((await self._asked(context)).values())
+
     async def again(self, name: str, context: ToolContext) -> Tool:
         """A tool that was offered before this process took over the run: as its source has it now, or a stand-in."""
         if name not in self._live:

@@ -269,7 +269,15 @@ class AgentContext(RunContext, Protocol):
 
     @property
     def tools(self) -> Sequence[Tool]:
-        """The tools that the agent may use."""
+        """The tools that the agent may use, without those that come and go."""
+        ...
+
+    async def offered(self) -> Sequence[Tool]:
+        """The tools that the agent may use now, those that come and go after the others.
+
+        Nothing of it is recorded: a planner that goes by it puts down what it needs, by `step`, since a resumed run may
+        be offered others.
+        """
         ...
 
     @property

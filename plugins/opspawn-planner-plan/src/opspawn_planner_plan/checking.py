@@ -12,13 +12,22 @@ from pydantic import ValidationError
 from opspawn.agentkit.faults import faults_of
 from opspawn.agentkit.reading import NAME as READ_ON
 from opspawn.contracts.plan import Plan, PlanStep
-from opspawn.contracts.tool import Tool
+from opspawn.contracts.tool import Effect, Tool
 from opspawn_planner_plan.fitting import misfits
 from opspawn_planner_plan.references import referred
 
 #: The fault of a plan of which nothing is left to do.
 ALL_DONE = "all its steps are done already"
 _STRENGTH = {"read": 0, "idempotent": 1, "once": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a plan is checked against of a tool that comes and goes."""
+
+    name: str
+    effect: Effect
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,7 @@ class Bounds:
         steps: how many it may have. thoughts: for how many steps of thinking there are model calls left.
     """
 
-    tools: Mapping[str, Tool]
+    tools: Mapping[str, Tool | Known]
     done: Mapping[str, PlanStep]
     steps: int
     thoughts: int

@@ -18,9 +18,10 @@ from opspawn.contracts.model import Message
 from opspawn.contracts.plan import Plan, PlanVerdict
 from opspawn.contracts.planner import PlannerResult
 from opspawn.contracts.run import AgentContext
+from opspawn.contracts.tool import Tool
 from opspawn.errors import Denied, ModelError, StepLimit
 from opspawn_planner_plan.carrying import Outcome, carry_out, report
-from opspawn_planner_plan.checking import ALL_DONE, Bounds, read_plan
+from opspawn_planner_plan.checking import ALL_DONE, Bounds, Known, read_plan
 from opspawn_planner_plan.voices import NativeVoice, TextVoice, Turn, Voice, catalogue
 
 _FINISH = "You cannot plan any more. Give your final answer now from what you know; say what is missing in it."
@@ -77,12 +78,12 @@ class _Run:
         self._asked = 0  # model calls
         self._plans = 0  # that were carried out
         self._faulty = 0  # in a row
+        self._moving: dict[str, Known] = {}
 
     async def run(self) -> PlannerResult:
         context = self._context
         # Recorded, since the descriptions of tools may be others when the run begins anew with newer code.
-        tools: str = await context.step("tools", self._catalogue)
-        self._messages = self._voice.opening(context, tools)
+        self._messages = self._voice.opening(context, self._known(await context.step("tools", self._catalogue)))
         while self._asked < context.max_steps:
             self._asked += 1
             turn = await self._voice.turn(context, self._messages)
@@ -103,8 +104,21 @@ class _Run:
         words = f"The agent {context.agent!r} made {context.max_steps} model calls and has no answer."
         return await self._stopped(StepLimit(words, remedy="Raise its max_steps, or give it a smaller task."))
 
-    async def _catalogue(self) -> str:
-        return catalogue(self._context.tools)
+    async def _catalogue(self) -> Any:
+        """The tools in words; and of those that come and go what a plan is checked against, so that one which was read
+        before a crash is read alike after it.
+        """
+        tools = await self._context.offered()
+        own = {tool.name for tool in self._context.tools}
+        moving = [[tool.name, tool.effect, tool.parameters] for tool in tools if tool.name not in own]
+        return {"text": catalogue(tools), "tools": moving} if moving else catalogue(tools)
+
+    def _known(self, recorded: Any) -> str:
+        """Take in what was recorded; the tools in words."""
+        if isinstance(recorded, str):
+            return recorded
+        self._moving = {name: Known(name, effect, parameters) for name, effect, parameters in recorded["tools"]}
+        return str(recorded["text"])
 
     async def _stopped(self, error: StepLimit) -> PlannerResult:
         """At a limit: a last answer without a plan where that is wanted. Raises: StepLimit."""
@@ -147,7 +161,8 @@ class _Run:
 
     def _read(self, draft: Any) -> tuple[Plan | None, list[str]]:
         left = self._context.max_steps - self._asked - 1  # one is for the answer
-        tools = {tool.name: tool for tool in self._context.tools}
+        own: dict[str, Tool | Known] = {tool.name: tool for tool in self._context.tools}
+        tools = {**own, **self._moving}
         done = {id: outcome.step for id, outcome in self._done.items()}
         return read_plan(draft, Bounds(tools, done, self._settings.max_plan_steps, left))
 

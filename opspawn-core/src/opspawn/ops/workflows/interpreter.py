@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from opspawn.contracts.run import RunContext
@@ -12,8 +12,11 @@ from opspawn.errors import InvalidInput, NotFound, StepError, StepFailed
 from opspawn.ops.workflows.expressions import render
 from opspawn.ops.workflows.workflow import Step, Workflow
 
+#: Finds a tool that comes and goes, by the name of its source and of its part: "SOURCE:NAME".
+Find = Callable[[str], Awaitable[Tool]]
 
-async def run_workflow(workflow: Workflow, ctx: RunContext, tools: Mapping[str, Tool]) -> Any:
+
+async def run_workflow(workflow: Workflow, ctx: RunContext, tools: Mapping[str, Tool], find: Find | None = None) -> Any:
     """Return the workflow's `output`, or the outputs of all steps by id if it declares none.
 
     Steps without needs start at once, any other when its needs are done; each is a branch of the run whose act has the
@@ -21,7 +24,8 @@ async def run_workflow(workflow: Workflow, ctx: RunContext, tools: Mapping[str, 
 
     Args:
         ctx: `ctx.input` is what the run was started with.
-        tools: at least those of `workflow.tools`, by name.
+        tools: at least those of `workflow.tools`, by name, but for those that come and go: `find` is asked for these,
+            when their step begins.
 
     Raises:
         InvalidInput: the input does not fit; nothing was started.
@@ -30,9 +34,9 @@ async def run_workflow(workflow: Workflow, ctx: RunContext, tools: Mapping[str, 
     """
     inputs = workflow.bind_inputs(ctx.input)
     for name in workflow.tools:
-        if name not in tools:
+        if name not in tools and (find is None or ":" not in name):
             raise NotFound("tool", name, known=tuple(tools))
-    run = _Run(workflow, ctx, tools, inputs)
+    run = _Run(workflow, ctx, tools, inputs, find)
     await ctx.gather(*(run.branch(step) for step in workflow.steps))
     outputs = {step.id: run.outputs[step.id]["output"] for step in workflow.steps}
     if not workflow.has_output:
@@ -46,8 +50,16 @@ async def run_workflow(workflow: Workflow, ctx: RunContext, tools: Mapping[str, 
 class _Run:
     """One run's outputs, and the events with which its branches wait for each other."""
 
-    def __init__(self, workflow: Workflow, ctx: RunContext, tools: Mapping[str, Tool], inputs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        workflow: Workflow,
+        ctx: RunContext,
+        tools: Mapping[str, Tool],
+        inputs: dict[str, Any],
+        find: Find | None,
+    ) -> None:
         self.ctx = ctx
+        self.find = find
         self.tools = tools
         self.outputs: dict[str, dict[str, Any]] = {}
         self.roots = {"inputs": inputs, "steps": self.outputs, "run": {"id": ctx.task, "workflow": workflow.name}}
@@ -70,7 +82,10 @@ class _Run:
     async def _act(self, step: Step) -> Any:
         given = render(step.arguments, self.roots)
         if step.kind == "tool":
-            tool = self.tools[step.target]
+            tool = self.tools.get(step.target)
+            if tool is None:
+                assert self.find is not None  # else the run would not have begun
+                tool = await self.find(step.target)
             return await self.ctx.call(tool, given or {}, key=step.id, timeout_s=step.timeout_s, retry=step.retry)
         if isinstance(given, dict) and set(given) == {"input"}:
             given = given["input"]

@@ -19,7 +19,7 @@ from opspawn.ops.workflows.durations import DURATION_PATTERN, parse_duration
 LANGUAGE = "1"
 MAX_STEPS = 500
 ID = r"^[a-z0-9_-]{1,64}$"
-USES = r"^(tool|agent)/[A-Za-z0-9_.-]{1,64}$"
+USES = r"^((tool|agent)/[A-Za-z0-9_.-]{1,64}|tool/[A-Za-z0-9_-]{1,64}:[A-Za-z0-9_./:-]{1,200})$"
 
 #: Parts of the language that a later version runs; refused by name, so that nobody takes them for misspelt.
 LATER_TOP = frozenset({"triggers", "on_failure", "queue", "priority", "labels"})
@@ -176,7 +176,9 @@ class Defaults(Model):
 class Step(Model):
     """One action; it starts when all its needs are done."""
 
-    uses: Annotated[str, BeforeValidator(_uses), Field(pattern=USES, description="tool/NAME or agent/NAME.")]
+    uses: Annotated[
+        str, BeforeValidator(_uses), Field(pattern=USES, description="tool/NAME, tool/SOURCE:NAME or agent/NAME.")
+    ]
     with_: dict[str, Any] | None = Field(
         None,
         alias="with",
