@@ -28,9 +28,9 @@ async def call(member: Member, tool: str) -> Any:
     return await member.tool(tool).call({}, NOBODY)
 
 
-def decision(member: Member, tool: str) -> str:
+async def decision(member: Member, tool: str) -> str:
     found = member.tool(tool)
-    verdict = found.decide(Considered("tool", found.name, {}, "helper", found.effect))
+    verdict = await found.decide(Considered("tool", found.name, {}, "helper", found.effect))
     return "allow" if verdict is None else verdict.decision
 
 
@@ -41,12 +41,12 @@ async def test_a_new_tool_is_neither_offered_nor_called_until_it_is_approved(
     fleet = fleet_of(server)
     member = fleet.member("plain")
 
-    assert decision(member, "add") == "deny"
+    assert await decision(member, "add") == "deny"
     with pytest.raises(Denied, match=r"it is new, and nobody has approved it.*'opspawn mcp approve plain'"):
         await call(member, "add")
     await approve(fleet)
 
-    assert decision(member, "add") == "allow"
+    assert await decision(member, "add") == "allow"
     assert await call(member, "add") == "{}"
     assert len(server.calls()) == 1
 
@@ -72,7 +72,7 @@ async def test_a_tool_that_changes_is_held_back_at_once(
 
     await _until(lambda: fleet.member("plain").standing("add").status == "changed")
 
-    assert decision(fleet.member("plain"), "add") == "deny"
+    assert await decision(fleet.member("plain"), "add") == "deny"
     with pytest.raises(Denied, match="it has changed since it was approved"):
         await call(fleet.member("plain"), "add")
     assert server.calls() == []

@@ -13,6 +13,7 @@ from loguru import logger
 
 from opspawn.errors import ConfigError, InvalidInput, NotFound
 from opspawn_mcp.asking import Asker
+from opspawn_mcp.audit.audit import Audit
 from opspawn_mcp.callbacks import Answering
 from opspawn_mcp.calling import Calls
 from opspawn_mcp.listing import Definition
@@ -37,6 +38,7 @@ class Member:
         pins: Pins,
         asker: Asker | None = None,
         signer: CodeSigner | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.name = name
         self.config = config
@@ -44,6 +46,7 @@ class Member:
         self.pins = pins
         self.policy = ServerPolicy(name, config)
         self.signer = signer
+        self.audit = audit
         self.calls = Calls(server, asker, signer)
         self._warned: set[str] = set()
 
@@ -87,6 +90,7 @@ class Fleet:
         root = config.root or Path.cwd()
         self.pins = Pins(config.path_of_pins())
         self.pins.all()
+        self.audit = Audit(config.audit, root)
         self.members: dict[str, Member] = {}
         answering = Answering(config)
         for name, one in config.servers.items():
@@ -95,7 +99,7 @@ class Fleet:
                 _check_context(name, one)
             server = Server(name, one, root, callbacks=answering.callbacks, on_tools=self._look)
             asker, signer = answering.askers.get(name), answering.signers.get(name)
-            self.members[name] = Member(name, one, server, self.pins, asker, signer)
+            self.members[name] = Member(name, one, server, self.pins, asker, signer, self.audit)
 
     def member(self, name: str) -> Member:
         """A server by name. Raises: NotFound."""
@@ -114,6 +118,7 @@ class Fleet:
     async def aclose(self) -> None:
         """End all connections and their processes."""
         await asyncio.gather(*(member.server.aclose() for member in self.members.values()))
+        self.audit.close()
 
     def _look(self, name: str) -> None:
         self.members[name].look()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,8 +71,14 @@ class Shelf:
         """What decides on its calls: itself, by the grants and rules of its server."""
         return self
 
-    def decide(self, considered: Considered) -> Verdict | None:
-        """Deny what is not granted; then what the rules say."""
+    async def decide(self, considered: Considered) -> Verdict | None:
+        """Deny what is not granted; then what the rules say. What is not allowed is recorded."""
+        verdict, audit = self._verdict(considered), self._member.audit
+        if verdict is not None and verdict.decision != "allow" and audit is not None:
+            await audit.decided(self._member.name, self.act, considered, verdict, "granted")
+        return verdict
+
+    def _verdict(self, considered: Considered) -> Verdict | None:
         if not self._configured and (words := self._forbidden(considered.arguments)):
             return Verdict("deny", words)
         return self._member.policy.decide(self.act, considered)
@@ -79,7 +86,11 @@ class Shelf:
     async def call(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         """Ask the server. Raises: InvalidInput: the arguments do not fit. ServerFault: the server failed."""
         self._check(arguments)
-        return await self._ask(arguments, context)
+        member, audit = self._member, self._member.audit
+        if audit is None:
+            return await self._ask(arguments, context)
+        ask = partial(self._ask, arguments, context)
+        return await audit.around(ask, member.name, self.act, arguments, context, self.effect, "granted")
 
     def _forbidden(self, arguments: Any) -> str:
         """Why these arguments are not granted; empty if they are."""

@@ -12,6 +12,7 @@ from opspawn.agentkit.matching import glob
 from opspawn.contracts.plugins import PluginConfig
 from opspawn.contracts.policy import Decision
 from opspawn.contracts.tool import Effect
+from opspawn_mcp.audit.settings import AuditConfig
 from opspawn_mcp.serving.settings import ServeConfig
 from opspawn_mcp.signing.settings import AuthConfig, TokensConfig
 
@@ -154,6 +155,7 @@ class McpConfig(PluginConfig):
         "relative to the folder of opspawn.toml.",
     )
     tokens: TokensConfig = Field(TokensConfig(), description="Where the tokens of people who signed in are kept.")
+    audit: AuditConfig = Field(AuditConfig(), description="What is recorded of calls and decisions.")
     serve: ServeConfig = Field(ServeConfig(), description="What MCP clients are offered, where, and to whom.")
     root: Path | None = Field(None, description="The folder that relative paths start at; that of opspawn.toml.")
 

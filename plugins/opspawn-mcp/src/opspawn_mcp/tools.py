@@ -51,8 +51,15 @@ class McpTool:
         """What decides on its calls: itself, by the grants and rules of its server."""
         return self
 
-    def decide(self, considered: Considered) -> Verdict | None:
-        """Deny what is not approved or not granted; then what the rules say."""
+    async def decide(self, considered: Considered) -> Verdict | None:
+        """Deny what is not approved or not granted; then what the rules say. What is not allowed is recorded."""
+        verdict = self._verdict(considered)
+        if verdict is not None and verdict.decision != "allow" and self._member.audit is not None:
+            pin = self._member.standing(self.tool).status
+            await self._member.audit.decided(self._member.name, self.tool, considered, verdict, pin)
+        return verdict
+
+    def _verdict(self, considered: Considered) -> Verdict | None:
         standing = self._member.standing(self.tool)
         if standing.status != "gone" and not standing.usable:
             return Verdict("deny", self._words(standing))
@@ -64,8 +71,23 @@ class McpTool:
         Raises: Denied: it is not. InvalidInput: the server has no such tool. ServerFault: the server failed; says how.
             ToolError: the tool did.
         """
-        result = await self._signed_in(arguments, context)
+        result = await self._recorded(arguments, context)
         return value_of(result, self._member.name, self.tool, self._member.config.max_result_bytes)
+
+    async def _recorded(self, arguments: dict[str, Any], context: ToolContext) -> CallToolResult:
+        """The answer, and a record of the call before and after it."""
+        member, audit = self._member, self._member.audit
+        if audit is None:
+            return await self._signed_in(arguments, context)
+        return await audit.around(
+            lambda: self._signed_in(arguments, context),
+            member.name,
+            self.tool,
+            arguments,
+            context,
+            self.effect,
+            member.standing(self.tool).status,
+        )
 
     async def _signed_in(self, arguments: dict[str, Any], context: ToolContext) -> CallToolResult:
         """The answer; where a person must sign in first, somebody is asked to."""

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prompts": ("opspawn_mcp.cli.shelves:list_prompts", "List the prompts of the servers."),
     "prompt": ("opspawn_mcp.cli.shelves:prompt", "Get a prompt, made of its arguments."),
     "approve": ("opspawn_mcp.cli.approving:approve", "Show what is new or has changed, and pin it."),
+    "audit": ("opspawn_mcp.cli.auditing:audit", "Show what was called and decided, and check that it is whole."),
     "login": ("opspawn_mcp.cli.signing:login", "Sign in to a remote server, in a browser."),
     "logout": ("opspawn_mcp.cli.signing:logout", "Forget who signed in to a remote server."),
     "import": ("opspawn_mcp.cli.importing:import_servers", "Read servers from the JSON that other programs use."),

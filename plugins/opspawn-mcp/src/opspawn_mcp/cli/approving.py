@@ -61,6 +61,10 @@ async def _approve(server: str, tool: str, yes: bool, shadowing: bool, by: str, 
             )
         _ask(len(tools), yes)
         pin(member, tools, by)
+        for one in tools:
+            digest = None if one.definition is None else one.definition.digest
+            told = {"by": by, "server": server, "tool": one.tool, "pin": one.status, "definition": digest}
+            await found.audit.note("approve", told)
         say(f"Pinned in {found.pins.path}: {', '.join(one.tool for one in tools)}.")
         return 0
 

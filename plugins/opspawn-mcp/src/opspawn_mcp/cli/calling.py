@@ -44,7 +44,7 @@ async def _call(full: str, arguments: dict[str, Any], yes: bool, as_json: bool) 
         member = found.member(parts[0])
         await member.server.ready()
         tool = member.tool(parts[1])
-        decide(tool, arguments, yes)
+        await decide(tool, arguments, yes)
         value = await tool.call(arguments, ToolContext("", OPERATOR))
         shown = words_of(given) if (given := parts_of(value)) else value
         if as_json or not isinstance(shown, str):
@@ -53,9 +53,9 @@ async def _call(full: str, arguments: dict[str, Any], yes: bool, as_json: bool) 
             print_text(shown)
 
 
-def decide(tool: McpTool | Shelf, arguments: dict[str, Any], yes: bool) -> None:
+async def decide(tool: McpTool | Shelf, arguments: dict[str, Any], yes: bool) -> None:
     """Raises: Denied: a rule says no, or wants somebody to be asked."""
-    verdict = tool.decide(Considered("tool", tool.name, arguments, OPERATOR, tool.effect))
+    verdict = await tool.decide(Considered("tool", tool.name, arguments, OPERATOR, tool.effect))
     if verdict is None or verdict.decision == "allow":
         return
     if verdict.decision == "deny":

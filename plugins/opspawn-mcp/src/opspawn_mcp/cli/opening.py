@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -39,6 +40,7 @@ async def fleet() -> AsyncIterator[Fleet]:
             remedy="Add [plugins.mcp.servers.NAME] to opspawn.toml, or see 'opspawn mcp import'.",
         )
     made = Fleet(config)
+    made.audit.by = f"cli:{_user()}"
     try:
         yield made
     finally:
@@ -48,3 +50,10 @@ async def fleet() -> AsyncIterator[Fleet]:
 def run(main: Coroutine[Any, Any, int | None]) -> int:
     """Run a command to its end; the answer is its exit code."""
     return asyncio.run(main) or 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

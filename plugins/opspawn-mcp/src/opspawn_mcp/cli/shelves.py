@@ -102,7 +102,7 @@ def read(context: click.Context, server: str, uri: str, follow: bool, yes: bool,
 async def _read(server: str, uri: str, follow: bool, yes: bool, as_json: bool) -> None:
     async with fleet() as found:
         member = found.member(server)
-        decide(ReadResource(member), {"uri": uri}, yes)
+        await decide(ReadResource(member), {"uri": uri}, yes)
         link = await member.server.ready()
         if not follow:
             await _print(member, uri, as_json)
@@ -145,7 +145,7 @@ async def _prompt(full: str, given: tuple[str, ...], yes: bool, as_json: bool) -
     arguments = prompts.check_arguments(arguments_of(given, texts=True))
     async with fleet() as found:
         member = found.member(parts[0])
-        decide(GetPrompt(member), {"prompt": parts[1], "arguments": arguments}, yes)
+        await decide(GetPrompt(member), {"prompt": parts[1], "arguments": arguments}, yes)
         made = await member.calls.request("prompts/get", lambda client, _: client.get_prompt(parts[1], arguments))
         limit = member.config.max_result_bytes
         if as_json:

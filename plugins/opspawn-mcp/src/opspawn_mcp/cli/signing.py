@@ -59,6 +59,7 @@ async def _login(name: str, browser: bool, timeout_s: float, as_json: bool) -> i
                 raise ServerFault(name, f"nobody is signed in: {short(str(error))}", error_type="denied") from error
             if (again := await _needed(member)) is not None:
                 raise ServerFault(name, "it does not take the tokens that it asked for", error_type="denied") from again
+            await found.audit.note("login", {"by": found.audit.by, "server": name})
         tools = len(member.names())
         if as_json:
             print_json({"server": name, "signedIn": True, "tools": tools})
@@ -71,6 +72,7 @@ async def _logout(name: str) -> int:
     async with fleet() as found:
         _, signer = _signer(found, name)
         print_text(await signer.forget())
+        await found.audit.note("logout", {"by": found.audit.by, "server": name})
         return 0
 
 
