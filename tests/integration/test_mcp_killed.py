@@ -18,6 +18,7 @@ import pytest
 from opspawn import Agent, App
 from opspawn.config import load_settings
 from opspawn.contracts.model import ToolCall
+from opspawn.contracts.store import Query
 from opspawn.host import Host
 from opspawn.testing import LoopPlanner, ScriptedModel
 from opspawn_store_redis.testing import RedisServer
@@ -92,6 +93,45 @@ def test_the_run_ends_as_the_effect_says(configure: Callable[..., Path], effect:
 
     assert ended == state
     assert [line for line in log.read_text().splitlines() if line.startswith("[")] == ['["echo", {}]'] * calls
+
+
+def test_an_approval_that_was_asked_for_a_call_survives_the_worker(configure: Callable[..., Path]) -> None:
+    folder = configure(ask='["echo"]')
+    (folder / "plain.json").write_text("{}")
+    script = WORK.format(here=str(Path(__file__).parent), folder=str(folder))
+    with (folder / "task").open("wb") as task:
+        worker = subprocess.Popen([sys.executable, "-c", script], stdout=task, stderr=subprocess.DEVNULL)
+    try:
+        _until(lambda: (folder / "task").read_text().strip() != "", "no run began")
+        asked = asyncio.run(_asked(folder))
+    finally:
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+    state, again = asyncio.run(_approve(folder, (folder / "task").read_text().strip(), asked))
+
+    assert (state, again) == ("succeeded", [asked])
+    calls = [line for line in (folder / "plain.calls").read_text().splitlines() if line.startswith("[")]
+    assert calls == ['["echo", {}]']
+
+
+async def _asked(folder: Path) -> str:
+    """The approval that the worker's run asks for, as another process sees it."""
+    loaded = load_settings(environ={}, cwd=folder)
+    async with Host.open(app(), loaded=loaded, worker=False) as host:
+        for _ in range(2000):
+            if found := (await host.approvals(Query(limit=5))).items:
+                return str(found[0].id)
+            await asyncio.sleep(0.02)
+    raise AssertionError("nobody was asked")
+
+
+async def _approve(folder: Path, task: str, asked: str) -> tuple[str, list[str]]:
+    """How the run ends in another process's hands, once somebody has approved; and all approvals that there were."""
+    async with Host.open(app(), loaded=load_settings(environ={}, cwd=folder)) as host:
+        await host.approve(asked, by="ann")
+        ended = await host.wait(task, 40)
+        return str(ended.state), [one.id for one in (await host.approvals(Query(limit=5))).items]
 
 
 async def _go_on(folder: Path, task: str) -> str:

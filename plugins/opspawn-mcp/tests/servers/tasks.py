@@ -27,7 +27,8 @@ class Tasking:
 
     Attributes:
         said: each request by its method, with the task it is about. tasks: how they are, by id; a test sets that.
-        away: whether every request fails, as before a proxy whose server is gone.
+        away: whether every request fails, as before a proxy whose server is gone. ends_at_once: whether a task has
+            ended once it is asked for.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class Tasking:
         self.updates: list[dict[str, Any]] = []
         self.begins: dict[str, Any] = {"status": "working"}
         self.away = False
+        self.ends_at_once = False
         self.app = Starlette(routes=[Route("/mcp", self._answer, methods=["POST", "GET", "DELETE"])])
 
     def calls(self) -> int:
@@ -85,6 +87,8 @@ class Tasking:
         if task is None:
             return UNKNOWN
         if method == "tasks/get":
+            if self.ends_at_once:
+                self.end()
             return task
         if method == "tasks/cancel":
             task["status"] = "cancelled"
