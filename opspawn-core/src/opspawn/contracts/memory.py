@@ -5,7 +5,8 @@ ever read as a pattern. A selection takes one namespace, or with `below` also th
 
 **Scores** mean the same on every memory: they are made by `opspawn.memories.ranking` from the query and the item alone.
 1 is as near as can be. Of words, it is the share of the query's words that the item has; of vectors, the cosine, below
-0 counted as 0; of both, their mean. Weights for recency and confidence can only make it smaller.
+0 counted as 0; of both, the higher, so that a threshold means the same in every mode. Weights for recency and
+confidence can only make it smaller.
 
 **What is kept** is durable when the call returns. What is forgotten, or has expired, is found by no call; what is
 forgotten is gone from the files, too, once `forget` has returned.

@@ -3,7 +3,8 @@
 A memory brings candidates: those best by words (BM25), those best by vectors. `fused` makes one list of both by
 reciprocal rank fusion (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
 Learning Methods", SIGIR 2009); ranks of lists compare where raw scores do not. `ranked` then scores those that are in
-the fused list: BM25 depends on what else is kept, so it chooses and breaks ties, and is no score.
+the fused list: BM25 depends on what else is kept, so it chooses and breaks ties, and is no score. Of words and vectors
+the better counts: what is near by its meaning alone is as near as if there had been no search by words.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def fused(*lists: Sequence[K]) -> list[K]:
 
 
 def ranked(query: MemoryQuery, candidates: Sequence[Candidate], now: datetime, *, by_words: bool) -> list[Hit]:
-    """The hits, best first; of equals the one that comes first among the candidates."""
+    """The hits, best first; of equals the one that words and vector together find nearer, then the first of them."""
     wanted = terms(query.text)
     found: list[tuple[Hit, set[str]]] = []
     for one in candidates:
@@ -66,7 +67,7 @@ def ranked(query: MemoryQuery, candidates: Sequence[Candidate], now: datetime, *
         hit = _scored(query, one, found_in(wanted, there), len(wanted), now, by_words)
         if hit.score > 0 and hit.score >= query.min_score:
             found.append((hit, there))
-    found.sort(key=lambda pair: -pair[0].score)
+    found.sort(key=lambda pair: (-pair[0].score, -_both(pair[0].why)))
     hits: list[Hit] = []
     kept: list[set[str]] = []
     for hit, there in found:
@@ -86,7 +87,7 @@ def _scored(
     told = [text] if by_words else []
     if one.cosine is not None:
         told.append(max(0.0, min(1.0, one.cosine)))
-    near = one.reranked if one.reranked is not None else sum(told) / len(told) if told else 0.0
+    near = one.reranked if one.reranked is not None else max(told, default=0.0)
     created = one.item.updated or one.item.created or now
     age = max(0.0, (now - created).total_seconds())
     recency = 1.0 - query.recency * (1.0 - 0.5 ** (age / query.half_life_s))
@@ -94,6 +95,10 @@ def _scored(
     distance = None if one.cosine is None else 1.0 - max(-1.0, min(1.0, one.cosine))
     why = Why(has, text if by_words else None, distance, recency, doubt)
     return Hit(one.item, min(1.0, max(0.0, near * recency * doubt)), why)
+
+
+def _both(why: Why) -> float:
+    return (why.text or 0.0) - (1.0 if why.distance is None else why.distance)
 
 
 def _alike(one: set[str], other: set[str]) -> bool:

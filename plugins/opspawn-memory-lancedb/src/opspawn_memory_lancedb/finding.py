@@ -21,7 +21,7 @@ from opspawn_memory_lancedb.conditions import ALL, where
 from opspawn_memory_lancedb.plan import entry_in
 from opspawn_memory_lancedb.rows import ITEM, LONGEST, SCHEMA, item_of
 from opspawn_memory_lancedb.settings import LanceConfig
-from opspawn_memory_lancedb.table import Kept, Table
+from opspawn_memory_lancedb.table import Kept, Table, parts_of
 from opspawn_memory_lancedb.vectors import Vector
 
 
@@ -67,8 +67,9 @@ def by_words(table: Table, query: str, sql: str, most: int, kept: Kept | None) -
 
 def by_vector(table: Table, wanted: Vector, sql: str, most: int, kept: Kept, config: LanceConfig) -> pa.Table:
     """The items nearest by vector: of few, by comparing all; of many, of those parts of the index that are near."""
-    few = kept.column not in table.indexes() or (not _is_all(table, sql) and table.count(sql) < config.index_from)
-    probes = 1 if few else max(1, ceil(config.probe * table.rows_in_all**0.5))
+    parts = parts_of(table.indexes().get(kept.column))
+    few = not parts or (not _is_all(table, sql) and table.count(sql) < config.index_from)
+    probes = max(1, ceil(config.probe * parts))
 
     def work(lance: Any) -> pa.Table:
         asked = lance.search(wanted, vector_column_name=kept.column, query_type="vector").distance_type("cosine")

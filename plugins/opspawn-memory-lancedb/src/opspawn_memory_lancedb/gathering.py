@@ -57,6 +57,7 @@ class Gatherer:
         done: asyncio.Future[list[Added]] = loop.create_future()
         done.add_done_callback(_looked_at)
         self._waiting.append(_Wanted(items, duplicates, done))
+        self._rest()
         if len(self._flights) < _AT_ONCE:
             flight = loop.create_task(self._fly())
             self._flights.add(flight)
@@ -67,8 +68,7 @@ class Gatherer:
         """Finish what is under way."""
         while self._flights:
             await asyncio.wait(self._flights)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._rest()
 
     async def _fly(self) -> None:
         while self._waiting:
@@ -82,9 +82,13 @@ class Gatherer:
             finally:
                 for one in group:
                     one.done.cancel()  # but for those that are done
+        self._rest()
+        self._timer = asyncio.get_running_loop().call_later(_IDLE_S, self._settle)
+
+    def _rest(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_IDLE_S, self._settle)
+            self._timer = None
 
     def _settle(self) -> None:
         self._timer = None

@@ -11,8 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +18,6 @@ from loguru import logger
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.memory import (
-    KEEP,
     MAX_ITEMS,
     Added,
     Change,
@@ -37,21 +34,21 @@ from opspawn.contracts.memory import (
 )
 from opspawn.errors import MemoryFailed, NotFound
 from opspawn.memories.asking import check_added, check_limit, position_of, way_of
-from opspawn.memories.items import changed, moment
+from opspawn.memories.items import changed
 from opspawn.memories.ranking import Reranker, pool
-from opspawn_memory_lancedb import finding, reembedding, removing
-from opspawn_memory_lancedb.columns import entry_of
+from opspawn_memory_lancedb import changing, finding, reembedding, removing
+from opspawn_memory_lancedb.caching import Cache, cached_units
 from opspawn_memory_lancedb.finding import Found
 from opspawn_memory_lancedb.gathering import Gatherer
 from opspawn_memory_lancedb.opening import open_table
-from opspawn_memory_lancedb.plan import replace_rows
+from opspawn_memory_lancedb.rerankers import reranker_of
 from opspawn_memory_lancedb.searching import Search
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.settling import Settler
 from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.tending import Tender
 from opspawn_memory_lancedb.vectors import Vector, units_of
-from opspawn_memory_lancedb.writing import Writer, check
+from opspawn_memory_lancedb.writing import Writer
 
 T = TypeVar("T")
 _READERS = 4
@@ -72,13 +69,14 @@ async def open_memory(
         uri: a folder, or an address of an object store that LanceDB knows.
         data: a folder of this machine for the locks, where `uri` is an object store.
         embedder: makes vectors; None to find by words alone. It is not closed with the memory.
+        reranker: reads what was found once more; None for the one that `config` names, if any.
 
-    Raises: MemoryUnusable: it cannot be used; the text says why.
+    Raises: ConfigError: there is no such reranker. MemoryUnusable: it cannot be used; the text says why.
     """
     config = config or LanceConfig()
     options = {name: value.get_secret_value() for name, value in config.storage_options.items()}
     table = await asyncio.to_thread(open_table, uri, data, options, config.busy_timeout_s)
-    return LanceMemory(table, config, embedder, reranker, clock)
+    return LanceMemory(table, config, embedder, reranker or reranker_of(config.reranker), clock)
 
 
 class LanceMemory:
@@ -92,6 +90,9 @@ class LanceMemory:
         self._embedder = embedder
         self._reranker = reranker
         self._clock = clock
+        self._cache: Cache | None = None
+        if config.embedding_cache and table.place is not None:
+            self._cache = Cache(table.place, config.embedding_cache)
         self._tender = Tender(table, config)
         self._settler = Settler(table, self._tender.written)
         self._writer = Writer(table, self._settler)
@@ -147,30 +148,22 @@ class LanceMemory:
         vectors = await self._vectors([text]) if text != before.item.text else None
         now = self._now()
 
+        made = None if vectors is None else (str(self._model), vectors[0])
+
         def work() -> MemoryItem:
-            sql = finding.condition(self._table, Selection(namespace, ids=(id,)), now)
-            if not (found := finding.newest(self._table, sql, 1)):
-                raise NotFound("memory", id)
-            item = replace(changed(found[0].item, change), updated=moment(now))
-            if change.ttl_s is not KEEP:
-                expires = None if item.ttl_s is None else moment(now) + timedelta(seconds=item.ttl_s)
-                item = replace(item, expires=expires)
-            kept = self._table.kept()
-            if vectors is not None:
-                check(kept, str(self._model), len(vectors[0]))
-            [there] = finding.entries(self._table, [found[0].seq], kept)
-            same = item.text == found[0].item.text
-            entry = entry_of(item, there.seq, there.vector if same else vectors[0] if vectors else None)
-            replace_rows(self._table, [entry], kept)
+            entry = changing.change(self._table, namespace, id, change, now, made)
             self._writer.note(entry.key, entry.same)
-            if not same:
-                removing.wipe(self._table)
-            return item
+            return entry.item
 
         return await self._write(work, wipes=text != before.item.text)
 
     async def _vectors(self, texts: list[str]) -> list[Vector] | None:
-        return None if self._embedder is None else await units_of(self._embedder, texts)
+        return None if self._embedder is None else await self._units(self._embedder, texts)
+
+    async def _units(self, embedder: Embedder, texts: Sequence[str]) -> list[Vector]:
+        if self._cache is None:
+            return await units_of(embedder, texts)
+        return await cached_units(self._cache, embedder, texts)
 
     @property
     def _model(self) -> str | None:
@@ -207,7 +200,7 @@ class LanceMemory:
 
     async def search(self, query: MemoryQuery) -> list[Hit]:
         self._refuse_closed()
-        mode, vector = await way_of(query, self._embedder, units_of)
+        mode, vector = await way_of(query, self._embedder, self._units)
         asked = Search(query, mode, vector, str(self._model), self._now())
         if self._reranker is None:
             found = await self._read(partial(asked.hits, self._table, self._config))
@@ -219,16 +212,10 @@ class LanceMemory:
 
     async def _used(self, found: Sequence[Found]) -> None:
         """Items that are refreshed by use live on from now."""
-        seqs = [str(one.seq) for one in found if one.item.refresh and one.item.ttl_s]
+        seqs = [one.seq for one in found if one.item.refresh and one.item.ttl_s]
         if not seqs:
             return
-        values = {"expires": f"greatest(expires, {self._now()} + cast(ttl_s * 1000000 as bigint))"}
-
-        def work() -> None:
-            where = f"seq in ({', '.join(seqs)})"
-            self._table.change(lambda table: table.update(where=where, values_sql=values))
-
-        await self._write(work)
+        await self._write(partial(changing.refresh, self._table, seqs, self._now()))
 
     # -- forgetting ----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ before `forget` returns, under both locks. What a file system or a disk keeps of
 
 from __future__ import annotations
 
+from opspawn_memory_lancedb.caching import empty_cache
 from opspawn_memory_lancedb.table import Table
 
 
@@ -30,3 +31,5 @@ def wipe(table: Table) -> None:
         places = " or ".join(f"(_rowid >= {one << 32} and _rowid < {(one + 1) << 32})" for one in sorted(touched))
         table.change(lambda lance: lance.update(where=places, values_sql={"seq": "seq"}))
     table.tidy_all()
+    if table.place is not None:
+        empty_cache(table.place)

@@ -22,6 +22,19 @@ class LanceConfig(PluginConfig):
     busy_timeout_s: float = Field(
         default=30.0, ge=0, le=3600, description="Seconds to wait while another process writes to the memory."
     )
+    reranker: str | None = Field(
+        default=None,
+        min_length=3,
+        description='What reads what was found once more, as "module:attribute": an object, or a class that takes no '
+        "arguments, with `async def rerank(query, texts)`, which gives a number from 0 to 1 for each text.",
+    )
+    embedding_cache: int = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="How many vectors to keep beside the memory, so that a text that comes again is not sent to the "
+        "embedder again; forgetting empties it. Not for object stores.",
+    )
     index_from: int = Field(
         default=20_000,
         ge=1_000,

@@ -26,6 +26,8 @@ from opspawn_memory_lancedb.locks import FileLock, LastWriter
 T = TypeVar("T")
 NAME = "items"
 _VECTORS = "v_"
+#: An index of vectors is named after how many parts it has.
+PARTS = "vectors_"
 _TRIES = 5
 _TICK_NS = 50_000_000
 _FACTS = 256
@@ -234,6 +236,11 @@ def kept_in(schema: pa.Schema) -> Kept | None:
         if field.name.startswith(_VECTORS):
             return Kept(field.name, bytes.fromhex(field.name[len(_VECTORS) :]).decode(), field.type.list_size)
     return None
+
+
+def parts_of(index: str | None) -> int:
+    """How many parts an index of vectors has, by its name; 0 if there is none."""
+    return int(index.removeprefix(PARTS)) if index is not None else 0
 
 
 def told(error: BaseException) -> str:

@@ -16,14 +16,13 @@ from loguru import logger
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.conditions import ALL
 from opspawn_memory_lancedb.settings import LanceConfig
-from opspawn_memory_lancedb.table import Table
+from opspawn_memory_lancedb.table import PARTS, Table, parts_of
 
 #: Where looking up ids row by row costs more than an index.
 _KEYS_FROM = 10_000
 #: After how many new rows it is time as soon as nobody adds any more.
 _MANY = 5_000
-#: An index of vectors is named after how many parts it has, and made anew when the items are so many times more.
-_PARTS = "vectors_"
+#: An index of vectors is made anew when the items are so many times more.
 _GROWN = 4
 
 
@@ -87,10 +86,10 @@ class Tender:
         if count < self._config.index_from:
             return
         name = indexes.get(kept.column)
-        if name is not None and count < _GROWN * int(name.removeprefix(_PARTS)) ** 2:
+        if name is not None and count < _GROWN * parts_of(name) ** 2:
             return
         parts = max(1, round(count**0.5))
         config: Any = IvfFlat(distance_type="cosine", num_partitions=parts)
         if name is not None:
             self._table.drop_index(kept.column)
-        self._table.create_index(kept.column, config, name=f"{_PARTS}{parts}")
+        self._table.create_index(kept.column, config, name=f"{PARTS}{parts}")

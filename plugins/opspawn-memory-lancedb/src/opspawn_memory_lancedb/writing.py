@@ -94,6 +94,7 @@ class Writer:
             for one, result in zip(some, results, strict=True):
                 one.done.set_result(result)
         except BaseException as error:
+            self._known = None  # perhaps something was written all the same
             for one in some:
                 if not one.done.done():
                     one.done.set_exception(error)

@@ -135,7 +135,7 @@ class FindingPromises(MemorySuite):
         assert first.score == pytest.approx(1 - first.why.distance)
 
     async def test_both_are_used_where_both_are_there(self, memory: Memory, embedder: HashingEmbedder | None) -> None:
-        """The score is the mean; what only one of them finds is found."""
+        """The score is the higher; what only one of them finds is found, as near as that one alone finds it."""
         if embedder is None:
             return
         await keep(memory, "Tokenization is hard.", "The token is red.")
@@ -144,7 +144,11 @@ class FindingPromises(MemorySuite):
         for hit in hits:
             assert hit.why.text is not None
             assert hit.why.distance is not None
-            assert hit.score == pytest.approx((hit.why.text + max(0.0, 1 - hit.why.distance)) / 2, abs=1e-6)
+            assert hit.score == pytest.approx(max(hit.why.text, 1 - hit.why.distance), abs=1e-6)
+        for mode in ("text", "vector"):
+            for alone in await find(memory, "token", mode=mode):
+                [both] = [hit for hit in hits if hit.item.id == alone.item.id]
+                assert both.score >= alone.score - 1e-6
 
     async def test_an_embedder_that_fails_leaves_words(self, memory: Memory, embedder: HashingEmbedder | None) -> None:
         """A search goes on by words; adding fails, and so does a search by vectors alone."""
