@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -107,3 +109,30 @@ def test_every_part_of_a_message_counts() -> None:
     ]
 
     assert len({request_digest([message]) for message in variants}) == len(variants)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["work", (5, 2.5, None, True)],
+        {"ü": "\ud83d", "a": {"z": [], "b": 1e300}},
+        "a text",
+        7,
+        [float("inf")],
+        {},
+        [[]],
+    ],
+)
+def test_what_journals_recorded_once_is_the_digest_of_sorted_compact_json(value: Any) -> None:
+    """A digest that changed with a version would stop every run that began before it."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    assert digest(value) == blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def test_what_holds_itself_has_no_digest() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+
+    with pytest.raises(ValueError, match="Circular"):
+        digest(circle)

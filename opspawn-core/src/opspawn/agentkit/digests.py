@@ -7,7 +7,7 @@ run.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from typing import Any
@@ -78,7 +78,21 @@ def _plainer(value: Any) -> Any:
     return to_jsonable_python(value, fallback=_class_of)
 
 
-_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer).encode
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer)
+
+
+def _encoding() -> Callable[[Any], str]:
+    """What `_ENCODER.encode` does for a list or a dict, without making the same C encoder anew each time, which takes
+    longer than to use it.
+    """
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _ENCODER.encode
+    chunks = make(None, _plainer, json.encoder.encode_basestring, None, ":", ",", True, False, True)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_dumps = _encoding()
 
 
 def _class_of(value: Any) -> str:

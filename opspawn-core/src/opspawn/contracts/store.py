@@ -38,6 +38,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
@@ -83,7 +84,7 @@ class Hold:
 
 @dataclass(slots=True)  # not frozen, as `NewEvent`: each run makes several, of 29 fields, in a ninth of the time
 class Task:
-    """The one unit of durable work. Nobody changes one: `dataclasses.replace` makes another.
+    """The one unit of durable work. Nobody changes one: `but` makes another.
 
     The first group is written by `ops` through `Put`; the second belongs to the store, and a `Put` never writes it.
 
@@ -129,6 +130,16 @@ class Task:
     created: datetime | None = None
     updated: datetime | None = None
     ended: datetime | None = None
+
+    def but(self, **fields: Any) -> Task:
+        """Return one like it, but for these fields; `dataclasses.replace` takes three times as long."""
+        copy = Task(*_VALUES(self))
+        for name, value in fields.items():
+            setattr(copy, name, value)
+        return copy
+
+
+_VALUES = attrgetter(*Task.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)

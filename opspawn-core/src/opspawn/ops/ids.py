@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from hashlib import blake2b
-from uuid import uuid4
+from os import urandom
 
 
 def new_id() -> str:
     """Return an id that no task has."""
-    return f"t-{int(time.time()):08x}{uuid4().hex[:16]}"
+    return f"t-{int(time.time()):08x}{urandom(8).hex()}"
 
 
 def derived_id(task: str, what: str) -> str:

@@ -11,7 +11,6 @@ sends an inbox event.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -53,8 +52,8 @@ AGAIN = "again"
 def next_generation(task: Task, plan: Plan) -> Task:
     """The task that tries an ended one again. Its id derives from the old one's, so that there is only one."""
     fresh = successor(task, derived_id(task.id, AGAIN), task.handler, task.input)
-    fresh = replace(fresh, agent=task.agent, timeout_s=task.timeout_s, holds=task.holds)
-    return replace(fresh, retry=plan.to_json(), retry_of=task.id)
+    fresh = fresh.but(agent=task.agent, timeout_s=task.timeout_s, holds=task.holds)
+    return fresh.but(retry=plan.to_json(), retry_of=task.id)
 
 
 def successor(task: Task, id: str, handler: str, input: Any) -> Task:
@@ -75,25 +74,25 @@ def successor(task: Task, id: str, handler: str, input: Any) -> Task:
 
 def succeed(task: Task, result: Any) -> list[Operation]:
     """The run returned."""
-    done = replace(task, state=TaskState.SUCCEEDED, result=result, error=None)
+    done = task.but(state=TaskState.SUCCEEDED, result=result, error=None)
     return [*_end(done, NewEvent("task.succeeded"))]
 
 
 def as_ended(task: Task, time: datetime) -> Task:
     """The record of a worker's terminal move as its commit, at `time`, left it."""
-    return replace(task, version=task.version + 1, token=task.token + 1, owner=None, due=None, updated=time, ended=time)
+    return task.but(version=task.version + 1, token=task.token + 1, owner=None, due=None, updated=time, ended=time)
 
 
 def fail(task: Task, error: dict[str, Any], attempt: int) -> list[Operation]:
     """The run failed, and no attempt is left; `attempt` counts those that failed."""
-    dead = replace(task, state=TaskState.FAILED, error=error, attempt=attempt)
+    dead = task.but(state=TaskState.FAILED, error=error, attempt=attempt)
     data = {"error": error, "attempt": dead.attempt}
     return [*_end(dead, NewEvent("task.failed", data, level="error", error_type=error["type"]))]
 
 
 def cancelled(task: Task) -> list[Operation]:
     """The run was unwound on request."""
-    gone = replace(task, state=TaskState.CANCELLED, error=None)
+    gone = task.but(state=TaskState.CANCELLED, error=None)
     return [*_end(gone, NewEvent("task.cancelled", level="warning"))]
 
 
@@ -102,7 +101,7 @@ def retry_later(task: Task, error: dict[str, Any], delay_s: float, key: str | No
 
     `key` is the step whose failure ended it.
     """
-    again = replace(_given_back(task), state=TaskState.WAITING, attempt=task.attempt + 1, error=error)
+    again = _given_back(task).but(state=TaskState.WAITING, attempt=task.attempt + 1, error=error)
     data = {"error": error, "attempt": again.attempt, "delay_s": delay_s, "key": key}
     event = NewEvent("task.retry", data, level="warning", error_type=error["type"])
     put = Put(again, expect=task.version, token=task.token, due_in_s=delay_s, wakes_seen=wakes_seen)
@@ -111,7 +110,7 @@ def retry_later(task: Task, error: dict[str, Any], delay_s: float, key: str | No
 
 def await_fallback(task: Task, error: dict[str, Any], wakes_seen: int) -> list[Operation]:
     """No attempt is left, and the task waits for its fallback, a child."""
-    asleep = replace(_given_back(task), state=TaskState.WAITING, attempt=task.attempt + 1, error=error)
+    asleep = _given_back(task).but(state=TaskState.WAITING, attempt=task.attempt + 1, error=error)
     put = Put(
         asleep, expect=task.version, token=task.token, due_in_s=None, wake_at=wakes_seen + 1, wakes_seen=wakes_seen
     )
@@ -132,7 +131,7 @@ def spawn(task: Task, child: Task, spawned: dict[str, Any]) -> list[Operation]:
 
 def put_off(task: Task, error: dict[str, Any], delay_s: float, until: float, wakes_seen: int) -> list[Operation]:
     """A service asked to come back in `delay_s` seconds, at `until` in epoch seconds: that costs no attempt."""
-    again = replace(_given_back(task), state=TaskState.WAITING, error=error)
+    again = _given_back(task).but(state=TaskState.WAITING, error=error)
     data = {"error": error, "attempt": task.attempt, "delay_s": delay_s, "key": None, "until": until}
     event = NewEvent("task.retry", data, level="warning", error_type=error["type"])
     put = Put(again, expect=task.version, token=task.token, due_in_s=delay_s, wakes_seen=wakes_seen)
@@ -141,7 +140,7 @@ def put_off(task: Task, error: dict[str, Any], delay_s: float, until: float, wak
 
 def park(task: Task, due_in_s: float | None, wakes_seen: int, what: str, needs: int | None = 1) -> list[Operation]:
     """The run waits for `needs` more wakes (None: for none), an urgent one, or `due_in_s` seconds; it holds no slot."""
-    asleep = replace(_given_back(task), state=TaskState.WAITING)
+    asleep = _given_back(task).but(state=TaskState.WAITING)
     put = Put(
         asleep,
         expect=task.version,
@@ -159,7 +158,7 @@ def release(
     """A worker gives the task back, since it stops or cannot go on; costs no attempt. `deliveries` remain counted;
     `lacks` is the kind and the name of what is not there.
     """
-    back = replace(_given_back(task), deliveries=deliveries)
+    back = _given_back(task).but(deliveries=deliveries)
     detail: dict[str, Any] = {"deliveries": deliveries} if deliveries else {}
     if lacks is not None:
         detail["lacks"] = {"kind": lacks[0], "name": lacks[1]}
@@ -171,7 +170,7 @@ def release(
 
 def halt(task: Task, state: TaskState, error: dict[str, Any], detail: dict[str, Any]) -> list[Operation]:
     """The task goes to `paused` or `in_doubt` and waits for a human."""
-    stopped = replace(task, state=state, error={**error, **detail}, deliveries=0)
+    stopped = task.but(state=state, error={**error, **detail}, deliveries=0)
     event = NewEvent(f"task.{state}", {"error": error, **detail}, level="warning", error_type=error["type"])
     return [
         Append(task.id, event, task.token),
@@ -190,7 +189,7 @@ def cancel(task: Task) -> list[Operation]:
         return cancelled(task)
     if task.state in (TaskState.RUNNING, TaskState.WAITING):
         return request_cancel(task.id)
-    return [*request_cancel(task.id), Put(replace(task, state=TaskState.QUEUED), expect=task.version)]
+    return [*request_cancel(task.id), Put(task.but(state=TaskState.QUEUED), expect=task.version)]
 
 
 def pause(task: Task, by: str | None, root: str | None = None) -> list[Operation]:
@@ -204,13 +203,13 @@ def pause(task: Task, by: str | None, root: str | None = None) -> list[Operation
     if task.state is TaskState.QUEUED and task.due is not None:
         error["due"] = iso(task.due)  # what may not start yet may not do so after a pause either
     event = NewEvent("task.paused", {"error": error, **told}, level="warning")
-    halted = replace(task, state=TaskState.PAUSED, error=error)
+    halted = task.but(state=TaskState.PAUSED, error=error)
     return [Append(task.id, event), Put(halted, expect=task.version, due_in_s=None)]
 
 
 def paused(task: Task, by: str | None, root: str | None) -> list[Operation]:
     """The claimer of a task stopped on request."""
-    stopped = replace(_given_back(task), state=TaskState.PAUSED, error=paused_error(by, root))
+    stopped = _given_back(task).but(state=TaskState.PAUSED, error=paused_error(by, root))
     told = {"error": stopped.error, **_by(by, root)}
     return [
         Append(task.id, NewEvent("task.paused", told, level="warning"), task.token),
@@ -232,7 +231,7 @@ def paused_error(by: str | None, root: str | None = None) -> dict[str, Any]:
 
 def resume(task: Task, by: str | None, delay_s: float = 0.0) -> list[Operation]:
     """A paused task goes on, after `delay_s` seconds."""
-    back = replace(task, state=TaskState.QUEUED, error=None)
+    back = task.but(state=TaskState.QUEUED, error=None)
     return [Append(task.id, NewEvent("task.resumed", _by(by))), Put(back, expect=task.version, due_in_s=delay_s)]
 
 
@@ -263,7 +262,7 @@ def request_cancels(tasks: Sequence[str]) -> list[list[Operation]]:
 
 
 def _given_back(task: Task) -> Task:
-    return replace(task, state=TaskState.QUEUED, deliveries=0)
+    return task.but(state=TaskState.QUEUED, deliveries=0)
 
 
 def _end(task: Task, event: NewEvent) -> list[Operation]:

@@ -23,6 +23,7 @@ T = TypeVar("T")
 #: One fenced append; a new task and its first event; fenced appends and the end of a claimed task; or anything else.
 Sort = Literal["append", "begin", "end", ""]
 
+_ONE_EVENT: tuple[tuple[int, ...], int] = ((), 1)
 _ROWS = 16  # in one statement at most, and powers of two, so that few are prepared
 
 #: What the end of a task binds. An empty text stands for NULL; see `operations`.
@@ -70,7 +71,7 @@ def apply_all(tx: Transaction, batches: Sequence[tuple[Sort, Sequence[Prepared]]
     for sort, batch in batches:
         if sort == "append":
             events.append(batch[0][2])
-            told.append(((), 1))
+            told.append(_ONE_EVENT)
         elif sort == "begin":
             begun.append(batch[0][2])
             events.append((*batch[1][2], operations.NEW))
@@ -82,9 +83,10 @@ def apply_all(tx: Transaction, batches: Sequence[tuple[Sort, Sequence[Prepared]]
     _begin(tx, begun)
     first = operations.append_all(tx, events)
     _end(tx, ends)
-    receipts = []
+    receipts, time = [], tx.time
     for versions, count in told:
-        receipts.append(Receipt(versions, tuple(range(first, first + count)), tx.time))
+        positions = (first,) if count == 1 else tuple(range(first, first + count))
+        receipts.append(Receipt(versions, positions, time))
         first += count
     return receipts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -188,4 +188,4 @@ def _accepted(task: Task, receipt: Receipt, operations: Sequence[Operation]) -> 
     assert isinstance(put, Put)
     due = now + timedelta(seconds=put.due_in_s or 0.0)
     deadline = None if put.deadline_in_s is None else now + timedelta(seconds=put.deadline_in_s)
-    return replace(task, version=1, created=now, updated=now, due=due, deadline=deadline)
+    return task.but(version=1, created=now, updated=now, due=due, deadline=deadline)

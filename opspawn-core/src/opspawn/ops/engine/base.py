@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from opspawn.agentkit.plain import plain_json
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
@@ -68,7 +69,7 @@ def as_json(what: str, value: Any) -> Any:
     try:
         plain = plain_json(value)
         # Half of a surrogate pair would be stored, and then break whoever reads it as JSON.
-        json.dumps(plain, ensure_ascii=False).encode()
+        to_json(plain)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{what} is not JSON: {error}.", remedy="Give it plain JSON.") from error
     return plain

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from loguru import logger
@@ -25,13 +24,28 @@ LOOK_AGAIN_S = 1.0
 
 
 class _Waiter:
-    """A caller that waits for a task: `told` when there is news of it, which is the `task` itself once it has ended."""
+    """A caller that waits for a task: told when there is news of it, which is the `task` itself once it has ended."""
 
-    __slots__ = ("task", "told")
+    __slots__ = ("_loop", "_told", "task")
 
     def __init__(self) -> None:
-        self.told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._told = self._loop.create_future()
         self.task: Task | None = None
+
+    def tell(self) -> None:
+        """There may be news."""
+        if not self._told.done():
+            self._told.set_result(None)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when it was told since the last wait, or after `timeout_s` seconds."""
+        timer = self._loop.call_later(timeout_s, self.tell)
+        try:
+            await self._told
+        finally:
+            timer.cancel()
+            self._told = self._loop.create_future()
 
 
 class Reading(Desk):
@@ -73,14 +87,11 @@ class Reading(Desk):
         try:
             deadline = self._clock.monotonic() + timeout_s
             while True:
-                waiter.told.clear()
                 task = task or await self.task(id)
                 left = deadline - self._clock.monotonic()
                 if task.state in SETTLED or left <= 0:
                     return task
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, self.look_again_s)):
-                        await waiter.told.wait()
+                await waiter.wait(min(left, self.look_again_s))
                 if waiter.task is not None:
                     return waiter.task
                 task = None
@@ -94,7 +105,7 @@ class Reading(Desk):
         """Tell whoever waits for a task that it has ended, as this process knows: an ended task never changes."""
         for waiter in self._waiters.get(task.id, ()):
             waiter.task = task
-            waiter.told.set()
+            waiter.tell()
 
     async def aclose(self) -> None:
         """Stop watching. Idempotent; the store stays open."""
@@ -115,6 +126,6 @@ class Reading(Desk):
             async for event in tail:
                 if isinstance(event, Event):
                     for waiter in self._waiters.get(event.task or "", ()):
-                        waiter.told.set()
+                        waiter.tell()
         except StoreError as error:  # until the next call of `wait`, each waiter looks for itself
             logger.bind(error_type=error.error_type).warning("Events cannot be followed: {}", error)

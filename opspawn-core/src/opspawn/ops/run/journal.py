@@ -280,7 +280,10 @@ class Journal:
         return self.append("step.started", asked, arguments=arguments, beside=beside)
 
     def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, Receipt]:
-        return self.append("step.done", asked, result=result, duration_s=round(duration_s, 6))
+        key, kind, name, digest = asked
+        duration = round(duration_s, 6)
+        body = {"key": key, "kind": kind, "name": name, "digest": digest, "result": result, "duration_s": duration}
+        return self._add(NewEvent("step.done", body))
 
     def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> Coroutine[Any, Any, Receipt]:
         return self.append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
@@ -425,9 +428,11 @@ class Journal:
             event = NewEvent(type, body, level="warning", error_type=data["error"]["type"])
         else:
             event = NewEvent(type, body)
-        operations: list[Operation] = [Append(self.task.id, event, self._token), *beside]
+        return self._add(event, beside)
+
+    def _add(self, event: NewEvent, beside: Sequence[Operation] = ()) -> Coroutine[Any, Any, Receipt]:
+        operations: list[Operation] = [Append(self.task.id, event, self._token), *beside, *self._owed]
         if self._owed:
-            operations += self._owed
             self._owed = []
         return self._commit_here(operations)
 
