@@ -71,10 +71,12 @@ def apply_all(tx: Transaction, batches: Sequence[tuple[Sort, Sequence[Prepared]]
     for sort, batch in batches:
         if sort == "append":
             events.append(batch[0][2])
+            tx.types.add(batch[0][2][0])
             told.append(_ONE_EVENT)
         elif sort == "begin":
             begun.append(batch[0][2])
             events.append((*batch[1][2], operations.NEW))
+            tx.types.add(batch[1][2][0])
             told.append(((1,), 1))
         else:
             events += [one[2] for one in batch[:-1]]

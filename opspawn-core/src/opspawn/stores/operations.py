@@ -109,7 +109,6 @@ def append_all(tx: Transaction, events: Sequence[tuple[Any, ...]]) -> int:
     for event in events:
         arguments += event
     places = 1 << (len(events) - 1).bit_length()  # few statements to prepare: an empty place is left out
-    tx.types.update(arguments[1::6])
     arguments += _EMPTY_PLACE * (places - len(events))
     last = tx.execute(_append_statement(places), arguments).lastrowid or 0
     tx.journaled = True
@@ -124,6 +123,7 @@ def _append_statement(places: int) -> str:
 def journal(tx: Transaction, events: Sequence[tuple[Task, NewEvent]]) -> None:
     """Journal events of the store itself, for tasks that it has just claimed."""
     if events:
+        tx.types.update([event.type for _, event in events])
         append_all(tx, [_prepare_append(Append(task.id, event, task.token), Large())[2] for task, event in events])
 
 

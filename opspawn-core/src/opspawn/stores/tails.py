@@ -8,7 +8,8 @@ A follower keeps at most 1,000 items. One that falls behind drops them, reads th
 the others again once it has read everything. All its state is touched in its own event loop only, so there is no race
 between "read everything" and "an offer came": an offer that came while reading means reading once more.
 
-A follower that wants some types only is offered nothing else; while all are like that, nothing else is read.
+A follower that wants some types only is offered nothing else; while all are like that, nothing else is read. Whoever
+ends a claimed task tells those who wait for it (see `Worker`), so such followers may hear of that at the next look.
 """
 
 from __future__ import annotations

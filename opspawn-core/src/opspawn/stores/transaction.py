@@ -18,7 +18,8 @@ class Transaction:
         execute: runs a statement on the one cursor of the transaction, and returns that cursor.
         now: the store's clock, microseconds since 1970; the same for everything in the transaction.
         time: the same moment, aware UTC.
-        types: of the events appended so far.
+        types: of the events appended so far of which whoever follows such types is told at once; not those with which a
+            worker ends a task, since it tells who waits for that itself, and others hear of it within 100 ms.
         journaled: whether an event was written, which then has the time of the transaction.
         finally_: called with True after the commit, with False when the transaction failed.
     """
