@@ -69,7 +69,7 @@ class Moving(Reading):
         tasks = [task for task in named if task is not None]
         data = [packed(large.texts) if large.texts else "", packed(tasks), packed((False, len(words)))]
         data += map(packed_each, words)
-        answer = await self._calls.write("commit", data, caller=(uuid4().hex, 1))
+        answer = await self._calls.write("restore", data, caller=(uuid4().hex, 1))
         (outcome,) = unpacked(answer[4])
         if outcome[0] != 1:
             raise _refusal(items[outcome[1]], outcome[3])

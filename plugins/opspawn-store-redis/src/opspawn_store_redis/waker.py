@@ -2,7 +2,8 @@
 
 One push wakes one worker, so there is no herd. A commit of the store of the same namespace pushes by itself, so that a
 worker is awake before whoever asked has the reply. A list holds at most 64 hints and may be lost: each worker looks
-for itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, the first at once.
+for itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, the first at once; where a store of
+the namespace is, and so its commits have pushed before, a moment later, when the worker that was woken has begun.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from opspawn_store_redis.settings import ConnectionConfig
 
 _KEPT = 64
 _RING_EVERY_S = 0.05
+_AFTER_A_COMMIT_S = 0.02
 _BLOCK_S = 2
 _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 2.0
@@ -40,6 +42,7 @@ class RedisWaker:
         self._queues: tuple[str, ...] = ()
         self._due: dict[str, float] = {}  # queues to ring, and when
         self._sent: dict[str, float] = {}
+        self._later_s: float | None = None  # by how much rings are put off; None until it is known
         self._ringing: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
@@ -59,7 +62,7 @@ class RedisWaker:
         if queue in self._queues:
             self.heard(queue)
         if queue not in self._due:
-            now = self._home.time()
+            now = self._home.time() + (self._later_s or 0.0)
             self._due[queue] = max(now, self._sent.get(queue, 0.0) + _RING_EVERY_S)
         if self._ringing is None:
             self._ringing = asyncio.create_task(self._send(), name="opspawn-ring")
@@ -74,6 +77,9 @@ class RedisWaker:
                     del self._due[queue]
                     self._sent[queue] = now
                     await self.pass_on(queue)
+                if self._later_s is None:
+                    store_is_here = await self._client.exists(f"{self.prefix.removesuffix('wake:')}meta")
+                    self._later_s = _AFTER_A_COMMIT_S if store_is_here else 0.0
         except Exception as error:  # a hint less costs latency, never work
             self._due.clear()
             logger.bind(error_type="waker").debug("A hint was not sent: {}", error)
