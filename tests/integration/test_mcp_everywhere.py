@@ -18,7 +18,7 @@ from opspawn.contracts.store import Store
 from opspawn.host import Host
 from opspawn.rest.listening import Listener
 from opspawn.testing import crash_everywhere
-from opspawn_store_redis.config import RedisConfig
+from opspawn_store_redis.settings import RedisConfig
 from opspawn_store_redis.store import open_redis
 from opspawn_store_redis.testing import RedisServer
 
@@ -56,8 +56,8 @@ async def serving() -> AsyncIterator[tuple[Any, str]]:
         await listener.stop()
 
 
-def loaded(folder: Path, url: str, effect: str, **more: Any) -> Loaded:
-    table = {"url": url, "allow_private": True, "pin": "off", "mode": "modern", "effects": {"*": effect}, **more}
+def loaded(folder: Path, url: str, **more: Any) -> Loaded:
+    table = {"url": url, "allow_private": True, "pin": "off", "mode": "modern", **more}
     return load_settings(
         environ={}, cwd=folder, overrides={f"plugins.mcp.servers.far.{k}": v for k, v in table.items()}
     )
@@ -67,10 +67,9 @@ async def scenario(host: Host) -> Any:
     return (await host.dispatch("tool/call", CALL, wait_s=60)).result
 
 
-@pytest.mark.parametrize(("effect", "tasks"), [("once", False), ("once", True), ("read", True)])
-async def test_a_call_ends_the_same_wherever_its_worker_is_killed(
-    tmp_path: Path, open_store: Any, effect: str, tasks: bool
-) -> None:
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("tasks", [False, True])
+async def test_a_call_ends_the_same_wherever_its_worker_is_killed(tmp_path: Path, open_store: Any, tasks: bool) -> None:
     called: list[int] = []
     async with serving() as (server, url):
         server.ends_at_once = True
@@ -87,16 +86,15 @@ async def test_a_call_ends_the_same_wherever_its_worker_is_killed(
         runs = await crash_everywhere(
             begin,
             scenario,
-            effects=lambda: server.calls() - called[-1] if effect == "once" else None,
+            effects=lambda: server.calls() - called[-1],
             decide=decide,
             open_store=open_store,
-            lease_s=2.0,
-            loaded=loaded(tmp_path, url, effect, tasks=tasks),
+            lease_s=0.7,  # to lose one that lives costs a doubt, which is decided like any other
+            loaded=loaded(tmp_path, url, tasks=tasks),
         )
 
     assert runs[0].answer == ("built" if tasks else "built at once")
-    assert runs[0].effects in (1, None)
+    assert runs[0].effects == 1
     assert len(runs) > 4
-    if effect == "once" and tasks:  # the note alone settles it: from there on nobody is asked
-        noted = [run for run in runs[1:] for event in run.journals[run.tasks[0].id] if event.type == "call.noted"]
-        assert noted
+    doubts = {run.write: run.doubts for run in runs if run.after}
+    assert set(doubts.values()) == {0, 1}
