@@ -21,6 +21,7 @@ _RUNS: tuple[tuple[str, ...], ...] = (
     ("F4",),
     ("F10", "F11"),
     ("F12", "F21"),
+    ("F17",),
     ("F18",),
     ("F19",),
     ("F20",),
@@ -38,13 +39,16 @@ _SMALL_RUNS_ON_REDIS: tuple[tuple[str, ...], ...] = (
     ("F4",),
     ("F6", "F8"),
     ("F7", "F14", "F15"),
+    ("F17",),
     ("F18",),
     ("F19",),
     ("F22",),
     ("F23",),
 )
 #: Tasks of the runs that need more or fewer than the others.
-_TASKS = {"F23": {"test": 100, "pr": 2_000, "nightly": 10_000}}
+_TASKS = {"F17": {"test": 10, "pr": 60, "nightly": 1_200}, "F23": {"test": 100, "pr": 2_000, "nightly": 10_000}}
+#: Over how many seconds the asking is spread, where another time than usual is.
+_SECONDS = {"F17": {"test": 6.0, "pr": 60.0, "nightly": 1_200.0}, "F23": dict.fromkeys(_SIZES, None)}
 
 
 def extras_for(faults: Iterable[str], size: str, lease_s: float) -> Extras:
@@ -88,7 +92,7 @@ def preset(
                 frozenset(faults),
                 tasks,
                 workers=workers,
-                seconds=None if faults == ("F23",) else {"test": 2.0, "pr": 15.0, "nightly": None}[size],
+                seconds=_SECONDS.get(faults[0], {"test": 2.0, "pr": 15.0, "nightly": None})[size],
                 seed=seed,
                 lease_s=lease_s,
                 extras=extras_for(faults, size, lease_s),

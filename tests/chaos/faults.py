@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from opspawn.errors import InvalidTransition, StoreError
 
 from . import network
+from .people import insist
 from .plan import Job
 from .scene import Scene
 
@@ -20,6 +21,7 @@ from .scene import Scene
 KILL_EVERY_S = 0.5
 _FROZEN = 1.3  # times the lease
 _OFF_S = 3600
+_EVERY_SECOND = {"cron": "* * * * * *", "overlap": "allow", "catch_up": "all", "at_most": 1000}
 
 
 async def kill(scene: Scene) -> None:
@@ -209,6 +211,19 @@ async def one_after_the_other(scene: Scene) -> None:
         await asyncio.sleep(0.3)
 
 
+async def tick(scene: Scene) -> None:
+    """A schedule of every second, in workers whose clocks are half a minute apart, and of which some are killed."""
+    await insist(lambda: scene.host.schedule("tick", "function/deep", {"depth": 0}, **_EVERY_SECOND))
+    try:
+        while True:
+            await asyncio.sleep(scene.chance.uniform(1.0, 3.0))
+            if (member := scene.fleet.choose()) is not None:
+                scene.fleet.send(member, scene.chance.choice([signal.SIGKILL, signal.SIGTERM]))
+    finally:
+        await insist(lambda: scene.host.schedules.pause("tick"))
+        scene.counts["times of a schedule"] = (await insist(lambda: scene.host.schedules.get("tick"))).fired
+
+
 async def nothing(scene: Scene) -> None:
     """The fault is in the work itself, or in the variables of the workers."""
     await asyncio.Event().wait()
@@ -231,6 +246,7 @@ FAULTS: dict[str, tuple[Callable[[Scene], Awaitable[None]], str]] = {
     "F14": (network.wipe, "all keys of arq deleted, over and over"),
     "F15": (network.ring_too_often, "doorbells ten times, and in another order"),
     "F16": (nothing, "poison among good tasks"),
+    "F17": (tick, "a schedule of every second, workers whose clocks are 30 s apart and some of which are killed"),
     "F18": (change_code, "code and workflow changed in the middle of runs, two versions side by side"),
     "F19": (storm, "storms of cancels that race with ends"),
     "F20": (nothing, "a wide fan-out, a deep chain, large values"),
@@ -259,6 +275,8 @@ def variables(faults: set[str], scene: Scene) -> dict[str, str]:
         env["CHAOS_SLOW_S"] = "0.25"
     if "F18" in faults:
         env.setdefault("CHAOS_CODE", "1")
+    if "F17" in faults:
+        env["CHAOS_OFF_S"] = str(scene.chance.choice([-15, 15]))
     if "F10" in faults:
         env["CHAOS_OFF_S"] = str(scene.chance.choice([-_OFF_S, 0, _OFF_S]))
     return env

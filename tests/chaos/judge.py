@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from opspawn.contracts.events import Event
@@ -16,7 +18,7 @@ from .plan import Job
 from .power import Power
 
 #: Faults after which a process may write late, or the times outside and in the store differ.
-_LATE = frozenset({"F3", "F5", "F6", "F8", "F9", "F10", "F11", "F22"})
+_LATE = frozenset({"F3", "F5", "F6", "F8", "F9", "F10", "F11", "F17", "F22"})
 #: Faults by which no worker dies or loses a lease.
 _GENTLE = frozenset({"F4", "F7", "F12", "F14", "F15", "F18", "F19", "F21"})
 
@@ -57,6 +59,8 @@ async def judge(
         found += outside.crowded(done)
     if faults <= _GENTLE:
         found += _check_gentle(events)
+    if "F17" in faults:
+        found += _check_ticks(events)
     found += await power.check([(event.position, event.type) for event in events])
     return _count(tasks, events, power), found
 
@@ -112,6 +116,18 @@ def _check_gentle(events: Sequence[Event]) -> Iterator[str]:
     for event in events:
         if event.type == "task.claimed" and event.data.get("deliveries"):
             yield f"refund: task {event.task} lost a claim at position {event.position}, and no worker had died"
+
+
+def _check_ticks(events: Sequence[Event]) -> Iterator[str]:
+    """A schedule of every second: from its first time on, none may be missing. That none comes twice is told by
+    `find_violations`.
+    """
+    due = sorted(datetime.fromisoformat(event.data["due"]) for event in events if event.type == "schedule.fired")
+    if len(due) < 2:
+        yield f"schedule: it came {len(due)} times"
+    for before, after in pairwise(due):
+        if after - before > timedelta(seconds=1):
+            yield f"schedule: nothing came between {before:%H:%M:%S} and {after:%H:%M:%S}"
 
 
 def _count(tasks: Sequence[Task], events: Sequence[Event], power: Power) -> Figures:

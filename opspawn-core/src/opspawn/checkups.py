@@ -6,7 +6,7 @@ import asyncio
 import platform
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from opspawn.contracts.store import Batch, Finding, Query, Store, TaskState
 from opspawn.contracts.transport import DeadQuery
 from opspawn.errors import ConfigError, StoreError
 from opspawn.ops.presence import workers
+from opspawn.ops.schedules.firing import LATE_S
+from opspawn.ops.schedules.records import all_kept
 from opspawn.plugins import Plugins
 
 Part = tuple[str, Finding]
@@ -43,6 +45,8 @@ async def examine_store(store: Store) -> AsyncIterator[Part]:
     async for part in _workers(store):
         yield part
     async for part in _waiting(store):
+        yield part
+    async for part in _schedules(store):
         yield part
 
 
@@ -135,6 +139,23 @@ async def _waiting(store: Store) -> AsyncIterator[Part]:
         yield "waiting", Finding("warning", words, "See 'opspawn tasks dead'.")
     if not questions and not dead:
         yield "waiting", Finding("ok", "No question is open, and nothing is dead.")
+
+
+async def _schedules(store: Store) -> AsyncIterator[Part]:
+    found = await all_kept(store)
+    now = (await store.commit(Batch([]))).time if found else None
+    active = [kept.status for kept in found if kept.status.state == "active"]
+    if found:
+        yield "schedules", Finding("ok", f"Schedules: {len(found)}, of which {len(active)} are active.")
+    for one in active:
+        assert now is not None
+        if one.next is not None and now - one.next > timedelta(seconds=LATE_S):
+            words = f"The schedule {one.schedule.name!r} was due at {one.next:%Y-%m-%d %H:%M:%S} UTC."
+            remedy = f"Start a worker whose app has {one.schedule.run} and which serves {one.schedule.queue!r}."
+            yield "schedules", Finding("warning", words, remedy)
+        if one.error is not None:
+            words = f"The schedule {one.schedule.name!r} could not be served: {one.error.get('message')}"
+            yield "schedules", Finding("warning", words, "Mend it with 'opspawn schedules add', or remove it.")
 
 
 async def _dead(store: Store) -> int:

@@ -23,6 +23,7 @@ from opspawn.contracts.memory import Memory
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.plugins import TransportPlugin
 from opspawn.contracts.run_events import RunEvent
+from opspawn.contracts.schedule import Schedule, ScheduleStatus
 from opspawn.contracts.store import EventQuery, Operation, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, DeadQuery, OfferedTool, Transport
 from opspawn.contracts.waker import Waker
@@ -50,6 +51,9 @@ from opspawn.ops.registries import Roster
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.ops.run.store_time import StoreTime
+from opspawn.ops.schedules.configured import keep_configured
+from opspawn.ops.schedules.firing import Firing
+from opspawn.ops.schedules.schedules import StoredSchedules
 from opspawn.ops.sessions.sessions import opening
 from opspawn.ops.streaming import stream_of
 from opspawn.plugins import Plugins
@@ -142,6 +146,8 @@ class Host(Hosted):
             for transport in host.transports:
                 await transport.start()
             if worker:
+                if tuple(options.queues) == tuple(loaded.settings.worker.queues):  # not one of a terminal's own
+                    await keep_configured(host._schedules, loaded)
                 host._work(options)
             yield host
 
@@ -165,6 +171,11 @@ class Host(Hosted):
         return handler_of(await self.registry.endpoint_of(agent_id))
 
     async def submit(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
+        return await self._submit(handler, input, options, lambda task: ())
+
+    async def _submit(
+        self, handler: str, input: Any, options: TaskOptions, also: Callable[[Task], Sequence[Operation]]
+    ) -> Task:
         agent, session = options.get("agent"), options.get("session")
         if agent is not None and agent not in self.app.agents:
             await self.registry.endpoint_of(agent)
@@ -176,7 +187,11 @@ class Host(Hosted):
         if handler.startswith("remote/"):
             options = {**options, "retry": options.get("retry") or REMOTE_RETRY}
         opens = self._opening if session is None and handler.startswith("workflow/") else lambda task: ()
-        return await self._engine.submit(handler, input, also=opens, **options)
+        return await self._engine.submit(handler, input, also=lambda task: [*opens(task), *also(task)], **options)
+
+    async def schedule(self, name: str, run: str, input: Any = None, **when: Any) -> ScheduleStatus:
+        """Let a handler run when its time comes; `when` are the members of `Schedule`. Raises: as `schedules.add`."""
+        return await self.schedules.add(Schedule(name, run, input, **when))
 
     async def enqueue(self, handler: str, input: Any = None, **options: Unpack[TaskOptions]) -> Task:
         return await self.submit(handler, input, **options)
@@ -323,6 +338,7 @@ class Host(Hosted):
         definitions = Definitions(store, self._catalog.workflows, self._catalog.pin_definition, self._catalog.pinned)
         options = roster_options(self.loaded, self.app)
         self._roster = Roster(store, self._engine, definitions, options, changed=self._learn, clock=self._clock)
+        self._schedules = StoredSchedules(store, self._submit, self._check)
         self._catalog.reach = self._roster.reach
         self._catalog.stored = definitions.current
 
@@ -344,6 +360,10 @@ class Host(Hosted):
     def _learn(self, roster: Roster) -> None:
         self._catalog.learn(roster.directory.workflows)
 
+    async def _check(self, handler: str, input: Any) -> None:
+        await self._catalog.pin(handler)
+        self._catalog.accept(handler, input)
+
     async def _accept(self, handler: str, input: Any) -> Any:
         """What to record as the input of a child task."""
         await self._catalog.pin(handler)
@@ -359,7 +379,14 @@ class Host(Hosted):
             asyncio.create_task(
                 keep_deadlines(self.store, self._waker, self.id, self._clock), name="opspawn-deadlines"
             ),
+            asyncio.create_task(self._firing(options).run(), name="opspawn-schedules"),
         ]
+
+    def _firing(self, options: WorkerOptions) -> Firing:
+        def serves(schedule: Schedule) -> bool:
+            return schedule.queue in options.queues and schedule.run in self._catalog.handlers
+
+        return Firing(self.store, self._schedules, self._submit, self.id, serves, self._clock)
 
     async def work_alone(self, task: Task, worker: str, options: WorkerOptions, ahead_s: float) -> None:
         """Live one life of a task that `worker`, another process, has claimed; nothing is claimed here.

@@ -18,6 +18,7 @@ from opspawn.ops.engine.engine import Engine
 from opspawn.ops.housekeeping import backup, prune_now
 from opspawn.ops.presence import workers
 from opspawn.ops.registries import Roster
+from opspawn.ops.schedules.schedules import StoredSchedules
 from opspawn.ops.sessions.sessions import Sessions
 from opspawn.ops.traces import Trace, trace_of
 from opspawn.ops.why.why import why
@@ -29,6 +30,7 @@ class Hosted:
 
     _engine: Engine
     _roster: Roster
+    _schedules: StoredSchedules
     store: Store
     loaded: Loaded
     plugins: Plugins
@@ -42,6 +44,10 @@ class Hosted:
     @property
     def sessions(self) -> Sessions:
         return self._roster.sessions
+
+    @property
+    def schedules(self) -> StoredSchedules:
+        return self._schedules
 
     @property
     def definitions(self) -> Definitions:

@@ -37,6 +37,11 @@ class Tale:
         self.tokens[task] = self.tokens.get(task, 0) + 2
         return self.add("task.claimed", task, **{"token": self.tokens[task], "deliveries": deliveries, **more})
 
+    def fired(self) -> Tale:
+        data = {"schedule": "s", "due": "2026-01-01T00:00:00.000000Z", "task": "t"}
+        self.events.append(Event(len(self.events) + 1, None, self.events[-1].time, "schedule.fired", data))
+        return self
+
     def begun(self, task: str = "t") -> Tale:
         return self.accepted(task).claimed(task)
 
@@ -183,6 +188,7 @@ BROKEN: list[tuple[str, Tale, list[Task], dict[str, Any]]] = [
         [record(TaskState.RUNNING, id=id, holds=(Hold("k", 1, "unfinished"),)) for id in ("t", "u")],
         {},
     ),
+    ("schedules", Tale().begun().fired().fired(), [], {}),
     ("idempotency", Tale(), [], {"records": [Record("idempotency", "k", {"task": "t"})]}),
 ]
 NAMES = [f"{number}-{case[0]}" for number, case in enumerate(BROKEN)]

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agents": ("opspawn.cli.agents:agents", "List, register, pause and resume agents."),
     "sessions": ("opspawn.cli.sessions:sessions", "List, show, start and update sessions."),
     "workflows": ("opspawn.cli.workflows:workflows", "List, show, store and trigger workflows."),
+    "schedules": ("opspawn.cli.schedules:schedules", "Let work come by the clock: list, add, pause, run."),
     "workers": ("opspawn.cli.seeing:workers", "List the workers, what each takes, and how busy it is."),
     "questions": ("opspawn.cli.questions:questions", "List and answer what runs ask people."),
     "store": ("opspawn.cli.store:store", "Look at the store, back it up, delete what is old."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 from opspawn.config.durations import PATTERN
 
@@ -154,6 +154,36 @@ class RetentionSettings(_Table):
     )
 
 
+class ScheduleSettings(_Table):
+    """A table `[schedules.NAME]`: what is submitted when its time comes; one of cron, every and at."""
+
+    run: Name = Field(description='The handler, e.g. "agent/helper" or "workflow/report".')
+    input: Any = Field(default=None, description="What it gets; what the handler takes.")
+    cron: Name | None = Field(
+        default=None,
+        description='"MINUTE HOUR DAY MONTH WEEKDAY", e.g. "0 3 * * MON-FRI"; a sixth field before them is seconds.',
+    )
+    every: Span | None = Field(default=None, description='A span between two times, e.g. "10m".')
+    at: AwareDatetime | None = Field(default=None, description="One time, with its offset.")
+    zone: Name = Field(default="UTC", description='The time zone of cron, e.g. "Europe/Berlin".')
+    overlap: Literal["skip", "queue", "allow"] = Field(
+        default="skip",
+        description='When the task before has not ended: "skip" this time, "queue" behind it, or "allow" both.',
+    )
+    catch_up: Literal["skip", "once", "all"] = Field(
+        default="once",
+        description='Of the times that passed while no worker was there: "skip" all that are older than a minute, make '
+        'up for the newest "once", or for "all".',
+    )
+    at_most: int = Field(
+        default=100, ge=1, le=1000, description='How many catch_up = "all" makes up for at once, the newest.'
+    )
+    enabled: bool = Field(default=True, description="Whether it begins active.")
+    queue: Name = Field(default="default", description="Which workers let it fire and take its tasks.")
+    priority: int = Field(default=0, ge=-1000, le=1000, description="A head start of 60 seconds per unit.")
+    labels: dict[Name, str] = Field(default={}, description='Marks of its tasks, beside "schedule".')
+
+
 class PluginSettings(_Table):
     """The keys of the table `[plugins]` that are not the section of a plugin, `[plugins.NAME]`."""
 
@@ -217,6 +247,9 @@ class Settings(_Table):
     agents: AgentSettings = Field(default=AgentSettings(), description="How remote agents are heard and reached.")
     limits: dict[Name, LimitSettings] = Field(
         default={}, description="Rates by name, each a table [limits.NAME]; quote a NAME with colons or dots."
+    )
+    schedules: dict[Name, ScheduleSettings] = Field(
+        default={}, description="What is submitted when its time comes, each a table [schedules.NAME]."
     )
     policy: PolicySettings = Field(default=PolicySettings(), description="What runs may do.")
     plugins: PluginSettings = Field(

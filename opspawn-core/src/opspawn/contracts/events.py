@@ -55,6 +55,15 @@ EVENT_TYPES: dict[str, str] = {
     "session.started": "A session began. data: workflow, metadata.",
     "session.updated": "Somebody changed a session. data: what was changed, state, before.",
     "workflow.created": "A workflow was stored under its name. data: workflow, digest.",
+    "schedule.added": "A schedule was made. data: schedule, state; so in the next four.",
+    "schedule.changed": "Somebody changed a schedule, which goes on from now.",
+    "schedule.paused": "Nothing comes of a schedule until it is resumed.",
+    "schedule.resumed": "A schedule goes on with the next time that comes.",
+    "schedule.removed": "A schedule was forgotten; its tasks stay.",
+    "schedule.fired": "The time of a schedule came, in one commit with its task. data: schedule, due, task, missedFrom "
+    "(the first of the times that were missed, for which this one stands).",
+    "schedule.skipped": "A time of a schedule was left out. data: schedule, due, why (overlap, missed, served), task.",
+    "schedule.failed": "Nothing could be submitted at a time of a schedule. data: schedule, due, error.",
     "agent.handoff": "An agent handed the conversation over, and another goes on in the same task. data: key, digest, "
     "from, to, reason.",
     "agent.compacted": "The model is shown less of the conversation from here on. data: key, digest, how (notes, left "

@@ -13,6 +13,7 @@ from opspawn.contracts.lifecycle import AgentRegistry, AgentStatus, Definitions,
 from opspawn.contracts.memory import Memory
 from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.question import AskedQuestion
+from opspawn.contracts.schedule import Schedules
 from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
 from opspawn.contracts.store import EventQuery, Finding, Page, Query, Task
 from opspawn.contracts.tool import Tool
@@ -100,6 +101,11 @@ class Host(Protocol):
     @property
     def sessions(self) -> Sessions:
         """The sessions of agents."""
+        ...
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is submitted when its time comes."""
         ...
 
     @property

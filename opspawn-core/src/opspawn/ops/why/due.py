@@ -83,6 +83,9 @@ async def _limit(store: Store, task: Task, hold: Hold) -> Wait | None:
     if len(holders) < hold.limit:
         return None
     named = ", ".join(holders[:_NAMED]) + (f" and {len(holders) - _NAMED} more" if len(holders) > _NAMED else "")
+    if hold.key.startswith("schedule/"):
+        what = f"The tasks of the schedule {hold.key.removeprefix('schedule/')!r} run one after the other: {named}."
+        return Wait("limit", what, details={"key": hold.key, "limit": hold.limit, "holders": holders[:100]})
     what = f"The limit {hold.key!r} is full: {len(holders)} of {hold.limit}, held by {named}."
     return Wait("limit", what, details={"key": hold.key, "limit": hold.limit, "holders": holders[:100]})
 

@@ -31,6 +31,7 @@ RULES: Mapping[str, str] = {
     "once": "A `once` effect begins once, unless somebody decided that it may begin again.",
     "children": "A parent hears the end of each child, truthfully, and is not cancelled before its children ended.",
     "places": "No more tasks hold a concurrency key at once than its limit allows.",
+    "schedules": "Each time of a schedule is served once.",
     "idempotency": "An idempotency key stands for one task, which exists.",
 }
 _HALTED = (TaskState.PAUSED, TaskState.IN_DOUBT)
@@ -55,6 +56,7 @@ def find_violations(
         lease_s: the length of leases, in seconds, if none was ended early (as a store does for a dead process).
     """
     known = {task.id: task for task in tasks}
+    events = list(events)
     stories = _follow(known, events, lease_s)
     found = [violation for story in stories.values() for violation in story.broken]
     for id in accepted:
@@ -67,6 +69,7 @@ def find_violations(
             found.append(Violation("missing", story.task, "has events and no record", _at(story.first)))
         found += _check_children(story, stories)
     found += check_places(known, stories, lease_s)
+    found += _check_schedules(events)
     for record in records:
         if record.kind == "idempotency" and record.data.get("task") not in known:
             words = f"belongs to the idempotency key {record.id!r} and is not there"
@@ -137,6 +140,17 @@ def _check_children(parent: Story, stories: Mapping[str, Story]) -> Iterator[Vio
         ):
             words = f"was cancelled before its child {child} had ended"
             yield Violation("children", parent.task, words, [made, parent.ended.position])
+
+
+def _check_schedules(events: Iterable[Event]) -> Iterator[Violation]:
+    served: dict[tuple[str, str], int] = {}
+    for event in events:
+        if event.type == "schedule.fired":
+            name, due = event.data["schedule"], event.data["due"]
+            before = served.setdefault((name, due), event.position)
+            if before != event.position:
+                words = f"came of the schedule {name!r}, whose time {due} was served before"
+                yield Violation("schedules", event.data["task"], words, [before, event.position])
 
 
 def _at(event: Event | None) -> list[int]:

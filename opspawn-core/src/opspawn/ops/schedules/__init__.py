@@ -1,0 +1,1 @@
+"""Schedules: what is submitted when its time comes."""
