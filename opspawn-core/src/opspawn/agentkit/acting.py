@@ -143,7 +143,10 @@ class Acting:
                         else:
                             await charge.begin(asked)
                             value = await charge.within(perform())
-                        result = _encoded(asked, encode, value)
+                        try:
+                            result = encode(value)
+                        except (ValueError, RecursionError) as error:
+                            raise _inexpressible(asked, error) from error
                         try:
                             await log.done(asked, result, clock.monotonic() - began)
                         except InvalidInput as error:
@@ -355,13 +358,9 @@ def outcome(asked: Asked, known: Recorded | None) -> Any:
     raise error
 
 
-def _encoded(asked: Asked, encode: Callable[[T], Any], value: T) -> Any:
-    try:
-        return encode(value)
-    except (ValueError, RecursionError) as error:
-        raise StepFailed(
-            f"The result of {asked.name!r} cannot be expressed in JSON: {error}", error_type="invalid_output"
-        ) from error
+def _inexpressible(asked: Asked, error: Exception) -> StepFailed:
+    words = f"The result of {asked.name!r} cannot be expressed in JSON: {error}"
+    return StepFailed(words, error_type="invalid_output")
 
 
 def _too_large(asked: Asked, error: InvalidInput) -> StepFailed:

@@ -49,7 +49,8 @@ class Context(Branching):
         retry: Retry | None = None,
         check: Check | None = None,
     ) -> Any:
-        check_retry(retry)
+        if retry is not None:
+            check_retry(retry)
         with self._asking("step", name, key, args) as asked:
             return await self._once(
                 asked,

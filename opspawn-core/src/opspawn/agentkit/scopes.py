@@ -15,7 +15,7 @@ class Scope:
     def __init__(self, run: object, prefix: str) -> None:
         self.run = run
         self.prefix = prefix
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, tuple[str, int]] = {}  # by label: the key of its first call, and how many there were
         self.busy: set[str] = set()
 
     def enter(self, label: str) -> str:
@@ -27,10 +27,9 @@ class Scope:
                 error_type="invalid_input",
             )
         self.busy.add(label)
-        ordinal = self.counts.get(label, 0)
-        self.counts[label] = ordinal + 1
-        key = f"{self.prefix}{_quoted(label)}"
-        return key if ordinal == 0 else f"{key}#{ordinal}"
+        key, ordinal = self.counts.get(label) or (f"{self.prefix}{_quoted(label)}", 0)
+        self.counts[label] = key, ordinal + 1
+        return f"{key}#{ordinal}" if ordinal else key
 
     def leave(self, label: str) -> None:
         """The call named `label` has ended."""
