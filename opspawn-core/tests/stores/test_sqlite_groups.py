@@ -264,7 +264,7 @@ async def test_a_claim_looks_only_at_what_is_ready_in_its_lanes(store: SqliteSto
     from opspawn.stores import claims
 
     await create(store)
-    lanes = (claims._LANES, ("q", 0, "q", "q", '["h"]'))
+    lanes = (claims._LANES, ("q", 0, "q", "q", 0, '["h"]'))
     with closing(sqlite3.connect(path)) as reader:
         for statement, arguments in (lanes, (claims._PROMOTE, ("q", "h", 0)), (claims._NEXT, ("q", "h", 0, 0, 1))):
             plan = " | ".join(row[3] for row in reader.execute(f"EXPLAIN QUERY PLAN {statement}", arguments))

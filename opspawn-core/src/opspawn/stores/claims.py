@@ -21,9 +21,14 @@ _PROMOTE = (
     "WHERE seq IN (SELECT seq FROM tasks WHERE queue = ? AND handler = ? "
     f"AND ready = 0 AND due IS NOT NULL AND due <= ? ORDER BY due LIMIT {_PROMOTED_AT_ONCE}) RETURNING line"
 )
-# Of each handler of a queue: whether something became due, is ready, is to end. Mostly nothing is, and this is all.
+# Of each handler of a queue: whether something became due, is ready, is to end; whether its lane is closed; whether a
+# lease ran out that held places. Mostly nothing is, and this is all.
 _THERE = "EXISTS (SELECT 1 FROM tasks WHERE queue = ? AND handler = value AND ready = "
-_LANES = f"SELECT value, {_THERE}0 AND due IS NOT NULL AND due <= ?), {_THERE}1), {_THERE}3) FROM json_each(?)"
+_LANES = (
+    f"SELECT value, {_THERE}0 AND due IS NOT NULL AND due <= ?), {_THERE}1), {_THERE}3), "
+    "EXISTS (SELECT 1 FROM closed WHERE handler = value), "
+    "EXISTS (SELECT 1 FROM tasks WHERE places = 2 AND due <= ?) FROM json_each(?)"
+)
 _NEXT = (
     "SELECT rank, seq, line, holds FROM tasks WHERE queue = ? AND handler = ? AND ready = 1 AND (rank, seq) > (?, ?) "
     "ORDER BY rank, seq LIMIT ?"
@@ -32,7 +37,6 @@ _NEXT_ENDING = (
     "SELECT rank, seq, NULL, NULL FROM tasks WHERE queue = ? AND handler = ? AND ready = 3 AND (rank, seq) > (?, ?) "
     "ORDER BY rank, seq LIMIT ?"
 )
-_CLOSED = "SELECT handler FROM closed"
 _LEAVE_LINE = "UPDATE tasks SET ready = 0 WHERE seq = ?"
 _MOVE_TO_LINE = "UPDATE tasks SET ready = 2, line = ? WHERE seq = ?"
 _LEASE = (
@@ -56,18 +60,16 @@ def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Leas
     """Lease what is due in the lanes of `claim`, lowest rank first; the dead lose their leases before."""
     if locks is not None:
         _bury(tx, locks, claim.worker)
-    places.free_expired(tx)
-    closed = {handler for (handler,) in tx.execute(_CLOSED).fetchall()}
     due = _Due(tx, claim.slots)
     handlers = json.dumps(claim.handlers)
     for queue in claim.queues:
-        for handler, overdue, ready, ending in tx.execute(_LANES, (queue, tx.now, queue, queue, handlers)).fetchall():
+        for handler, overdue, ready, ending, closed in _lanes(tx, queue, handlers):
             lane = (queue, handler)
             if overdue:
                 _promote(tx, lane)
             if ending or overdue:
                 due.add(lane, _NEXT_ENDING)
-            if (ready or overdue) and handler not in closed and not claim.ending_only:
+            if (ready or overdue) and not closed and not claim.ending_only:
                 due.add(lane, _NEXT)
     chosen: list[int] = []
     while len(chosen) < claim.slots and (found := due.pop()) is not None:
@@ -75,6 +77,16 @@ def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Leas
         if line is None or _take_places(tx, due, seq, lane, line, holds):
             chosen.append(seq)
     return _lease(tx, chosen, claim) if chosen else []
+
+
+def _lanes(tx: Transaction, queue: str, handlers: str) -> list[tuple[str, int, int, int, int]]:
+    """What `_LANES` says of each handler, once places that nobody holds any more are free."""
+    asked = (queue, tx.now, queue, queue, tx.now, handlers)
+    found = tx.execute(_LANES, asked).fetchall()
+    if found and found[0][-1]:
+        places.free_expired(tx)
+        found = tx.execute(_LANES, asked).fetchall()
+    return [row[:-1] for row in found]
 
 
 class _Due:
