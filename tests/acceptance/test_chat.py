@@ -146,6 +146,7 @@ def test_a_run_that_was_cut_off_while_it_asks_is_gone_on_with_and_asks_again(fol
         assert person.leaves() == 0
 
 
+@pytest.mark.usefixtures("store")
 def test_a_conversation_is_kept_and_an_answer_that_was_cut_off_gone_on_with(folder: Path) -> None:
     with Person(folder, "chat", "--session", "money") as person:
         person.sees("helper (FunctionModel), session money")

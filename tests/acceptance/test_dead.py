@@ -39,8 +39,8 @@ WORKER = 'app = "app:app"\n[worker]\npoll_s = 0.05\n'
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which two tasks have failed; each was run in the terminal."""
+def folder(tmp_path_factory: pytest.TempPathFactory, stores: str) -> Path:
+    """A folder, on each store, in which two tasks have failed; each was run in the terminal."""
     folder = tmp_path_factory.mktemp("dead")
     (folder / "app.py").write_text(APP)
     (folder / "opspawn.toml").write_text(WORKER)

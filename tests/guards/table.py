@@ -405,4 +405,25 @@ GUARDS: tuple[Guard, ...] = (
         "        return None",
         "opspawn-core/tests/policy/test_guardrails.py::test_a_guardrail_that_fails_holds_back_and_is_named",
     ),
+    Guard(
+        "the task of a schedule and its next time are one commit",
+        "host.py",
+        "also=lambda task: [*opens(task), *also(task)], **options)",
+        "also=opens, **options)",
+        "opspawn-core/tests/schedules/test_firing.py::test_two_that_see_the_same_time_due_submit_one_task",
+    ),
+    Guard(
+        "a time of a schedule that is there twice comes once",
+        "ops/schedules/times.py",
+        "if (found := local.astimezone(UTC)) > moment:",
+        "if found := local.astimezone(UTC):",
+        "opspawn-core/tests/schedules/test_times.py::test_a_time_that_is_there_twice_comes_once",
+    ),
+    Guard(
+        "a worker gives back what it lacks a part of",
+        "catalog.py",
+        "        self._refuse_lacking(workflow)",
+        "        pass",
+        "opspawn-core/tests/test_lacking.py::test_a_workflow_waits_for_a_worker_that_has_its_tools",
+    ),
 )
