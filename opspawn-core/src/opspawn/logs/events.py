@@ -110,6 +110,10 @@ def _retry(data: Data) -> str:
     )
 
 
+def _schedule(data: Data) -> str:
+    return repr(data.get("schedule", "?"))
+
+
 def _by(data: Data) -> str:
     return f" by {data['by']}" if data.get("by") else ""
 
@@ -259,5 +263,13 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "agent.state": _agent_state,
     "session.started": lambda data: "The session began.",
     "session.updated": lambda data: f"The session was updated; it is {data.get('state', 'as it was')}.",
+    "schedule.added": lambda data: f"The schedule {_schedule(data)} was made.",
+    "schedule.changed": lambda data: f"The schedule {_schedule(data)} was changed.",
+    "schedule.paused": lambda data: f"The schedule {_schedule(data)} is paused.",
+    "schedule.resumed": lambda data: f"The schedule {_schedule(data)} goes on.",
+    "schedule.removed": lambda data: f"The schedule {_schedule(data)} was removed.",
+    "schedule.fired": lambda data: f"The time of the schedule {_schedule(data)} came: task {data.get('task', '?')}.",
+    "schedule.skipped": lambda data: f"A time of the schedule {_schedule(data)} was left out: {data.get('why', '?')}.",
+    "schedule.failed": lambda data: f"Nothing came of the schedule {_schedule(data)}: {_error(data)}",
     "workflow.created": lambda data: f"Workflow {data.get('workflow', '?')!r} was stored.",
 }
