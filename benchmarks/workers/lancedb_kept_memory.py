@@ -16,7 +16,7 @@ import pyarrow as pa
 from _common import Settings, expect, report
 from _memory import DIM, TOP, Data, timed_searches
 
-INDEX_FROM, PROBE = 20_000, 0.2
+INDEX_FROM, PROBE = 20_000, 0.5
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "text": pa.string(),
@@ -93,7 +93,7 @@ add(range(some[-1] + 1, data.singles()[-1] + 1))
 began = time.perf_counter()
 table.optimize()
 count = table.count_rows()
-parts = round(count**0.5)
+parts = round(3 * count**0.5)
 if count >= INDEX_FROM:
     table.create_index("cosine", num_partitions=parts, vector_column_name="vector", index_type="IVF_FLAT")
 order = time.perf_counter() - began

@@ -13,7 +13,7 @@ from _common import Settings, expect, report
 from _memory import DIM, TOP, Data, timed_searches
 
 #: From here on an index of vectors is made, with as many parts looked at as the memory does.
-INDEX_FROM, PROBE = 20_000, 0.2
+INDEX_FROM, PROBE = 20_000, 0.5
 
 warnings.simplefilter("ignore")
 settings = Settings()
@@ -42,7 +42,7 @@ table.add(rows(range(some[-1] + 1, data.singles()[-1] + 1)))
 began = time.perf_counter()
 table.optimize()
 count = table.count_rows()
-parts = round(count**0.5)
+parts = round(3 * count**0.5)
 if count >= INDEX_FROM:
     table.create_index("cosine", num_partitions=parts, vector_column_name="vector", index_type="IVF_FLAT")
 order = time.perf_counter() - began

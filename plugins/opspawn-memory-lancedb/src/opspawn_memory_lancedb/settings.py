@@ -41,7 +41,7 @@ class LanceConfig(PluginConfig):
         description="From how many vectors on an index is made for them; fewer are compared one by one, exactly.",
     )
     probe: float = Field(
-        default=0.2,
+        default=0.5,
         gt=0,
         le=1,
         description="Which part of the index of vectors a search looks at: more finds more, and takes longer; 1 is "
