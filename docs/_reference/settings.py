@@ -106,7 +106,8 @@ def _section(record: Any, kind: str, distribution: str) -> Iterator[str]:
 def _nested(place: str, properties: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
     """The tables within a table, by name or as they are."""
     for key, field in properties.items():
-        named = (field.get("additionalProperties") or {}).get("$ref") if field.get("type") == "object" else None
+        values = field.get("additionalProperties") if field.get("type") == "object" else None
+        named = values.get("$ref") if isinstance(values, dict) else None
         either = next((one["$ref"] for one in field.get("anyOf", ()) if "$ref" in one), "")
         title = (named or field.get("$ref") or either).rpartition("/")[2]
         inner = definitions.get(title, {})

@@ -179,7 +179,7 @@ class Catalog:
         return await earlier(cast(Store, self.store), context, agent)
 
     async def _equip(self, context: Context) -> None:
-        context.memories = self.memories
+        context.memories, context.models = self.memories, self._kit.model
         if self._app.deps is not None:
             context.deps = await self._app.deps.get()
 
@@ -199,6 +199,7 @@ class Catalog:
         inner = cast(Context, context)
         inner.input = asked["inputs"]
         inner.agent = workflow.name
+        inner.models = self._kit.model
         if self._app.deps is not None:
             inner.deps = await self._app.deps.get()
         if workflow.budget is not None:

@@ -46,6 +46,11 @@ from opspawn.contracts.run_events import Failure, RunEvent
         ([told.Handoff(to="billing", reason="money")], ["⇢ billing goes on: money"]),
         ([told.Progress(note="reading", done=1, total=3)], ["… 1/3 reading"]),
         (
+            [told.Progress(tool="crawl", call="c", note="page", done=n, total=3) for n in (1, 2, 3)],
+            ["… crawl 1/3 page", "… crawl 3/3 page"],
+        ),
+        ([told.Progress(tool="crawl", done=7)], ["… crawl 7"]),
+        (
             [told.BudgetSpent(what="raised", data={"limits": {"tokens": 500}})],
             ["! the budget was used up, and raised: tokens=500"],
         ),

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SHELF = Path(__file__).parent / "servers" / "shelf.py"
+import uvicorn
+
+from .servers import shelf
+
+SHELF = Path(shelf.__file__)
 
 
 @contextmanager
 def over_http() -> Iterator[str]:
-    """The server over streamable HTTP, while the block lasts; gives its URL."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(SHELF), "http", str(port)], stderr=subprocess.DEVNULL)
+    """The server over streamable HTTP, in a thread, while the block lasts; gives its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(shelf.server.streamable_http_app(), log_level="error", timeout_graceful_shutdown=1)
+    serving = uvicorn.Server(config)
+    thread = threading.Thread(target=serving.run, args=([listener],), daemon=True)
+    thread.start()
     try:
-        until = time.monotonic() + 60
-        while True:
-            with socket.socket() as one:
-                if one.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, "the server has ended"
-            assert time.monotonic() < until, "the server does not listen"
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"  # who comes before it serves waits in line
     finally:
-        process.terminate()
-        process.wait()
+        serving.should_exit = True
+        thread.join()
+        listener.close()
 
 
 def table(url: str | None, mode: str, **more: Any) -> dict[str, Any]:
     """Its table in the configuration: over HTTP with a URL, else over stdio."""
     where = (
-        {"url": url, "allow_private": True}
-        if url is not None
-        else {"command": sys.executable, "args": [str(SHELF), "stdio"]}
+        {"url": url, "allow_private": True} if url is not None else {"command": sys.executable, "args": [str(SHELF)]}
     )
-    return {**where, "mode": mode, "pin": "off", "connect_timeout_s": 60, **more}
+    return {**where, "mode": mode, "pin": "off", "connect_timeout_s": 120, **more}

@@ -81,6 +81,7 @@ def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], words: str) -
     assert words in result.stderr
 
 
+@pytest.mark.timeout(180)  # a busy machine takes its time to start a command
 def test_a_resource_is_followed_until_it_is_enough(url: str) -> None:
     def write(text: Any) -> None:
         assert opspawn("mcp", "call", "shelf/write", json.dumps({"text": text})).exit_code == 0

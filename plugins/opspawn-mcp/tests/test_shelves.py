@@ -75,6 +75,7 @@ def through_proxy(action: str, **arguments: Any) -> ToolCall:
     return ToolCall(action, "mcp", {"action": action, "server": "shelf", **arguments})
 
 
+@pytest.mark.timeout(180)  # a busy machine takes its time to start a server
 @pytest.mark.parametrize(("over", "mode"), [("http", "legacy"), ("http", "modern"), ("stdio", "auto")])
 async def test_a_resource_is_read_and_heard_of_when_it_changes_in_both_eras(
     tmp_path: Path, url: str, over: str, mode: str

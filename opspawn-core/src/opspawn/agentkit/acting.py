@@ -17,6 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from opspawn.agentkit import remembering
 from opspawn.agentkit.approvals import Gate, call_digest
+from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.budget import Purse
 from opspawn.agentkit.deciding import Policies
@@ -29,11 +30,12 @@ from opspawn.agentkit.recorded import Asked, Recorded, Tries
 from opspawn.agentkit.retries import ONE_TRY, counted
 from opspawn.agentkit.scopes import Scope, current
 from opspawn.agentkit.spending import Charge, Spender
+from opspawn.agentkit.within import Within
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.memory import Namespace
 from opspawn.contracts.policy import Act, Considered
-from opspawn.contracts.question import NO_DEFAULT, Answer, Question
+from opspawn.contracts.question import Question
 from opspawn.contracts.retry import Retry
 from opspawn.contracts.store import Take
 from opspawn.contracts.tool import Effect, Tool, ToolContext
@@ -80,6 +82,10 @@ class Acting:
         self._spender: Spender | None = None
         if log.budget is not None:
             self.allow("task", log.budget)
+        #: Opens models by name, for tools that need one; set by who makes the run.
+        self.models: Callable[[str | None], BoundModel] | None = None
+        #: What tools have asked models for in this life of the run: by purpose and entry, the tokens.
+        self.asides: dict[str, dict[str, int]] = {}
         #: Where the run's long-term memory comes from, and its own namespace there; set by who makes the run.
         self.memories: remembering.OpensMemory | None = None
         self.namespace: Namespace | None = None
@@ -236,23 +242,19 @@ class Acting:
         except Halt as halt:
             return await self._halt(halt)
 
-    def _tool_context(self, key: str) -> ToolContext:
-        ask = self._asking_within(key)
-        notes = self._log.notes(key) if key else None
-        return ToolContext(f"{self._log.identity}/{key}", self.agent, self.task, self.session, self.deps, ask, notes)
-
-    def _asking_within(self, key: str) -> Callable[[Question], Awaitable[Answer]]:
-        """Puts the questions of one call; each by its words, since a call that is made again may ask others."""
-        count: dict[str, int] = {}
-
-        async def ask(question: Question) -> Answer:
-            what = digest([question.text, list(question.choices), question.schema])
-            count[what] = count.get(what, 0) + 1
-            asked = Asked(f"{key}/ask/{what[:12]}/{count[what]}", "ask", "ask", what)
-            told = await self._from_outside(asked, lambda: self._log.ask(asked, question, None, NO_DEFAULT))
-            return Answer(told["value"], told.get("by"), told.get("question"), expired=told.get("expired", False))
-
-        return ask
+    def _tool_context(self, key: str, tool: str = "", call: str | None = None) -> ToolContext:
+        within, notes = Within(self, key, tool, call), self._log.notes(key) if key else None
+        return ToolContext(
+            f"{self._log.identity}/{key}",
+            self.agent,
+            self.task,
+            self.session,
+            self.deps,
+            within.ask,
+            notes,
+            within.think,
+            within.report,
+        )
 
     # -- what must let it pass -----------------------------------------------------------------------------------------
 

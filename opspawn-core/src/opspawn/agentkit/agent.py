@@ -334,8 +334,8 @@ class Agent(Generic[DepsT, OutputT]):
         rates, policies = (kit.rates, kit.policies) if kit is not None else (None, None)
         if (listener := self._listener.get()) is not None:
             on_event = listener if on_event is None else _both(on_event, listener)
-        memories = kit.memories if kit is not None else None
-        nesting = Nesting(on_event, on_question, on_wait, rates, deps, policies, on_approval, memories)
+        memories, models = (kit.memories, kit.model) if kit is not None else (None, None)
+        nesting = Nesting(on_event, on_question, on_wait, rates, deps, policies, on_approval, memories, models)
         parts, before = resolve(about, kit), session.messages if session is not None else tuple(history)
         ended = await nesting.run(parts, input, before, session.id if session is not None else None)
         if session is not None:
@@ -390,7 +390,7 @@ class Agent(Generic[DepsT, OutputT]):
 
         async def handle(context: RunContext) -> Any:
             base = cast(Context, context)
-            base.memories = kit.memories
+            base.memories, base.models = kit.memories, kit.model
             if deps is not None:
                 base.deps = await deps.get()
             mine = resolve(overridden(self.about, base.overrides), kit) if base.overrides else parts

@@ -176,7 +176,7 @@ class AgentRun(Thinking):
         async def perform() -> ToolResult:
             arguments = gate.arguments if gate is not None else given
             try:
-                value = await use(tool, arguments, self._tool_context(key))
+                value = await use(tool, arguments, self._tool_context(key, tool.name, call.id))
                 if parts := parts_of(value):
                     return ToolResult(call.id, call.name, words_of(parts), parts=parts)
                 value = tool_json(call.name, value)

@@ -241,7 +241,7 @@ class Context(Branching):
     async def _use_alone(self, tool: Tool, arguments: dict[str, Any], key: str, timeout_s: float | None) -> Any:
         """A call that no model asked for: nobody is there to do it differently."""
         try:
-            return await use(tool, arguments, self._tool_context(key), timeout_s)
+            return await use(tool, arguments, self._tool_context(key, tool.name), timeout_s)
         except ModelRetry as error:
             raise ToolError(error.message, remedy=error.remedy) from error
 

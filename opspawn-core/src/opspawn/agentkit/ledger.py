@@ -14,6 +14,8 @@ from typing import Any
 from opspawn.contracts.model import Usage
 
 _NOTHING = Decimal(0)
+#: In the key of a model call that a tool has made within its call; what it is for follows.
+ASIDE = "/aside/"
 #: The kinds of steps that are calls of tools.
 _TOOLS = ("act", "tool")
 #: After these failures of a model call nobody knows what the provider will charge for it.
@@ -141,6 +143,11 @@ class Ledger:
             del self._open[key]
             self.remove(f"open {key}")
         self.enter(f"tried {key} {n}", amount)
+
+    def aside(self, purpose: str) -> dict[str, int]:
+        """The model calls that tools have made for a purpose, those that failed included: by entry, their tokens."""
+        mark = f"{ASIDE}{purpose}/"
+        return {id: amount.tokens for id, amount in self._entries.items() if mark in id}
 
     # -- tools and children --------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from opspawn.agentkit.recorded import Asked, Recorded, Tries
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import NewEvent
-from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.model import ModelDelta, Usage
 from opspawn.contracts.question import Question
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import Take
@@ -185,6 +185,14 @@ class StepLog(Protocol):
 
     async def progress(self, data: dict[str, Any]) -> None:
         """Note that the run is alive, and tell listeners, not too often."""
+        ...
+
+    def report(self, data: dict[str, Any]) -> None:
+        """Note that the run is alive, and tell listeners how far a call of a tool is; nothing is recorded."""
+        ...
+
+    def aside(self, key: str, usage: Usage) -> None:
+        """Count what a model call has used that a tool has made within its call."""
         ...
 
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import WARNINGS, Level, NewEvent
-from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.model import ModelDelta, Usage
 from opspawn.contracts.policy import OnApproval
 from opspawn.contracts.question import NO_DEFAULT, OnQuestion, OnWait, Question
 from opspawn.contracts.store import Take
@@ -65,6 +65,8 @@ class MemoryLog:
         #: Runs a child in memory under an id, and enters what it used; None where there are no children.
         self.nest: Callable[[ChildAsked, str], Awaitable[Any]] | None = None
         self.identity = uuid4().hex
+        #: What the model calls have used that tools made.
+        self.asides = Usage()
 
     def recall(self, asked: Asked) -> Recorded | None:
         return None
@@ -226,6 +228,13 @@ class MemoryLog:
     async def progress(self, data: dict[str, Any]) -> None:
         if self._on_event is not None:
             self._on_event(NewEvent("task.progress", data))
+
+    def report(self, data: dict[str, Any]) -> None:
+        if self._on_event is not None:
+            self._on_event(NewEvent("task.progress", data))
+
+    def aside(self, key: str, usage: Usage) -> None:
+        self.asides += usage
 
     async def emit(self, asked: Asked, data: dict[str, Any]) -> None:
         if self._on_event is not None:

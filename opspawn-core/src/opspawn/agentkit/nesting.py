@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.children import ChildAsked
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
@@ -46,6 +47,7 @@ class Nesting:
         policies: Policies | None = None,
         on_approval: OnApproval | None = None,
         memories: OpensMemory | None = None,
+        models: Callable[[str | None], BoundModel] | None = None,
     ) -> None:
         self._on_event = on_event
         self._on_question = on_question
@@ -55,6 +57,7 @@ class Nesting:
         self._policies = policies
         self._on_approval = on_approval
         self._memories = memories
+        self._models = models
         self._teller: Teller | None = None
 
     async def run(
@@ -116,12 +119,13 @@ class Nesting:
 
             log.nest = nest
         base = Context(log, name=parts.about.name, input=input, session=session, deps=self._deps)
-        base.memories = self._memories
+        base.memories, base.models = self._memories, self._models
         try:
             ended = await run_agent(base, parts, history)
         finally:
             if lender is not None:
                 lender(log.ledger.total)
+        within += log.asides
         return replace(ended, usage=ended.usage + within) if within.requests else ended
 
     def _listener(self, teller: Teller, run: str, agent: str) -> Callable[[LogEntry], None]:

@@ -28,6 +28,7 @@ Stamp = Mapping[str, Any]
 _OWN_STEPS = ("instructions", "check the answer", "earlier tasks", "tools", "memory namespace")
 #: The key of the one act of a branch of its own, a model call or a call of a tool: the n-th step of the plan.
 _BRANCH = re.compile(r"(?:.*/)?gather(?:#\d+)?/(?P<place>\d+)/(?:think(?:#\d+)?|act(?:#\d+)?/0)")
+_FAR = ("note", "done", "total", "tool", "call")
 _NO_STEPS = ("now", "random", "take", "ask", "wait", "sleep", "emit", "policy", "budget", "spawn")
 
 
@@ -70,8 +71,8 @@ class Teller:
         return {self._root, *self._children}
 
     def delta(self, data: Data, *, run: str, agent: str | None = None) -> RunEvent | None:
-        """A piece of a stream. Those of runs within are not told, lest they be taken for the answer."""
-        if run != self._root:
+        """A piece of a stream. Of runs within only their progress is told, lest they be taken for the answer."""
+        if run != self._root and (data.get("kind") != "progress" or run not in self._children):
             return None
         known = self._runs.get(run)
         stamp: dict[str, Any] = {"run": run, "agent": known.agent if known else agent}
@@ -85,7 +86,7 @@ class Teller:
         if kind == "restart":
             return told.DeltasVoid(**stamp)
         if kind == "progress":
-            return told.Progress(**_picked(data, "note", "done", "total"), **stamp)
+            return told.Progress(**_picked(data, *_FAR), **stamp)
         return None
 
     def line(
@@ -282,7 +283,7 @@ class Teller:
     # -- plans, memory, budgets ----------------------------------------------------------------------------------------
 
     def _progress(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
-        return [told.Progress(**_picked(data, "note", "done", "total"), **stamp)]
+        return [told.Progress(**_picked(data, *_FAR), **stamp)]
 
     def _plan_made(self, run: _Run, data: Data, stamp: Stamp) -> list[RunEvent]:
         left, plan = run.calls.planned(stamp), data.get("plan")

@@ -75,6 +75,7 @@ class Thinking(Context):
         )
         self._root = base._root
         self.attempt = base.attempt
+        self.models, self.asides = base.models, base.asides
         self.memories, self.namespace = base.memories, base.namespace
         self._policies = base._policies + (policies or Policies())
         self._spender = base._spender

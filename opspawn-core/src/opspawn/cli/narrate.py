@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from opspawn.contracts.model import Usage
 from opspawn.contracts.run_events import RunEvent
 
 _MOST = 10_000
+#: Between two lines on how far one call is, in seconds.
+_PAUSE_S = 1.0
 
 
 class Narrator:
@@ -27,6 +30,7 @@ class Narrator:
         self._ticked: set[str] = set()
         self._streamed = ""
         self._answer = ""
+        self._told: dict[str, float] = {}
         self.usage = Usage()
 
     def printed(self, result: Any) -> bool:
@@ -80,8 +84,7 @@ class Narrator:
             case told.Compacted():
                 self._line(event, (f"… the conversation was too long: {event.how}", "dim"))
             case told.Progress():
-                share = f" {event.done:g}/{event.total:g}" if event.done is not None and event.total else ""
-                self._line(event, (f"…{share} {event.note or ''}".rstrip(), "dim"))
+                self._far(event)
             case told.RunEnded() | told.RunFailed() | told.RunCancelled():
                 self.usage = event.usage
             case told.PlanStepEnded():
@@ -90,6 +93,18 @@ class Narrator:
                 self._line(event, (f"! {_budget(event)}", "yellow"))
             case _:
                 return
+
+    def _far(self, event: told.Progress) -> None:
+        """How far a run or a call is; a line a second for each, and one for its end."""
+        what, over = event.call or event.tool or event.run, event.done is not None and event.done == event.total
+        now = time.monotonic()
+        if event.tool is not None and not over and now - self._told.get(what, float("-inf")) < _PAUSE_S:
+            return
+        self._told[what] = now
+        share = f" {event.done:g}/{event.total:g}" if event.done is not None and event.total else ""
+        share = f" {event.done:g}" if event.done is not None and not share else share
+        tool = f" {event.tool}" if event.tool else ""
+        self._line(event, (one_line(f"…{tool}{share} {event.note or ''}".rstrip()), "dim"))
 
     def _answered(self, event: told.ModelAnswered) -> None:
         if event.run in self._depth or event.purpose is not None:

@@ -361,11 +361,16 @@ class Retrying(Told):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Told):
-    """The run says how far it is."""
+    """The run says how far it is; or a tool does in the middle of its call, which is not journaled.
+
+    `tool` is its name then, and `call` the id of the call, where a model has asked for it.
+    """
 
     note: str | None = None
     done: float | None = None
     total: float | None = None
+    tool: str | None = None
+    call: str | None = None
     type: Literal["progress"] = "progress"
 
 

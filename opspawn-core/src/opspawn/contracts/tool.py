@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, runtime_checkable
 
 from typing_extensions import TypeVar
 
 from opspawn.contracts.content import Part
-from opspawn.contracts.model import Message
+from opspawn.contracts.model import Message, ModelResponse
 from opspawn.contracts.question import Answer, Question
 from opspawn.contracts.retry import Retry
+
+if TYPE_CHECKING:
+    from opspawn.contracts.policy import Decider
 
 Effect = Literal["read", "idempotent", "once"]
 Deps = TypeVar("Deps", default=Any)
 
+#: Tells how far a call is: a note, and how much is done of what.
+Report = Callable[[str | None, float | None, float | None], None]
 #: How much of a result a model is shown unless the tool says otherwise, in characters.
 MAX_RESULT = 16_384
 
@@ -42,6 +47,28 @@ class CallNotes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAsk:
+    """What a tool wants a model asked in the middle of its call: a model call of the run, recorded and counted there.
+
+    Attributes:
+        purpose: what for, in a word without spaces; by it the journal, policies and limits know the call.
+        model: "PROVIDER:MODEL"; None for the configured one.
+        messages: the conversation. settings: go along with the request, over those of the model.
+        decider: a policy that counts for this call beside those of the run. It sees the texts of the messages as
+            `arguments["messages"]`, and so does a human whom it has asked.
+        most_calls, most_tokens: how much may be asked for this purpose in one run, crashes and retries included.
+    """
+
+    purpose: str
+    model: str | None
+    messages: Sequence[Message]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    decider: Decider | None = None
+    most_calls: int | None = None
+    most_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ToolContext(Generic[Deps]):
     """Given to a tool that asks for it (a parameter annotated `ToolContext`, or `ToolContext[Deps]`).
 
@@ -51,6 +78,7 @@ class ToolContext(Generic[Deps]):
 
     `ask` puts a question to people as `ctx.put` does, and returns their answer; None where a tool cannot ask. The call
     holds its slot meanwhile; made again after a crash, it gets the answer that the same question was given before.
+    `think` has a model asked likewise; None where no run is behind the call. `report` is behind `progress`.
 
     `notes` are of this one call; None where there is no run.
     """
@@ -62,6 +90,17 @@ class ToolContext(Generic[Deps]):
     deps: Deps = None  # type: ignore[assignment]  # runs started without deps have none
     ask: Callable[[Question], Awaitable[Answer]] | None = field(default=None, repr=False, compare=False)
     notes: CallNotes | None = field(default=None, repr=False, compare=False)
+    think: Callable[[ModelAsk], Awaitable[ModelResponse]] | None = field(default=None, repr=False, compare=False)
+    report: Report | None = field(default=None, repr=False, compare=False)
+
+    def progress(self, note: str | None = None, *, done: float | None = None, total: float | None = None) -> None:
+        """Tell whoever follows the run how far the call is; from any thread, as often as you like.
+
+        Shown at most ten times a second and never journaled; does nothing where nobody can be told, as for a tool in
+        another process. `done` of `total` are in any unit.
+        """
+        if self.report is not None:
+            self.report(note, done, total)
 
 
 @dataclass(frozen=True, slots=True)

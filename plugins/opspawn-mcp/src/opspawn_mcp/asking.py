@@ -1,6 +1,6 @@
-"""Elicitation: what a server asks in the middle of a call becomes a question of the run that made the call.
+"""What a server asks in the middle of a call is asked by the run that made the call: people (elicitation), and models.
 
-The question is durable: it is kept, anybody may answer it, and a call that is made again after a crash finds its
+A question is durable: it is kept, anybody may answer it, and a call that is made again after a crash finds its
 answer. In the modern era the SDK asks within the call itself; in the older one a server asks on its connection, so that
 only the single call in flight can be meant: calls to a server that may ask are made one after another.
 """
@@ -8,18 +8,27 @@ only the single call in flight can be meant: calls to a server that may ask are 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
-from mcp.types import INVALID_REQUEST, ElicitRequestFormParams, ElicitResult, ErrorData
+from mcp.types import (
+    INVALID_REQUEST,
+    CreateMessageRequestParams,
+    CreateMessageResult,
+    ElicitRequestFormParams,
+    ElicitResult,
+    ErrorData,
+)
 
 from opspawn.agentkit.questions import make_question
 from opspawn.contracts.question import Answer, Question
 from opspawn.errors import OpspawnError
+from opspawn_mcp.sampling import Sampler, Think, nobody
 
 Ask = Callable[[Question], Awaitable[Answer]]
+T = TypeVar("T")
 #: What a question may say of a value.
 _SAID = (
     *("type", "title", "description", "enum", "default", "minimum", "maximum"),
@@ -30,8 +39,9 @@ _MOST_ROUNDS = 5
 
 
 class _Call:
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, think: Think | None) -> None:
         self.ask = ask
+        self.think = think
         self.over = asyncio.Event()
         self.deadline: asyncio.Timeout | None = None
         self._waiting = 0
@@ -58,19 +68,24 @@ _current: ContextVar[_Call | None] = ContextVar("opspawn_mcp_call", default=None
 
 
 class Asker:
-    """The questions of one server."""
+    """The questions of one server, and what it wants models asked."""
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, *, people: bool = True, sampler: Sampler | None = None) -> None:
+        """Take its name, whether it may ask people, and what has models asked, if it may do that."""
+        self.people = people
+        self.sampler = sampler
         self._server = server
         self._calls: list[_Call] = []
 
     @contextmanager
-    def during(self, ask: Ask | None) -> Iterator[None]:
-        """A call is in flight within, on behalf of a run that asks by `ask`; None where nobody can be asked."""
+    def during(self, ask: Ask | None, think: Think | None = None) -> Iterator[None]:
+        """A call is in flight within, on behalf of a run that asks people by `ask`, and models by `think`; None where
+        nobody can be asked.
+        """
         if ask is None:
             yield
             return
-        call = _Call(ask)
+        call = _Call(ask, think)
         token = _current.set(call)
         self._calls.append(call)
         try:
@@ -87,22 +102,27 @@ class Asker:
 
     async def answer(self, context: Any, params: Any) -> ElicitResult | ErrorData:
         """What a server is told that asks: the SDK's callback."""
-        call = _current.get() or (self._calls[0] if len(self._calls) == 1 else None)
+        call = self._call()
         if call is None:
             return ErrorData(code=INVALID_REQUEST, message="Nobody can be asked: no run that could ask is calling.")
         if not isinstance(params, ElicitRequestFormParams):
             return ElicitResult(action="decline")  # what happens behind a URL, nobody could tell the server
-        asking = asyncio.ensure_future(self._ask(call, params))
-        over = asyncio.ensure_future(call.over.wait())
         try:
-            with call.paused():
-                await asyncio.wait({asking, over}, return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else ElicitResult(action="cancel")
+            said = await _until_over(call, self._ask(call, params))
         except OpspawnError as error:
             return ErrorData(code=INVALID_REQUEST, message=f"Nobody can be asked: {error.message}")
-        finally:
-            asking.cancel()
-            over.cancel()
+        return ElicitResult(action="cancel") if said is None else said
+
+    async def sample(self, context: Any, params: CreateMessageRequestParams) -> CreateMessageResult | ErrorData:
+        """What a server is told that wants a model asked: the SDK's callback."""
+        call = self._call()
+        if call is None or call.think is None or self.sampler is None:
+            return nobody("no run that could ask one is calling.")
+        return await _until_over(call, self.sampler.answer(call.think, params)) or nobody("the call is over.")
+
+    def _call(self) -> _Call | None:
+        """The call that is meant: that of this task, or the only one in flight."""
+        return _current.get() or (self._calls[0] if len(self._calls) == 1 else None)
 
     async def _ask(self, call: _Call, params: ElicitRequestFormParams) -> ElicitResult:
         wanted = params.requested_schema
@@ -121,6 +141,19 @@ class Asker:
                 return ElicitResult(action="accept", content=content)
             faults = f" ({', '.join(missing)} must be given, or decline set to true.)"
         return ElicitResult(action="cancel")
+
+
+async def _until_over(call: _Call, asking: Coroutine[Any, Any, T]) -> T | None:
+    """What is answered, while the time of the call stands still; None once the call is over."""
+    answering = asyncio.ensure_future(asking)
+    over = asyncio.ensure_future(call.over.wait())
+    try:
+        with call.paused():
+            await asyncio.wait({answering, over}, return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else None
+    finally:
+        answering.cancel()
+        over.cancel()
 
 
 def schema_of(wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from pydantic import FileUrl
 from opspawn_mcp.asking import Asker
 from opspawn_mcp.auth import auth_of, check_sdk
 from opspawn_mcp.connecting import Callbacks
+from opspawn_mcp.sampling import Sampler
 from opspawn_mcp.signing.settings import CodeConfig
 from opspawn_mcp.tasks.begun import TasksExtension
 
 if TYPE_CHECKING:
     import httpx2
 
-    from opspawn_mcp.settings import McpConfig
+    from opspawn_mcp.settings import McpConfig, ServerConfig
     from opspawn_mcp.signing.code import CodeSigner
     from opspawn_mcp.signing.settings import CredentialsConfig
 
@@ -33,8 +34,12 @@ class Answering:
         self._signed: dict[str, httpx2.Auth] = {}
         #: By the name of a server at which a person signs in.
         self.signers: dict[str, CodeSigner] = {}
-        #: By the name of a server that may ask people.
-        self.askers = {name: Asker(name) for name, server in config.servers.items() if server.ask_people}
+        #: By the name of a server that may ask people, or have models asked.
+        self.askers = {
+            name: Asker(name, people=server.ask_people, sampler=_sampler(name, server))
+            for name, server in config.servers.items()
+            if server.ask_people or server.sampling is not None
+        }
         for name, server in config.servers.items():
             if server.auth is not None and server.url is not None and server.enabled:
                 # one for all connections: it keeps the token
@@ -46,8 +51,11 @@ class Answering:
         options: dict[str, Any] = {"list_roots_callback": _telling(folders)} if folders else {}
         if self._config.servers[name].tasks:
             options["extensions"] = [TasksExtension()]
-        if name in self.askers:
-            options["elicitation_callback"] = self.askers[name].answer
+        asker = self.askers.get(name)
+        if asker is not None and asker.people:
+            options["elicitation_callback"] = asker.answer
+        if asker is not None and asker.sampler is not None:
+            options["sampling_callback"] = asker.sample
         return Callbacks(options, self._signed.get(name))
 
     def _auth(self, name: str, url: str, auth: CredentialsConfig | CodeConfig) -> httpx2.Auth:
@@ -58,6 +66,10 @@ class Answering:
         check_sdk(name)
         self.signers[name] = signer_of(name, self._config, auth)
         return self.signers[name]
+
+
+def _sampler(name: str, server: ServerConfig) -> Sampler | None:
+    return None if server.sampling is None else Sampler(name, server.sampling)
 
 
 def _telling(folders: list[Path]) -> Callable[[Any], Any]:

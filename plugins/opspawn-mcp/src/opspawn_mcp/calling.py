@@ -18,6 +18,7 @@ from opspawn.contracts.tool import CallNotes, Effect
 from opspawn.errors import Halt, ToolError
 from opspawn_mcp.asking import Ask, Asker
 from opspawn_mcp.faults import ServerFault, in_words, is_late, is_lost, unwrapped
+from opspawn_mcp.sampling import Think
 from opspawn_mcp.server import Link, Server
 from opspawn_mcp.signing.code import CodeSigner
 from opspawn_mcp.tasks.begun import TaskBegun, begun_in
@@ -59,6 +60,7 @@ class Calls:
         on_progress: ProgressFnT | None = None,
         ask: Ask | None = None,
         notes: CallNotes | None = None,
+        think: Think | None = None,
     ) -> CallToolResult:
         """Call a tool and return the server's answer, whatever it says.
 
@@ -66,7 +68,7 @@ class Calls:
             effect: for the words of a failure that leaves open what happened.
             check: called with the connection before anything is sent; what it raises is raised.
             on_progress: told how far the call is, if the server says so.
-            ask: puts what the server asks to people, if it may.
+            ask: puts what the server asks to people, if it may. think: puts to a model what it wants one asked.
             notes: of this call, in which a task is kept that the server makes of it; one that is there is gone on with.
 
         Raises: ServerFault: "transient" if the connection failed, "timeout", or "tool_error" for everything else.
@@ -78,7 +80,7 @@ class Calls:
         task = begun_in(notes)
         if task is None:
             try:
-                return await self.request(tool, send, effect=effect, check=check, ask=ask)
+                return await self.request(tool, send, effect=effect, check=check, ask=ask, think=think)
             except TaskBegun as begun:
                 task = begun.task
                 if notes is not None:  # before it is asked for, so that nobody calls again who has lost it
@@ -93,11 +95,12 @@ class Calls:
         effect: Effect = "read",
         check: Callable[[Link], None] = lambda link: None,
         ask: Ask | None = None,
+        think: Think | None = None,
     ) -> T:
         """Ask the server for anything, as `call` does; `what` names it in the words of a failure."""
         self._count()
         async with self._places:
-            with nullcontext() if self._asker is None else self._asker.during(ask):
+            with nullcontext() if self._asker is None else self._asker.during(ask, think):
                 return await self._request(what, send, effect, check)
 
     async def _request(self, what: str, send: Send[T], effect: Effect, check: Callable[[Link], None]) -> T:

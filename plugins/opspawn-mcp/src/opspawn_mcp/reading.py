@@ -162,7 +162,7 @@ class ReadResource(Shelf):
             changed = not wait_s or await self._changes(uri, min(wait_s, limit / 2))
             return await client.read_resource(uri), changed
 
-        read, changed = await self._member.calls.request(self.act, send, ask=context.ask)
+        read, changed = await self._member.calls.request(self.act, send, ask=context.ask, think=context.think)
         text = resources.text_of(read, self._most_bytes)
         text = self._marked(text if changed else f"[It has not changed in this time.]\n{text}")
         parts = () if self._configured else resources.parts_of(read, self._most_bytes)
@@ -214,7 +214,7 @@ class GetPrompt(Shelf):
     async def _ask(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         name, given = arguments["prompt"], prompts.check_arguments(arguments.get("arguments"))
         made = await self._member.calls.request(
-            self.act, lambda client, _: client.get_prompt(name, given), ask=context.ask
+            self.act, lambda client, _: client.get_prompt(name, given), ask=context.ask, think=context.think
         )
         return self._marked(prompts.text_of(made, self._most_bytes))
 

@@ -61,6 +61,26 @@ class ContextConfig(BaseModel):
         return self
 
 
+class SamplingConfig(BaseModel):
+    """What a server may have models asked in the middle of a call: by the run that calls it, and at its expense."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    model: str = Field(pattern=r"^[^:]+:.+", description='The model that is asked, as "PROVIDER:MODEL".')
+    policy: Literal["ask", "allow"] = Field(
+        "ask", description="ask: a human sees each request and decides; allow: it is put to the model at once."
+    )
+    approvers: list[str] = Field([], description="Who should decide.")
+    expires_s: float | None = Field(None, gt=0, description="Seconds until a question counts as denied.")
+    calls_per_run: int = Field(10, ge=1, description="How many calls of models it may cause in one run.")
+    tokens_per_run: int = Field(20_000, ge=1, description="How many tokens these may use together, input included.")
+    max_tokens: int = Field(1024, ge=1, description="How long an answer may be, in tokens, whatever the server wants.")
+    max_bytes: int = Field(
+        65_536, ge=256, le=8 << 20, description="How long the texts of one request may be, in bytes."
+    )
+    settings: dict[str, Any] = Field({}, description="Settings of the model, over what the server wants.")
+
+
 class ServerConfig(BaseModel):
     """An MCP server: either a command that is started, or a URL."""
 
@@ -85,6 +105,11 @@ class ServerConfig(BaseModel):
         False,
         description="Whether it may ask people (elicitation), by a question of the run that calls it; its calls are "
         "then made one after another.",
+    )
+    sampling: SamplingConfig | None = Field(
+        None,
+        description="Whether it may have models asked, and how much; its calls are then made one after another. "
+        "Off unless it is given.",
     )
     enabled: bool = Field(True, description="Whether it is used at all.")
     mode: Mode = Field(

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mcp.shared.dispatcher import ProgressFnT
+
 from opspawn.contracts.policy import Considered, Verdict
 from opspawn.contracts.retry import RetryPolicy
 from opspawn.contracts.tool import DidNotHappen, Effect, GoOn, ToolContext, ToolOptions
@@ -95,7 +97,14 @@ class McpTool:
         for left in range(MOST_ROUNDS, -1, -1):
             try:
                 return await calls.call(
-                    self.tool, arguments, effect=self.effect, check=self._check, ask=context.ask, notes=context.notes
+                    self.tool,
+                    arguments,
+                    effect=self.effect,
+                    check=self._check,
+                    on_progress=None if context.report is None else _telling(context),
+                    ask=context.ask,
+                    think=context.think,
+                    notes=context.notes,
                 )
             except SignInNeeded as needed:
                 if signer is None or left == 0:
@@ -127,3 +136,12 @@ class McpTool:
         if standing.status in ("new", "changed"):
             words += f" An operator can look at it with 'opspawn mcp approve {self._member.name}'."
         return words
+
+
+def _telling(context: ToolContext) -> ProgressFnT:
+    """Hands on to the run what the server says of its progress."""
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        context.progress(message, done=progress, total=total)
+
+    return tell

@@ -1,21 +1,20 @@
-"""A server of both eras with resources, prompts and news of changes: `shelf.py stdio`, or `shelf.py http PORT`.
+"""A server of both eras with resources, prompts and news of changes; run as a program, over stdio.
 
 Its tool `write` changes a resource, `ask` has the client's model asked, `count` tells how far it is.
 """
 
-import sys
-
 import anyio
-import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata
 from mcp.types import (
     BlobResourceContents,
     CallToolResult,
     CreateMessageRequest,
     CreateMessageRequestParams,
+    CreateMessageResult,
     EmptyResult,
     GetPromptResult,
     InputRequiredResult,
@@ -119,8 +118,10 @@ async def call_tool(ctx, params):
                 return InputRequiredResult(input_requests={"m": CreateMessageRequest(params=wanted)}, request_state="1")
             answer = params.input_responses["m"]
         else:
-            answer = await ctx.session.create_message(
-                wanted.messages, max_tokens=wanted.max_tokens, system_prompt=wanted.system_prompt
+            answer = await ctx.session.send_request(
+                CreateMessageRequest(params=wanted),
+                CreateMessageResult,
+                metadata=ServerMessageMetadata(related_request_id=ctx.request_id),
             )
         said = f"{answer.model}: {answer.content.text} ({answer.stop_reason})"
     return CallToolResult(content=[TextContent(type="text", text=said)])
@@ -146,7 +147,5 @@ async def over_stdio():
         await server.run(read, write, server.create_initialization_options())
 
 
-if sys.argv[1] == "stdio":
+if __name__ == "__main__":
     anyio.run(over_stdio)
-else:
-    uvicorn.run(server.streamable_http_app(), host="127.0.0.1", port=int(sys.argv[2]), log_level="error")

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from opspawn.agentkit.codec import usage_from_json
-from opspawn.agentkit.ledger import READ, Amount, Ledger
+from opspawn.agentkit.ledger import ASIDE, READ, Amount, Ledger
 from opspawn.agentkit.recorded import Recorded, Tries
 from opspawn.contracts.events import TOLD_BY_RUNS, Event
 from opspawn.contracts.model import Usage
@@ -58,6 +58,7 @@ class History:
         ends: how steps ended. intents: `once` effects that began; those also in `ends` are no longer in doubt.
         tries, timers, children, emitted, notes: by key. lives: how many children a key has had.
         child_ends: how children ended, by their ids. within: what all these used.
+        asides: what model calls have used that tools made within their calls, by key.
         former_children: whose work the next child at a key inherits.
         fell_back: whether no attempt was left, and the fallback was asked.
         postponements: how often services put off the task as a whole.
@@ -85,6 +86,7 @@ class History:
         self.children: dict[str, Child] = {}
         self.child_ends: dict[str, Recorded] = {}
         self.within = Usage()
+        self.asides: dict[str, Usage] = {}
         self.former_children: dict[str, str] = {}
         self.emitted: dict[str, Recorded] = {}
         self.notes: dict[str, list[Any]] = {}
@@ -164,11 +166,14 @@ class History:
         self.position = 0
         self.cancel_requested = self.unwinding = self.pause_requested = False
         self.began = self.rests_until = None
+        self.asides = {}
         self.ledger, self.first_claim = Ledger(), None  # what a former generation has used is paid by nobody anew
         self.mail.begin_anew()
         self.losses.begin_anew()
 
     def _done(self, data: dict[str, Any]) -> None:
+        if data.get("kind") == "think" and ASIDE in data["key"]:
+            self.asides[data["key"]] = usage_from_json((data.get("result") or {}).get("usage") or {})
         self.ends[data["key"]] = Recorded(data["digest"], data["name"], True, data.get("result"))
         if "signal" in data:
             self.mail.take(data["signal"])

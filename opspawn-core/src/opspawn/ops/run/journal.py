@@ -22,7 +22,7 @@ from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import WARNINGS, Event, Level, NewEvent, TaskDelta
-from opspawn.contracts.model import ModelDelta
+from opspawn.contracts.model import ModelDelta, Usage
 from opspawn.contracts.question import Question
 from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Record, Store, Take, Task
 from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
@@ -158,7 +158,7 @@ class Journal:
     def _used(self) -> dict[str, Any]:
         """What the model calls of the run used, those of its children included."""
         own = {} if self._answered is None else self._answered["usage"]
-        return usage_to_json(usage_from_json(own) + self.history.within)
+        return usage_to_json(sum(self.history.asides.values(), usage_from_json(own) + self.history.within))
 
     @property
     def ledger(self) -> Ledger:
@@ -356,6 +356,13 @@ class Journal:
     async def progress(self, data: dict[str, Any]) -> None:
         self._open()
         await self.pulse.progress(data, self._show, self._record_progress)
+
+    def report(self, data: dict[str, Any]) -> None:
+        if not self.closed:
+            self.pulse.report(data, self._show)
+
+    def aside(self, key: str, usage: Usage) -> None:
+        self.history.asides[key] = usage
 
     def _show(self, data: dict[str, Any]) -> None:
         self._store.publish([TaskDelta(self.task.id, data)])

@@ -29,6 +29,11 @@ class Pulse:
         """The run is alive."""
         self.last = self._clock.monotonic()
 
+    def report(self, data: dict[str, Any], show: Callable[[dict[str, Any]], None]) -> None:
+        """A call of a tool says how far it is, as often as it may; shown, and not recorded."""
+        self.beat()
+        show({"kind": "progress", **data})
+
     async def progress(
         self,
         data: dict[str, Any],

@@ -154,7 +154,7 @@ def words_of(event: RunEvent) -> str:
             return f"{event.handler} is at work"
         case told.Progress():
             far = "" if event.done is None else f"{event.done:g}" + (f"/{event.total:g}" if event.total else "")
-            return " ".join(part for part in (event.note or "", far) if part)
+            return " ".join(part for part in (event.tool or "", event.note or "", far) if part)
         case told.Retrying():
             return f"tries again: {event.error.message}"
     return ""

@@ -143,7 +143,7 @@ class Following:
 
     async def _answer_to(self, request: Any, ask: Ask | None) -> Any:
         method = request.get("method") if isinstance(request, dict) else None
-        if method != "elicitation/create" or self._asker is None:
+        if method != "elicitation/create" or self._asker is None or not self._asker.people:
             await self._cancel()
             raise self._fault("its task needs to know something, and people may not be asked (ask_people)")
         try:
