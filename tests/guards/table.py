@@ -99,11 +99,12 @@ GUARDS: tuple[Guard, ...] = (
         f"{_STORE}test_the_savepoint_of_a_group",
     ),
     Guard(
-        "the savepoint of the batches of a group",
+        "the undoing of a group in which one is at fault",
         "stores/writer.py",
-        '            transaction.execute("ROLLBACK TO batches")\n',
-        "",
-        f"{_STORE}test_the_savepoint_of_a_group",
+        "        self._roll_back()  # guard: where one is at fault nothing is left; `_run` will find out which\n"
+        "        return self._begin(), jobs\n",
+        "        return transaction, jobs\n",
+        f"{_STORE}test_the_undoing_of_a_group_in_which_one_is_at_fault",
     ),
     Guard(
         "the lease of a claim",

@@ -109,6 +109,23 @@ async def test_the_savepoint_of_a_group(store: SqliteStore) -> None:
     assert [event.data["n"] for event in await store.journal("t1")] == [1]
 
 
+async def test_the_undoing_of_a_group_in_which_one_is_at_fault(store: SqliteStore) -> None:
+    """What others began and appended before the fault showed is there once."""
+    for task in ("t1", "t2"):
+        await create(store, task)
+    one, two = (lease.task for lease in await claim(store))
+    stale = replace(two, version=two.version + 1)
+    began = (Put(a_task("new"), 0), step(task="new", type="task.accepted"))
+    with store._writer._lock:
+        batches = (began, (step(token=one.token),), (step(task="t2", token=two.token), end_of(stale, two.token)[1]))
+        waiting = [asyncio.ensure_future(commit(store, *batch)) for batch in batches]
+        await asyncio.sleep(0.05)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(outcome, Conflict) for outcome in outcomes] == [False, False, True]
+    counts = [len(await store.journal(task)) for task in ("new", "t1", "t2")]
+    assert counts == [1, 2, 1]  # with the claims of the two
+
+
 async def test_the_lease_of_a_claim(store: SqliteStore) -> None:
     """What one worker holds is not claimed by another, until the lease has ended."""
     await create(store)

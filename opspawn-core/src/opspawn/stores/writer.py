@@ -185,7 +185,7 @@ class Writer:
         transaction = self._begin()
         if not alike or self._together(alike, transaction):
             return transaction, [job for job in jobs if not job.sort]
-        self._roll_back()  # one is at fault; which, and how, `_run` will find out
+        self._roll_back()  # guard: where one is at fault nothing is left; `_run` will find out which
         return self._begin(), jobs
 
     def _begin(self) -> Transaction:
