@@ -48,7 +48,10 @@ _SMALL_RUNS_ON_REDIS: tuple[tuple[str, ...], ...] = (
 #: Tasks of the runs that need more or fewer than the others.
 _TASKS = {"F17": {"test": 10, "pr": 60, "nightly": 1_200}, "F23": {"test": 100, "pr": 2_000, "nightly": 10_000}}
 #: Over how many seconds the asking is spread, where another time than usual is.
-_SECONDS = {"F17": {"test": 6.0, "pr": 60.0, "nightly": 1_200.0}, "F23": dict.fromkeys(_SIZES, None)}
+_SECONDS: dict[str, dict[str, float | None]] = {
+    "F17": {"test": 6.0, "pr": 60.0, "nightly": 1_200.0},
+    "F23": dict.fromkeys(_SIZES, None),
+}
 
 
 def extras_for(faults: Iterable[str], size: str, lease_s: float) -> Extras:

@@ -8,7 +8,9 @@ import os
 import resource
 import signal
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from opspawn.errors import InvalidTransition, StoreError
 
@@ -21,6 +23,7 @@ from .scene import Scene
 KILL_EVERY_S = 0.5
 _FROZEN = 1.3  # times the lease
 _OFF_S = 3600
+_CATCH_UP_S = 60.0
 _EVERY_SECOND = {"cron": "* * * * * *", "overlap": "allow", "catch_up": "all", "at_most": 1000}
 
 
@@ -220,8 +223,26 @@ async def tick(scene: Scene) -> None:
             if (member := scene.fleet.choose()) is not None:
                 scene.fleet.send(member, scene.chance.choice([signal.SIGKILL, signal.SIGTERM]))
     finally:
+        await _catch_up(scene)
         await insist(lambda: scene.host.schedules.pause("tick"))
         scene.counts["times of a schedule"] = (await insist(lambda: scene.host.schedules.get("tick"))).fired
+
+
+async def _catch_up(scene: Scene) -> None:
+    """Wait until the times that passed while workers were killed have all been made up for."""
+    give_up = time.monotonic() + _CATCH_UP_S
+    late = timedelta(
+        seconds=1.5 if scene.store == "redis" else 31.5
+    )  # a file goes by the clock of whoever writes to it
+    while True:
+        status = await insist(lambda: scene.host.schedules.get("tick"))
+        now = await insist(scene.host.schedules.now)
+        if status.next is None or now - status.next < late:
+            return
+        if time.monotonic() > give_up:
+            scene.broken.append(f"schedule: {now - status.next} behind, {_CATCH_UP_S:g} s after the last fault")
+            return
+        await asyncio.sleep(0.2)
 
 
 async def nothing(scene: Scene) -> None:

@@ -154,6 +154,18 @@ async def test_of_very_many_missed_times_the_newest_are_made_up_for(host: Host) 
     assert "missedFrom" in fired[0]
 
 
+async def test_while_one_makes_up_for_what_was_missed_the_others_leave_it_to_that(host: Host) -> None:
+    """So many that all see the same time due would only get conflicts."""
+    await overdue(host, Schedule("s", "function/note", every_s=10, catch_up="all", overlap="allow"), 45)
+    one, other = a_scheduler(host, owner="one"), a_scheduler(host, owner="other")
+    await one.look()
+
+    assert await other.look() > 0
+    assert (await host.schedules.get("s")).fired == 1
+    await look_at_all(one)
+    assert (await host.schedules.get("s")).fired == 5
+
+
 async def test_a_time_is_left_out_while_the_task_before_has_not_ended(host: Host) -> None:
     await overdue(host, Schedule("s", "function/stay", every_s=10, catch_up="all"), 25)
 

@@ -33,6 +33,8 @@ LOOK_S = 2.0
 LATE_S = 60.0
 #: How long the others wait for the one that fired last, at most, in seconds.
 _BEHIND_S = 0.25
+#: For how long after that it is left to it, in seconds.
+_IN_HAND_S = 1.0
 #: How long the store's time is believed without asking again, in seconds.
 _TRUSTED_S = 10.0
 
@@ -79,12 +81,18 @@ class Firing:
         pause = LOOK_S
         for kept in own:
             left = await self._left(kept)
-            if left <= 0:
+            if left <= 0 and not await self._in_hand(kept):
                 left = await self._try(kept)
             elif kept.by != self._owner:
-                left += random.uniform(0.05, _BEHIND_S)
+                left = max(0.0, left) + random.uniform(0.05, _BEHIND_S)
             pause = min(pause, left)
         return pause
+
+    async def _in_hand(self, kept: Kept) -> bool:
+        """Whether somebody else has just served a time of it, and so makes up for the others, too."""
+        if kept.by in ("", self._owner) or kept.updated is None:
+            return False
+        return (await self._now() - kept.updated).total_seconds() < _IN_HAND_S
 
     async def _try(self, kept: Kept) -> float:
         """Serve a schedule; in how many seconds to look at it again."""

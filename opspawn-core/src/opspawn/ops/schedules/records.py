@@ -27,12 +27,16 @@ _WORDS = {"overlap": ("skip", "queue", "allow"), "catch_up": ("skip", "once", "a
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A schedule with where it stands; `began` is when its times begin, `by` who fired it last."""
+    """A schedule with where it stands; `began` is when its times begin, `by` who fired it last.
+
+    `updated` is when it was written last, by the store's clock.
+    """
 
     status: ScheduleStatus
     began: datetime
     version: int = 0
     by: str = ""
+    updated: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -80,7 +84,7 @@ class Kept:
             data["error"],
             record.created,
         )
-        return cls(status, datetime.fromisoformat(data["began"]), record.version, data["by"])
+        return cls(status, datetime.fromisoformat(data["began"]), record.version, data["by"], record.updated)
 
 
 async def all_kept(store: Store) -> list[Kept]:
