@@ -231,9 +231,8 @@ async def tick(scene: Scene) -> None:
 async def _catch_up(scene: Scene) -> None:
     """Wait until the times that passed while workers were killed have all been made up for."""
     give_up = time.monotonic() + _CATCH_UP_S
-    late = timedelta(
-        seconds=1.5 if scene.store == "redis" else 31.5
-    )  # a file goes by the clock of whoever writes to it
+    # A file goes by the clock of whoever writes to it.
+    late = timedelta(seconds=1.5 if scene.store == "redis" else 31.5)
     while True:
         status = await insist(lambda: scene.host.schedules.get("tick"))
         now = await insist(scene.host.schedules.now)

@@ -6,7 +6,8 @@ due time besides. What is due counts by the clock of the store, as it told it wi
 goes on from there that never steps: so those of the machines may be wrong by hours.
 
 Who fired a schedule last is at it when it is due; the others look a moment later, and find nothing to do unless that
-one is gone. Nobody sleeps past the next due time, nor for longer than `LOOK_S`, so that what others add is seen.
+one is gone; while it makes up for what was missed, they leave that to it. Nobody sleeps past the next due time, nor for
+longer than `LOOK_S`, so that what others add is seen.
 """
 
 from __future__ import annotations
