@@ -74,6 +74,7 @@ class AuditLog:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.folder = folder
+        self._path = os.fspath(folder / "head")
         self._chain = chain
         self._max_bytes = max_bytes
         self._keep_s = keep_s
@@ -89,11 +90,11 @@ class AuditLog:
         """
         async with self._turn:
             try:
-                await self._lock()
+                held = await self._lock()
                 try:
-                    return self._append(record)
+                    return self._append(held, record)
                 finally:
-                    fcntl.flock(self._opened(), fcntl.LOCK_UN)
+                    fcntl.flock(held, fcntl.LOCK_UN)
             except OSError as error:
                 self.close()
                 words = f"The MCP audit log {self.folder} cannot be written: {error.strerror or error}."
@@ -106,12 +107,14 @@ class AuditLog:
                 os.close(file)
         self._head = self._file = None
 
-    async def _lock(self) -> None:
+    async def _lock(self) -> int:
+        """The file of the head, which nobody else writes until it is unlocked."""
         left = _PATIENCE_S
         while True:
             try:
-                fcntl.flock(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+                held = self._opened()
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return held
             except BlockingIOError:
                 if (left := left - _TICK_S) <= 0:
                     raise AuditFailed(f"Another process holds the MCP audit log {self.folder} for too long.") from None
@@ -119,25 +122,24 @@ class AuditLog:
 
     def _opened(self) -> int:
         """The file of the head. One that was moved away with its folder is not written any more."""
-        path = self.folder / "head"
         if self._head is not None:
             try:
-                if os.stat(path).st_ino == os.fstat(self._head).st_ino:
+                if os.stat(self._path).st_ino == os.fstat(self._head).st_ino:
                     return self._head
             except FileNotFoundError:
                 pass
             self.close()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._head = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._head = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return self._head
 
-    def _append(self, record: Mapping[str, Any]) -> int:
-        head = self._mended(Head.of(os.pread(self._opened(), _HEAD, 0)))
+    def _append(self, held: int, record: Mapping[str, Any]) -> int:
+        head = self._mended(Head.of(os.pread(held, _HEAD, 0)))
         if head.size >= self._segment_bytes:
-            head = self._next(head)
-        return self._put(head, record).n
+            head = self._next(held, head)
+        return self._put(held, head, record).n
 
-    def _put(self, head: Head, record: Mapping[str, Any]) -> Head:
+    def _put(self, held: int, head: Head, record: Mapping[str, Any]) -> Head:
         line, made = self._chain.line(record, head.n + 1, head.hash)
         data = f"{line}\n".encode("utf-8", "surrogatepass")
         file = self._segment(head.segment)
@@ -148,7 +150,7 @@ class AuditLog:
         if self._sync:
             os.fsync(file)
         after = Head(head.segment, head.size + len(data), head.n + 1, made)
-        os.pwrite(self._opened(), after.to_bytes(), 0)
+        os.pwrite(held, after.to_bytes(), 0)
         return after
 
     def _segment(self, number: int) -> int:
@@ -180,7 +182,7 @@ class AuditLog:
             os.ftruncate(file, head.size)
         return head
 
-    def _next(self, head: Head) -> Head:
+    def _next(self, held: int, head: Head) -> Head:
         """Go on in a new file, after what is too old or too much has gone; that it went is recorded."""
         files = segments(self.folder)
         gone, total = [], sum(size for _, size, _ in files)
@@ -193,7 +195,7 @@ class AuditLog:
         head = Head(head.segment + 1, 0, head.n, head.hash)
         if gone:
             n, made = _last_of(path_of(self.folder, gone[-1]))
-            head = self._put(head, {"kind": "retention", "at": now(), "removedThrough": n, "lastHash": made})
+            head = self._put(held, head, {"kind": "retention", "at": now(), "removedThrough": n, "lastHash": made})
             for number in gone:
                 path_of(self.folder, number).unlink(missing_ok=True)
         return head
