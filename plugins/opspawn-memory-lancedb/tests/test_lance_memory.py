@@ -8,6 +8,8 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +365,29 @@ def test_naming_the_plugin_imports_no_lancedb() -> None:
     code += "print([name for name in ('lancedb', 'pyarrow', 'numpy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+async def test_what_the_same_process_brings_in_order_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes: by compacting, and by forgetting."""
+    memory = await opened(tmp_path, config=LanceConfig(busy_timeout_s=0.05))
+    await memory.add([MemoryItem("One.", ADA, "one")])
+    go_on = threading.Event()
+    really = memory._tender.tend
+
+    def tend() -> None:
+        go_on.wait(10)
+        really()
+
+    monkeypatch.setattr(memory._tender, "tend", tend)
+    for waits in (memory.compact, partial(memory.forget, Selection(ADA, ids=("one",)))):
+        go_on.clear()
+        memory._tender.begin()
+        waiting = asyncio.ensure_future(waits())
+        await asyncio.sleep(0.2)
+        early = waiting.done()
+        go_on.set()
+        await waiting
+        assert not early
+    await memory.aclose()

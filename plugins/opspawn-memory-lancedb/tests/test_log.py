@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from pathlib import Path
+
+import pytest
 
 from opspawn.contracts.memory import MemoryItem, MemoryQuery, Selection
 from opspawn.testing import HashingEmbedder
@@ -118,3 +121,22 @@ async def test_the_fault_of_one_add_is_not_that_of_others(tmp_path: Path) -> Non
     await memory.aclose()
     assert [isinstance(one, ValueError) for one in told] == [False, True, False]
     assert sorted(kept) == ["One.", "Two."]
+
+
+async def test_an_add_returns_when_the_disk_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not before: each time, the log is synced after it was written."""
+    synced: list[int] = []
+    really = os.fdatasync
+
+    def sync(file: int) -> None:
+        really(file)
+        synced.append(os.fstat(file).st_size)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    memory = await opened(tmp_path)
+    sizes = []
+    for n in range(3):
+        await memory.add([MemoryItem(f"Fact {n}.", ADA)])
+        sizes.append(log_in(tmp_path).stat().st_size)
+    await memory.aclose()
+    assert synced == sizes

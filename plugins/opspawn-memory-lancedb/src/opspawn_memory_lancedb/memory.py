@@ -121,6 +121,7 @@ class LanceMemory:
             return await asyncio.shield(asyncio.wrap_future(self._writer.call(work)))
 
         def alone() -> T:
+            self._tender.finish()
             with self._table.tending.held(self._table.busy_timeout_s):
                 done: Future[T] = self._writer.call(work)
                 return done.result()
@@ -269,6 +270,7 @@ class LanceMemory:
 
     async def compact(self) -> None:
         def work() -> None:
+            self._tender.finish()
             with self._table.tending.held(self._table.busy_timeout_s):
                 self._tender.tend()
                 with self._table.writing.held(self._table.busy_timeout_s):

@@ -58,6 +58,13 @@ class Tender:
                 self._versions = self._rows = 0
                 self._running = self._thread.submit(self._quietly)
 
+    def finish(self) -> None:
+        """Wait for what is going on: an index of many vectors takes longer than anybody waits for a lock."""
+        with self._guard:
+            running = self._running
+        if running is not None:
+            running.result()
+
     def close(self) -> None:
         """Finish what is going on, and end."""
         self._thread.shutdown(cancel_futures=True)
