@@ -24,6 +24,7 @@ COMMANDS = """
 tasks list; tasks show {nap}; tasks show {pays}; tasks why {nap}; tasks why {asks}; tasks trace {asks}; tasks dead
 tasks journal {nap}; tasks journal {paused}; tasks show {paused}; agents list; agents show echo; agents show far
 agents state far; agents history far; sessions list; sessions show {session}; questions list; workers; logs; doctor
+schedules list; schedules show nightly
 questions show {question}; approvals list; approvals show {approval}; store info; workflows list
 """
 
@@ -55,6 +56,7 @@ async def ids(host: Host) -> dict[str, str]:
     await host.set_state("far", "idle", None, "2020-01-31T09:30:00+01:00")
     await host.set_state("far", "active", {"why": "work"})
     await host.registry.set_state("far", "paused", None)
+    await host.schedule("nightly", "agent/echo", "hi", cron="0 3 * * *")
     session = await host.sessions.start_session("echo")
     await host.sessions.update_session("echo", session.id, {"status": "completed"})
     (approval,) = (await host.approvals(Query())).items
@@ -74,7 +76,7 @@ async def test_every_time_that_the_api_tells_has_one_form(
     host: Host, client: httpx2.AsyncClient, ids: dict[str, str]
 ) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
-    asked = {"agentId": ["far", "echo"], "sessionId": [ids["session"]], "workflowId": []}
+    asked = {"agentId": ["far", "echo"], "sessionId": [ids["session"]], "workflowId": [], "name": ["nightly"]}
     seen: list[tuple[str, str]] = []
     for path, methods in paths.items():
         if "get" not in methods or "text/event-stream" in methods["get"]["responses"]["200"].get("content", ()):
