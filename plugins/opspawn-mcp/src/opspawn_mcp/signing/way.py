@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx2
 from mcp.client.auth import OAuthClientProvider, OAuthFlowError, PKCEParameters
-from mcp.client.auth.utils import issuers_match, validate_authorization_response_iss
+from mcp.client.auth.utils import validate_authorization_response_iss
 from mcp.shared.auth import (
     AuthorizationCodeResult,
     OAuthClientInformationFull,
@@ -83,7 +83,7 @@ class Way(OAuthClientProvider):
         bound = self._bound
         if bound is None:
             return advertised[0]
-        found = next((one for one in advertised if issuers_match(one, bound)), None)
+        found = next((one for one in advertised if _same(one, bound)), None)
         if found is None:
             raise OAuthFlowError(_other(advertised[0], bound))
         return found
@@ -93,7 +93,7 @@ class Way(OAuthClientProvider):
         metadata, bound = self.context.oauth_metadata, self._bound
         if metadata is None:
             raise OAuthFlowError("its authorization server does not describe itself (RFC 8414)")
-        if bound is not None and not issuers_match(str(metadata.issuer), bound):
+        if bound is not None and not _same(str(metadata.issuer), bound):
             raise OAuthFlowError(_other(str(metadata.issuer), bound))
         if "S256" not in (metadata.code_challenge_methods_supported or ()):
             raise OAuthFlowError("its authorization server does not offer PKCE with S256")
@@ -147,6 +147,12 @@ def _registered(config: CodeConfig, kept: Kept) -> OAuthClientInformationFull | 
 def _plain(metadata: Metadata) -> str | None:
     used = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.registration_endpoint)
     return next((str(one) for one in used if one is not None and one.scheme != "https"), None)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two issuers are one: the same text, but for the slash of an address without a path."""
+    bare = one.rstrip("/")
+    return one == other or (bare == other.rstrip("/") and bare.count("/") == 2)
 
 
 def _other(found: str, bound: str) -> str:

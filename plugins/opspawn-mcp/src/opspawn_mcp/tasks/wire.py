@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mcp.types import Request, RequestParams, Result
 from pydantic import ConfigDict, Field
@@ -52,7 +52,7 @@ class AnswerParams(TaskParams):
 class GetTask(Request[TaskParams, Literal["tasks/get"]]):
     """How is it?"""
 
-    name_param = "taskId"
+    name_param: ClassVar[str | None] = "taskId"
     method: Literal["tasks/get"] = "tasks/get"
     params: TaskParams
 
@@ -60,7 +60,7 @@ class GetTask(Request[TaskParams, Literal["tasks/get"]]):
 class CancelTask(Request[TaskParams, Literal["tasks/cancel"]]):
     """End it."""
 
-    name_param = "taskId"
+    name_param: ClassVar[str | None] = "taskId"
     method: Literal["tasks/cancel"] = "tasks/cancel"
     params: TaskParams
 
@@ -68,6 +68,6 @@ class CancelTask(Request[TaskParams, Literal["tasks/cancel"]]):
 class AnswerTask(Request[AnswerParams, Literal["tasks/update"]]):
     """Here is what it needed to know."""
 
-    name_param = "taskId"
+    name_param: ClassVar[str | None] = "taskId"
     method: Literal["tasks/update"] = "tasks/update"
     params: AnswerParams
