@@ -9,6 +9,7 @@ import re
 import signal
 import site
 import subprocess
+import sys
 import threading
 import time
 import venv
@@ -124,8 +125,25 @@ def _drain(master: int, chunks: list[bytes]) -> None:
     os.close(master)
 
 
+#: What most commands of pages import, and what their MCP servers do.
+_COMPILED = ("opspawn.cli.run", "opspawn.host", "opspawn_mcp.fleet", "mcp.server")
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """Bytecode of what commands import: they write none, and to compile it anew takes each longer than its work.
+
+    What is missing here is told by the page that needs it.
+    """
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    code = (
+        f"from contextlib import suppress\nfor name in {_COMPILED}:\n    with suppress(ImportError): __import__(name)"
+    )
+    subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=False)
+
+
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, compiled: None) -> Iterator[Terminal]:
     """A terminal in an empty folder whose `python`, `pip` and `opspawn` are of a fresh environment that sees ours."""
     environment = tmp_path / "environment"
     _make_environment(environment)
