@@ -175,6 +175,7 @@ async def test_a_model_call_spends_a_request_and_the_tokens_that_it_used() -> No
         rates = Rates({"fake:m": Rate(60, 60_000, burst=10)})
         policies = None
         memories = None
+        model = None
 
     await Agent("a", model=model(500), planner=Once()).run("hi", kit=Kit())  # type: ignore[arg-type]
     left = Kit.rates.local

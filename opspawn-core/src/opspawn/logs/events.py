@@ -237,6 +237,7 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
     "step.done": lambda data: f"{_step(data)} done{_took(data)}.",
     "step.failed": lambda data: f"{_step(data)} failed{_took(data)}: {_error(data)}",
     "step.retry": _step_retry,
+    "call.noted": lambda data: f"{_step(data)} put something down, in case that it is made again.",
     "tool.refused": lambda data: f"Call of {data.get('name', '?')!r} refused: {data.get('words', '?')}",
     "listener.disabled": lambda data: f"The listener {data.get('listener', '?')!r} is switched off: {_error(data)}",
     "timer.set": _timer,
