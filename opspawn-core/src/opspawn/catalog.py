@@ -213,7 +213,7 @@ class Catalog:
             ("agent", workflow.agents, {*self._app.agents, *self._others()}),
         ):
             for name in needed:
-                if name not in there:
+                if name not in there and ":" not in name:  # what a source has shows when it is called
                     raise Lacking(kind, name)
 
     async def _pinned(self, digest: str) -> Workflow:
