@@ -15,7 +15,7 @@ from opspawn.agentkit.memory_prompt import memory_message, one_line
 from opspawn.agentkit.memory_tools import Access
 from opspawn.agentkit.recollection import Recollection, namespace_of
 from opspawn.agentkit.remembering import OpensMemory, item_id
-from opspawn.contracts.memory import MemoryItem, MemoryQuery, Provenance, Selection
+from opspawn.contracts.memory import Memory, MemoryItem, MemoryQuery, Provenance, Selection
 from opspawn.contracts.model import Message
 from opspawn.errors import Halt, OpspawnError, StepError
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: How long a memory may take to be looked up for a run, in seconds; after that the run goes on without.
 PATIENCE_S = 10.0
+#: How long it may take to be opened before, once in a process: an embedder may have weights to load.
+OPENING_S = 30.0
 #: The most of an input that is looked for, in characters.
 _ASKED = 2000
 #: The most facts that are kept after a run, and the most characters of each.
@@ -60,16 +62,17 @@ async def recalled(access: Access, context: Context) -> Message | None:
 
     async def perform() -> Any:
         try:
+            memory = await _opened(access)
+            query = MemoryQuery(
+                words,
+                Selection(access.namespace),
+                settings.recall,
+                settings.min_score,
+                recency=settings.recency,
+                confidence=settings.confidence,
+            )
             async with asyncio.timeout(PATIENCE_S):
-                query = MemoryQuery(
-                    words,
-                    Selection(access.namespace),
-                    settings.recall,
-                    settings.min_score,
-                    recency=settings.recency,
-                    confidence=settings.confidence,
-                )
-                return {"hits": [hit_to_json(hit) for hit in await (await access.memories.get()).search(query)]}
+                return {"hits": [hit_to_json(hit) for hit in await memory.search(query)]}
         except Halt:
             raise
         except Exception as error:  # a plugin's, or that of a service behind it
@@ -116,8 +119,9 @@ async def extracted(access: Access, run: AgentRun) -> None:
 
         async def perform() -> Any:
             try:
+                memory = await _opened(access)
                 async with asyncio.timeout(PATIENCE_S):
-                    added = await (await access.memories.get()).add(items)
+                    added = await memory.add(items)
                     return {"kept": [one.item.id for one in added if one.new]}
             except Halt:
                 raise
@@ -127,6 +131,12 @@ async def extracted(access: Access, run: AgentRun) -> None:
         kept = await run._once(asked, perform, encode=_same, decode=_same)
     if "error" in kept:
         await _failed(run, "remember", kept["error"])
+
+
+async def _opened(access: Access) -> Memory:
+    """The memory. Raises: TimeoutError; and what opening it raises."""
+    async with asyncio.timeout(OPENING_S):
+        return await access.memories.get()
 
 
 def _facts(text: str) -> list[dict[str, Any]]:
