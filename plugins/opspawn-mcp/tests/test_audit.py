@@ -320,7 +320,9 @@ async def test_it_can_be_switched_off(tmp_path: Path, plain: MakePlain) -> None:
     assert not (tmp_path / "mcp-audit").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"key": "short"}, {"on_failure": "ignore"}, {"keep_days": 0}, {"arguments": "all"}])
+@pytest.mark.parametrize(
+    "wrong", [{"signing_key": "short"}, {"on_failure": "ignore"}, {"keep_days": 0}, {"arguments": "all"}]
+)
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         AuditConfig.model_validate(wrong)

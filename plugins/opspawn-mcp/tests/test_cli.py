@@ -71,6 +71,27 @@ def test_tools_are_shown_approved_and_called(plain: MakePlain) -> None:
     assert len(server.calls()) == 1
 
 
+def test_to_approve_what_is_not_there_is_a_mistake(plain: MakePlain) -> None:
+    configure(plain(tools=["echo"]))
+
+    result = opspawn("mcp", "approve", "plain", "ehco", "--yes")
+
+    assert result.exit_code == 2
+    assert "There is no tool 'ehco'. Known: echo." in result.stderr
+
+
+def test_keys_are_not_shown(plain: MakePlain) -> None:
+    key = "a key that nobody else should ever read"
+    configure(plain(tools=["echo"]))
+    with Path("opspawn.toml").open("a") as file:
+        file.write(f'\n[plugins.mcp.audit]\nsigning_key = "{key}"\n[plugins.mcp.tokens]\nencryption_key = "{key}"\n')
+
+    assert key not in opspawn("config", "show").stdout
+
+    Path("opspawn.toml").write_text('[plugins.mcp.audit]\nsigning_key = "short but secret"\n')
+    assert "short but secret" not in opspawn("config", "show").output
+
+
 def test_a_change_is_shown_before_it_is_approved(plain: MakePlain) -> None:
     server = plain(tools=["echo"])
     configure(server)
@@ -151,6 +172,8 @@ def test_a_mistake_is_told_in_one_line_with_its_remedy(toml: str, arguments: lis
 
 def test_servers_of_other_programs_are_imported_without_their_secrets(plain: MakePlain) -> None:
     theirs = {
+        "token": {"command": "x", "args": ["--token", "abcdef-987", "--verbose"]},
+        "typo": {"comand": "x"},
         "git hub": {"url": "https://api.example/mcp", "headers": {"Authorization": "Bearer abcdef123456"}},
         "files": {"command": "npx", "args": ["-y", "server", "${HOME}/x"], "env": {"LOG": "1"}, "color": "red"},
     }
@@ -164,6 +187,9 @@ def test_servers_of_other_programs_are_imported_without_their_secrets(plain: Mak
     assert "abcdef123456" not in written
     assert "GIT_HUB_AUTHORIZATION" in result.stderr
     assert "files: 'color' was left out." in result.stderr
+    assert 'args = ["--token", "${TOKEN_ARG_2}", "--verbose"]' in written
+    assert "typo" not in written
+    assert "typo was left out: it has neither command nor url." in result.stderr
 
 
 def test_the_command_is_there_only_with_its_plugin() -> None:

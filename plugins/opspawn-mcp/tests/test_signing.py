@@ -30,7 +30,7 @@ pytestmark = new_sdk
 
 
 def fleet(folder: Path, one: dict[str, Any], key: str | None = KEY) -> Fleet:
-    tokens = {} if key is None else {"key": key}
+    tokens = {} if key is None else {"encryption_key": key}
     return Fleet(McpConfig.model_validate({"servers": {"remote": one}, "tokens": tokens, "root": folder}))
 
 
@@ -388,7 +388,7 @@ def test_wrong_settings_are_refused(auth: dict[str, Any], words: str) -> None:
 def test_nothing_secret_is_shown_of_the_settings() -> None:
     auth = {"type": "authorization_code", "client_id": "a", "client_secret": "hidden", "issuer": "https://a.example"}
     config = McpConfig.model_validate(
-        {"servers": {"a": {"url": "https://a.example/mcp", "auth": auth}}, "tokens": {"key": KEY}}
+        {"servers": {"a": {"url": "https://a.example/mcp", "auth": auth}}, "tokens": {"encryption_key": KEY}}
     )
 
     assert "hidden" not in repr(config) + json.dumps(config.model_dump(mode="json"))

@@ -36,7 +36,7 @@ pytestmark = new_sdk
 
 def write_config(folder: Path, server: Signing, effect: str, port: int | None = None) -> None:
     one = {**table(server, **({} if port is None else {"redirect_port": port})), "pin": "required"}
-    lines = [f"[plugins.mcp.tokens]\nkey = {json.dumps(KEY)}", "[worker]\npoll_s = 0.05\ndrain_s = 0.1"]
+    lines = [f"[plugins.mcp.tokens]\nencryption_key = {json.dumps(KEY)}", "[worker]\npoll_s = 0.05\ndrain_s = 0.1"]
     lines += ["[plugins.mcp.servers.remote]", f'effects = {{"*" = "{effect}"}}']
     lines += [f"{key} = {json.dumps(value)}" for key, value in one.items() if key != "auth"]
     lines += [
@@ -68,7 +68,7 @@ def address_in(asked: AskedQuestion) -> str:
 async def approve(folder: Path, server: Signing) -> None:
     """Pin the tool, as somebody does who is signed in elsewhere."""
     one = {**table(server), "pin": "required"}
-    settings = {"servers": {"remote": one}, "root": folder, "tokens": {"key": KEY, "folder": "others"}}
+    settings = {"servers": {"remote": one}, "root": folder, "tokens": {"encryption_key": KEY, "folder": "others"}}
     fleet = Fleet(McpConfig.model_validate(settings))
     member = fleet.member("remote")
     assert member.signer is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,6 +53,8 @@ async def connection(
     async with AsyncExitStack() as stack:
         transport: Any
         if config.url is not None:
+            # At "info" the SDK tells the ids of sessions, which let others in.
+            logging.getLogger(streamable_http_client.__module__).setLevel(logging.WARNING)
             http = guarded_client(
                 {name: value.get_secret_value() for name, value in config.headers.items()},
                 allow_private=config.allow_private,

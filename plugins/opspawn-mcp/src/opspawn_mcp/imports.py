@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,15 @@ def _table(name: str, one: Mapping[str, Any], remarks: list[str]) -> list[str]:
     key = f"plugins.mcp.servers.{name}"
     url = one.get("url") or one.get("serverUrl")
     lines = [f"[{key}]"]
+    if url is None and not one.get("command"):
+        remarks.append(f"{name} was left out: it has neither command nor url.")
+        return []
     if url is not None:
         lines.append(f"url = {_text(str(url))}")
     else:
-        lines.append(f"command = {_text(str(one.get('command', '')))}")
+        lines.append(f"command = {_text(str(one['command']))}")
         if one.get("args"):
-            lines.append(f"args = [{', '.join(_text(str(arg)) for arg in one['args'])}]")
+            lines.append(f"args = [{', '.join(_args(name, [str(arg) for arg in one['args']], remarks))}]")
         if one.get("cwd"):
             lines.append(f"cwd = {_text(str(one['cwd']))}")
     if one.get("disabled"):
@@ -68,6 +71,19 @@ def _table(name: str, one: Mapping[str, Any], remarks: list[str]) -> list[str]:
         remarks.append(f"{name}: it is an SSE server of the old kind; only streamable HTTP is spoken here.")
     remarks += [f"{name}: {other!r} was left out." for other in one if other not in _KNOWN]
     return lines
+
+
+def _args(server: str, args: list[str], remarks: list[str]) -> Iterator[str]:
+    """Arguments; those that look secret, or that follow the name of a secret, become references."""
+    for number, arg in enumerate(args):
+        before = args[number - 1] if number else ""
+        named = before.startswith("-") and looks_secret(before.lstrip("-"))
+        if (named or redact(arg) != arg) and not _REFERENCE.search(arg):
+            variable = re.sub(r"[^A-Z0-9]+", "_", f"{server}_ARG_{number + 1}".upper())
+            remarks.append(f"{server}: put argument {number + 1} into the environment variable {variable}.")
+            yield f'"${{{variable}}}"'
+        else:
+            yield _text(arg)
 
 
 def _pair(server: str, key: str, value: str, remarks: list[str]) -> str:

@@ -53,6 +53,8 @@ def standing(
         return Standing("shadows", listed, f"it has the name of a tool of {', '.join(others)}")
     if config.pin == "off":
         return Standing("unpinned", listed)
+    if pin is None and listed is None:
+        return Standing("new", None, "nobody has approved a tool of this name")
     if pin is None:
         return Standing("new", listed, "it is new, and nobody has approved it")
     if listed is not None and listed.digest != pin.digest:

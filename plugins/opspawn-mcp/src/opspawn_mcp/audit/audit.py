@@ -148,7 +148,7 @@ class Audit:
 
 def chain_of(config: AuditConfig) -> Chain:
     """How the records are chained."""
-    return Chain(None if config.key is None else config.key.get_secret_value().encode())
+    return Chain(None if config.signing_key is None else config.signing_key.get_secret_value().encode())
 
 
 def size_of(result: CallToolResult) -> int:

@@ -25,7 +25,7 @@ class AuditConfig(BaseModel):
         default="refuse",
         description="When nothing can be recorded: calls are refused, or made, with an error in the logs.",
     )
-    key: SecretStr | None = Field(
+    signing_key: SecretStr | None = Field(
         default=None,
         description="Chains the records by an HMAC, 32 characters or more: only who has it can make a chain that fits.",
     )
@@ -37,7 +37,7 @@ class AuditConfig(BaseModel):
         default=256 << 20, ge=1 << 20, le=1 << 40, description="How large the log becomes before its oldest files go."
     )
 
-    @field_validator("key")
+    @field_validator("signing_key")
     @classmethod
     def _is_long(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and len(key.get_secret_value()) < _SHORTEST_KEY:

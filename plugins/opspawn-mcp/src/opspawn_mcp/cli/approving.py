@@ -9,7 +9,7 @@ import click
 
 from opspawn.agentkit.matching import glob
 from opspawn.cli.output import json_option, print_json, print_text, say
-from opspawn.errors import InvalidInput, InvalidTransition
+from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn_mcp.approvals import Awaiting, awaiting, pin
 from opspawn_mcp.cli.opening import fleet, run
 from opspawn_mcp.fleet import Member
@@ -46,7 +46,11 @@ async def _approve(server: str, tool: str, yes: bool, shadowing: bool, by: str, 
     async with fleet() as found:
         member = found.member(server)
         await member.server.ready()
-        tools = [one for one in awaiting(member) if glob(tool, one.tool)]
+        found_now = awaiting(member)
+        tools = [one for one in found_now if glob(tool, one.tool)]
+        known = sorted({*member.names(), *(one.tool for one in found_now)})
+        if not any(glob(tool, name) for name in known) and (known or tool != "*"):
+            raise NotFound("tool", tool, known=known)
         if as_json:
             print_json([one.to_json() for one in tools])
         else:

@@ -169,7 +169,8 @@ def _finding(member: Member) -> dict[str, Any]:
         message = "It is switched off (enabled)."
     elif about["fault"] is not None:
         level, message = "error", f"{about['fault']}."
-        remedy = "Run its command by hand, or see its log with OPSPAWN_LOGS__LEVEL=debug."
+        what = "Run its command by hand" if member.config.url is None else f"Look whether {member.config.url} answers"
+        remedy = f"{what}, or see its log with OPSPAWN_LOGS__LEVEL=debug."
     else:
         message = f"It answers, protocol {about['protocol']}, with {about['tools']} tools."
         if about["heldBack"]:

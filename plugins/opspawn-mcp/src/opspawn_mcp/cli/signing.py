@@ -61,10 +61,12 @@ async def _login(name: str, browser: bool, timeout_s: float, as_json: bool) -> i
                 raise ServerFault(name, "it does not take the tokens that it asked for", error_type="denied") from again
             await found.audit.note("login", {"by": found.audit.by, "server": name})
         tools = len(member.names())
+        kept = signer.signed_in
         if as_json:
-            print_json({"server": name, "signedIn": True, "tools": tools})
+            print_json({"server": name, "signedIn": kept, "tools": tools})
         else:
-            print_text(f"You are signed in to {name}. It has {tools} tools.")
+            words = "You are signed in to" if kept else "Nothing was kept, since nobody has to sign in to"
+            print_text(f"{words} {name}. It has {tools} tools.")
         return 0
 
 

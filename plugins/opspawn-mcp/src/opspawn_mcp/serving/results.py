@@ -34,7 +34,8 @@ def result_of(task: Task) -> CallToolResult:
     error = task.error or {}
     words = f"{error.get('type', 'error')}: {error.get('message', 'no more is known')}"
     if task.state is TaskState.FAILED:
-        return told(task, f"It failed. {words} (task {task.id})", is_error=True)
+        faults = "".join(f"\n  {fault}" for fault in error.get("faults", ()))
+        return told(task, f"It failed. {words} (task {task.id}){faults}", is_error=True)
     if task.state is TaskState.CANCELLED:
         return told(task, f"It was cancelled (task {task.id}).", is_error=True)
     if task.state is TaskState.IN_DOUBT:

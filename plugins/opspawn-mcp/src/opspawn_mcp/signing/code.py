@@ -15,6 +15,7 @@ from mcp.client.auth import OAuthFlowError, OAuthRegistrationError, OAuthTokenEr
 from mcp.shared.auth import OAuthToken
 from pydantic import ValidationError
 
+from opspawn.errors import ConfigError
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.signing.needed import SignInNeeded
 from opspawn_mcp.signing.pending import pending_of
@@ -188,13 +189,12 @@ class CodeSigner(httpx2.Auth):
         return str(pending["address"])
 
     async def forget(self) -> str:
-        """Keep nothing more of the server, and have the authorization server forget the tokens; says what it did.
-
-        Raises: ConfigError.
-        """
+        """Keep nothing more of the server, and have the authorization server forget the tokens; says what it did."""
         async with self._vault.lock(self.server):
             try:
                 kept = self._kept()
+            except ConfigError:
+                return "What was kept cannot be read, and is removed; the authorization server was not told."
             finally:
                 self._vault.forget(self.server)
         if kept.tokens is None:

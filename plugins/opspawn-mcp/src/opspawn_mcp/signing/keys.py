@@ -20,8 +20,8 @@ _SHORTEST = 32
 
 def sealer(config: TokensConfig, root: Path, *, make: bool) -> Fernet | None:
     """What seals and opens; None where there is no key yet and `make` is false. Raises: ConfigError."""
-    if config.key is not None:
-        return _derived(config.key.get_secret_value().encode())
+    if config.encryption_key is not None:
+        return _derived(config.encryption_key.get_secret_value().encode())
     path = _path(config, root)
     held = _read(path)
     if held is None and make:
@@ -76,7 +76,7 @@ def _make(path: Path) -> None:
             os.unlink(part)
     except OSError as error:
         words = f"The key of MCP tokens, {path}, cannot be made: {error.strerror}."
-        raise ConfigError(words, remedy="Set plugins.mcp.tokens.key or key_file.") from error
+        raise ConfigError(words, remedy="Set plugins.mcp.tokens.encryption_key or key_file.") from error
 
 
 def _derived(secret: bytes) -> Fernet:

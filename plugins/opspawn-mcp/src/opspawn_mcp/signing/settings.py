@@ -91,7 +91,7 @@ class TokensConfig(BaseModel):
     folder: Path = Field(
         default=Path("mcp-tokens"), description="The folder of the sealed tokens; relative to that of opspawn.toml."
     )
-    key: SecretStr | None = Field(
+    encryption_key: SecretStr | None = Field(
         default=None, description="What seals them, 32 characters or more, e.g. ${MCP_TOKENS_KEY}; unset, the key file."
     )
     key_file: Path | None = Field(
@@ -100,7 +100,7 @@ class TokensConfig(BaseModel):
         "Unset, ~/.config/opspawn/mcp-tokens.key.",
     )
 
-    @field_validator("key")
+    @field_validator("encryption_key")
     @classmethod
     def _is_long(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and len(key.get_secret_value()) < _SHORTEST_KEY:
@@ -109,6 +109,6 @@ class TokensConfig(BaseModel):
 
     @model_validator(mode="after")
     def _has_one_key(self) -> TokensConfig:
-        if self.key is not None and self.key_file is not None:
-            raise ValueError("takes either key or key_file")
+        if self.encryption_key is not None and self.key_file is not None:
+            raise ValueError("takes either encryption_key or key_file")
         return self
