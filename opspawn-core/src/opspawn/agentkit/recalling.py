@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from opspawn.agentkit.agent_run import AgentRun
     from opspawn.agentkit.context import Context
 
-#: How long a memory may take to be looked up for a run, in seconds; after that the run goes on without.
-PATIENCE_S = 10.0
-#: How long it may take to be opened before, once in a process: an embedder may have weights to load.
+#: How long a memory may take to be looked up for a run, in seconds; after that the run goes on without. An embedder
+#: may load its weights in the first one.
+PATIENCE_S = 20.0
+#: How long it may take to be opened before, once in a process: libraries may be long to load.
 OPENING_S = 30.0
 #: The most of an input that is looked for, in characters.
 _ASKED = 2000
