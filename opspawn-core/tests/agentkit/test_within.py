@@ -72,7 +72,7 @@ async def test_of_a_durable_run_progress_is_live_and_never_journaled() -> None:
             await asyncio.sleep(0.01)
         return "waited"
 
-    async with Host.open(App(agents=[agent_of(wait)]), data=":memory:") as host:
+    async with Host.open(App(agents=[agent_of(wait)]), sections={"sqlite": {"path": ":memory:"}}) as host:
         task = await host.submit("agent/helper", "go")
         async for event in host.stream(task.id):
             if isinstance(event, Progress):
@@ -98,7 +98,7 @@ async def test_of_a_run_within_progress_is_heard_under_its_own_id() -> None:
     inner = agent_of(wait)
     model = ScriptedModel([ToolCall("a", "helper", {"input": "go"}), "done"])
     outer = Agent("boss", model=model, planner=LoopPlanner(), tools=[inner])
-    async with Host.open(App(agents=[inner, outer]), data=":memory:") as host:
+    async with Host.open(App(agents=[inner, outer]), sections={"sqlite": {"path": ":memory:"}}) as host:
         task = await host.submit("agent/boss", "go")
         async for event in host.stream(task.id):
             if isinstance(event, Progress):
