@@ -199,9 +199,7 @@ class Catalog:
         inner = cast(Context, context)
         inner.input = asked["inputs"]
         inner.agent = workflow.name
-        inner.models = self._kit.model
-        if self._app.deps is not None:
-            inner.deps = await self._app.deps.get()
+        await self._equip(inner)
         if workflow.budget is not None:
             inner.allow("workflow", workflow.budget)
         return await run_workflow(workflow, inner, self._tools, lambda named: self.tool_calls.one(named, inner))

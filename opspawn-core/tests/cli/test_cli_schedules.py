@@ -65,6 +65,6 @@ def test_what_is_wrong_is_told_in_one_line() -> None:
     assert "--every is 'soon'" in refused("add", "s", "function/note", "--every", "soon")
     assert "--at is 'noon'" in refused("add", "s", "function/note", "--at", "noon")
     assert "which has passed" in refused("add", "s", "function/note", "--at", "2020-01-01T00:00:00Z")
-    assert "says nothing of when" in refused("add", "s", "function/note")
+    assert "does not say when" in refused("add", "s", "function/note")
     assert "There is no function 'gone'" in refused("add", "s", "function/gone", "--every", "10m")
     assert "There is no schedule 's'" in refused("pause", "s")

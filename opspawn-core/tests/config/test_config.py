@@ -145,6 +145,10 @@ def test_the_file_may_be_named_by_a_variable(tmp_path: Path) -> None:
         ("[worker]\nslots = 0", "opspawn.toml: worker.slots must be at least 1, not 0."),
         ("[worker]\nslots = 10001", "opspawn.toml: worker.slots must be at most 10000, not 10001."),
         ("[worker]\nslots = true", "worker.slots must be a whole number, not true."),
+        (
+            '[schedules.s]\nrun = "agent/a"\nevery = "2x"',
+            'schedules.s.every must be a span such as 90s, 10m, 2h or 1d, not "2x".',
+        ),
         ("[worker]\nlease_s = nan", "worker.lease_s must be"),
         ("[worker]\nqueues = []", "worker.queues must be a list of length 1 or more"),
         ("[worker]\nqueues = ['a', 3]", "worker.queues.1 must be a text, not 3."),

@@ -94,8 +94,8 @@ def test_an_interval_begins_with_the_schedule_and_one_time_comes_once() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "says nothing of when"),
-        ({"cron": "* * * * *", "every_s": 5.0}, "says cron and every_s of when"),
+        ({}, "does not say when"),
+        ({"cron": "* * * * *", "every_s": 5.0}, "has a cron expression and an interval"),
         ({"cron": "61 * * * *"}, r"cron is '61 \* \* \* \*': bad minute"),
         ({"cron": "* * *"}, "wrong number of fields"),
         ({"cron": "0 0 30 2 *"}, "day-of-month"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import socket
 from collections.abc import AsyncIterator
@@ -13,8 +12,7 @@ import httpx2
 import pytest
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 
-from opspawn.rest.listening import Listener
-
+from ._listening import listening
 from .servers.signing import Signing
 
 #: The oldest SDKs that we take cannot hold what is secret to its issuer; with them auth is refused, see test_auth.
@@ -27,25 +25,8 @@ new_sdk = pytest.mark.skipif(
 @asynccontextmanager
 async def signing(port: int = 0) -> AsyncIterator[Signing]:
     """Both servers on one port."""
-    listener = Listener("127.0.0.1", port, "test")
-    listener.bind()
-    made = Signing(listener.address)
-    over, running = asyncio.Event(), asyncio.Event()
-
-    async def hold() -> None:
-        async with made.server.session_manager.run():
-            running.set()
-            await over.wait()
-
-    holding = asyncio.create_task(hold())
-    await running.wait()
-    await listener.serve(made.app)
-    try:
+    async with listening(Signing, port) as made:
         yield made
-    finally:
-        over.set()
-        await holding
-        await listener.stop()
 
 
 def free_port() -> int:

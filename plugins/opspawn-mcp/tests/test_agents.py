@@ -242,3 +242,13 @@ async def test_images_reach_the_model_as_images(tmp_path: Path, plain: MakePlain
 
     [part] = model.requests[-1].messages[-1].parts
     assert part.media_type == "image/png"
+
+
+async def test_an_image_that_is_left_out_is_told_of(tmp_path: Path, plain: MakePlain) -> None:
+    agent, model = agent_of(ToolCall("c", "plain__picture", {}), tools=["mcp:plain/*"])
+
+    async with at_work(tmp_path, agent, plain(tools=["picture"], picture="no base64"), pin="off") as host:
+        await host.dispatch("agent/helper", "go")
+
+    said = model.requests[-1].messages[-1]
+    assert "[Image, image/png, left out: it is broken, or larger than max_result_bytes.]" in said.content

@@ -13,7 +13,6 @@ import pytest
 
 from opspawn import App
 from opspawn.config import load_settings
-from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.store import Query
 from opspawn.contracts.tool import ToolContext
 from opspawn.host import Host
@@ -21,6 +20,7 @@ from opspawn_mcp.asking import schema_of
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.fleet import Fleet
 
+from ._hosts import asked_by
 from ._plain import config_of
 from ._served import MODES
 
@@ -41,15 +41,6 @@ async def running(folder: Path, mode: str, **more: Any) -> AsyncIterator[Host]:
     overrides |= {"worker.poll_s": 0.05, "worker.drain_s": 0.2}
     async with Host.open(App(), loaded=load_settings(cwd=folder, overrides=overrides)) as host:
         yield host
-
-
-async def asked_by(host: Host) -> AskedQuestion:
-    for _ in range(3000):
-        page = await host.questions(Query(where={"state": "open"}, limit=5))
-        if page.items:
-            return page.items[0]
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody asked")
 
 
 @both

@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from pydantic import ValidationError
 
-from opspawn.cli import main
-from opspawn.cli.lazy import explain
 from opspawn.contracts.policy import Considered
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import Denied, ToolError
@@ -29,6 +26,7 @@ from opspawn_mcp.audit.settings import AuditConfig
 from opspawn_mcp.fleet import Fleet
 
 from ._plain import Plain, approve
+from ._terminal import opspawn
 
 MakePlain = Callable[..., Plain]
 HELPER = ToolContext("task/key", "helper", "task", "session")
@@ -329,16 +327,6 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
-
-
-def opspawn(*arguments: str) -> Result:
-    result = CliRunner().invoke(main, [*arguments], standalone_mode=False)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        assert isinstance(result.exception, Exception)
-        text, code = explain(result.exception)
-        return Result(result.runner, b"", text.encode(), b"", None, code, None)
-    result.exit_code = result.return_value if isinstance(result.return_value, int) else result.exit_code
-    return result
 
 
 def test_an_operator_reads_the_log_and_checks_it(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,13 +13,14 @@ from pydantic import ValidationError
 
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError
-from opspawn.rest.listening import Listener
 from opspawn_mcp import ServerConfig
 from opspawn_mcp.callbacks import Answering
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.fleet import Fleet
 
+from ._listening import listening
 from ._plain import config_of
+from ._signing import new_sdk
 from .servers.guarded import Guarded
 
 NOBODY = ToolContext("", "helper")
@@ -31,32 +30,8 @@ MakeFleet = Callable[..., Fleet]
 @asynccontextmanager
 async def guarded() -> AsyncIterator[tuple[str, Guarded]]:
     """A server that asks for a token, on a free port."""
-    listener = Listener("127.0.0.1", 0, "test")
-    listener.bind()
-    made = Guarded(listener.address)
-    over, running = asyncio.Event(), asyncio.Event()
-
-    async def hold() -> None:
-        async with made.server.session_manager.run():
-            running.set()
-            await over.wait()
-
-    holding = asyncio.create_task(hold())
-    await running.wait()
-    await listener.serve(made.app)
-    try:
-        yield listener.address, made
-    finally:
-        over.set()
-        await holding
-        await listener.stop()
-
-
-#: The oldest SDKs that we take cannot hold the secret to its issuer; with them auth is refused, see below.
-held = pytest.mark.skipif(
-    "issuer" not in inspect.signature(ClientCredentialsOAuthProvider).parameters,
-    reason="this SDK cannot hold a secret to its issuer",
-)
+    async with listening(Guarded) as made:
+        yield made.url, made
 
 
 def table(url: str, secret: str = "right", issuer: str | None = None) -> dict[str, Any]:
@@ -64,7 +39,7 @@ def table(url: str, secret: str = "right", issuer: str | None = None) -> dict[st
     return {"url": f"{url}/mcp", "allow_private": True, "pin": "off", "auth": auth, "connect_timeout_s": 20}
 
 
-@held
+@new_sdk
 async def test_a_token_is_fetched_once_with_the_credentials_of_the_configuration(fleet_of: MakeFleet) -> None:
     async with guarded() as (url, server):
         fleet = fleet_of(others={"remote": table(url)})
@@ -76,7 +51,7 @@ async def test_a_token_is_fetched_once_with_the_credentials_of_the_configuration
     assert server.asked == [("client_credentials", "tools", "opspawn:right")]
 
 
-@held
+@new_sdk
 async def test_credentials_that_are_refused_are_told_without_the_secret(fleet_of: MakeFleet) -> None:
     async with guarded() as (url, _):
         fleet = fleet_of(others={"remote": table(url, "not-the-one")})
@@ -88,7 +63,7 @@ async def test_credentials_that_are_refused_are_told_without_the_secret(fleet_of
     assert "not-the-one" not in str(raised.value)
 
 
-@held
+@new_sdk
 async def test_the_secret_is_sent_to_no_authorization_server_but_the_configured_one(fleet_of: MakeFleet) -> None:
     async with guarded() as (url, server):
         fleet = fleet_of(others={"remote": table(url, issuer="https://login.example.com")})

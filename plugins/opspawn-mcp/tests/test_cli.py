@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-
-from opspawn.cli import main
-from opspawn.cli.lazy import explain
 
 from ._plain import Plain
+from ._terminal import opspawn, read
 
 MakePlain = Callable[..., Plain]
 
@@ -29,21 +26,6 @@ def configure(*servers: Plain, more: str = "", **settings: Any) -> None:
         lines.append(f"[plugins.mcp.servers.{one.name}]")
         lines += [f"{key} = {json.dumps(value)}" for key, value in one.settings(**settings).items()]
     Path("opspawn.toml").write_text("\n".join([*lines, more]))
-
-
-def opspawn(*arguments: str) -> Result:
-    """Run a command; an error is told as the command line tells it, and has its exit code."""
-    result = CliRunner().invoke(main, [*arguments], standalone_mode=False)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        assert isinstance(result.exception, Exception)
-        text, code = explain(result.exception)
-        return Result(result.runner, b"", text.encode(), b"", None, code, None)
-    result.exit_code = result.return_value if isinstance(result.return_value, int) else result.exit_code
-    return result
-
-
-def read(*arguments: str) -> Any:
-    return json.loads(opspawn(*arguments, "--json").stdout)
 
 
 def test_servers_are_listed_with_what_ails_them(plain: MakePlain) -> None:
@@ -78,6 +60,13 @@ def test_to_approve_what_is_not_there_is_a_mistake(plain: MakePlain) -> None:
 
     assert result.exit_code == 2
     assert "There is no tool 'ehco'. Known: echo." in result.stderr
+
+
+def test_an_image_is_named_and_its_content_is_in_the_json(plain: MakePlain) -> None:
+    configure(plain(tools=["picture"]), pin="off")
+
+    assert opspawn("mcp", "call", "plain/picture").stdout == "[Image, image/png, 8 bytes; its content with --json]\n"
+    assert read("mcp", "call", "plain/picture") == [{"type": "image", "mediaType": "image/png", "data": "iVBORw0KGgo="}]
 
 
 def test_keys_are_not_shown(plain: MakePlain) -> None:

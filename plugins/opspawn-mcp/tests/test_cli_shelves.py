@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ._shelf import over_http
-from .test_cli import opspawn, read
+from ._terminal import opspawn, read
 
 CONFIG = """
 [plugins.mcp.servers.shelf]

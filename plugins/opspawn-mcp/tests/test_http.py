@@ -208,8 +208,8 @@ async def test_headers_are_sent_and_shown_to_nobody(fleet_of: MakeFleet) -> None
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "either command or url"),
-        ({"url": "https://a.example/mcp", "command": "x"}, "either command or url"),
+        ({}, "needs a command or a url"),
+        ({"url": "https://a.example/mcp", "command": "x"}, "has both a command and a url"),
         ({"url": "http://a.example/mcp"}, "plain http"),
         ({"url": "ftp://a.example"}, "pattern"),
         ({"command": "x", "headers": {"a": "b"}}, "headers belong to a url"),

@@ -18,7 +18,6 @@ from opspawn.agentkit.questions import make_question
 from opspawn.config import load_settings
 from opspawn.contracts.model import ModelRequest, ModelResponse, ToolCall, Usage
 from opspawn.contracts.plugins import ModelPlugin
-from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.run_events import ModelAnswered, RunEnded
 from opspawn.contracts.store import Query
 from opspawn.contracts.tool import ToolContext
@@ -30,6 +29,7 @@ from opspawn_mcp import ServerConfig
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.fleet import Fleet
 
+from ._hosts import asked_by
 from ._plain import config_of
 from ._shelf import over_http, table
 
@@ -72,14 +72,6 @@ async def running(
         yield host
 
 
-async def asked_by(host: Host) -> AskedQuestion:
-    for _ in range(3000):
-        if found := (await host.approvals(Query(where={"state": "open"}))).items:
-            return found[0]
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody asks")
-
-
 @both
 async def test_a_human_sees_what_a_server_wants_asked_and_the_model_is_asked_by_the_run(
     tmp_path: Path, url: str, mode: str
@@ -87,7 +79,7 @@ async def test_a_human_sees_what_a_server_wants_asked_and_the_model_is_asked_by_
     acme = Acme()
     async with running(tmp_path, url, acme, mode) as host:
         task = await host.submit("tool/call", CALL)
-        asked = await asked_by(host)
+        asked = await asked_by(host, approvals=True)
         assert acme.requests == []
         await host.approve(asked.id, by="ann")
         ended = await host.wait(task.id, PATIENCE_S)
@@ -111,12 +103,12 @@ async def test_who_approves_may_change_the_words_or_say_no(tmp_path: Path, url: 
     acme = Acme()
     async with running(tmp_path, url, acme) as host:
         first = await host.submit("tool/call", CALL)
-        asked = await asked_by(host)
+        asked = await asked_by(host, approvals=True)
         mine = {**(asked.question.call or {})["arguments"], "messages": [{"role": "user", "content": "Be short."}]}
         await host.approve(asked.id, by="ann", arguments=mine)
         await host.wait(first.id, PATIENCE_S)
         second = await host.submit("tool/call", CALL)
-        await host.deny((await asked_by(host)).id, by="ann", reason="No.")
+        await host.deny((await asked_by(host, approvals=True)).id, by="ann", reason="No.")
         ended = await host.wait(second.id, PATIENCE_S)
 
     assert [[one.content for one in request.messages] for request in acme.requests] == [["Be short."]]
@@ -130,7 +122,7 @@ async def test_an_approval_and_an_answer_survive_the_process_and_nothing_is_paid
     acme = Acme()
     async with running(tmp_path, url, acme, mode) as host:
         task = await host.submit("tool/call", CALL)
-        asked = await asked_by(host)
+        asked = await asked_by(host, approvals=True)
     async with running(tmp_path, url, acme, mode) as host:
         await host.approve(asked.id, by="ann")
         ended = await host.wait(task.id, PATIENCE_S)

@@ -6,24 +6,20 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from opspawn import App
-from opspawn.config import load_settings
 from opspawn.contracts.question import AskedQuestion
-from opspawn.contracts.store import Query, TaskState
-from opspawn.host import Host
+from opspawn.contracts.store import TaskState
 from opspawn_mcp.approvals import awaiting, pin
 from opspawn_mcp.fleet import Fleet
 from opspawn_mcp.settings import McpConfig
 from opspawn_mcp.signing.loopback import listening
 from opspawn_mcp.signing.needed import SignInNeeded
 
+from ._hosts import asked_by, running
 from ._signing import browse, free_port, new_sdk, signing, table
 from .servers.signing import Signing
 
@@ -44,21 +40,6 @@ def write_config(folder: Path, server: Signing, effect: str, port: int | None = 
         *(f"{key} = {json.dumps(value)}" for key, value in one["auth"].items()),
     ]
     (folder / "opspawn.toml").write_text("\n".join(lines).replace("True", "true"))
-
-
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Host]:
-    async with Host.open(App(), loaded=load_settings(environ={}, cwd=folder)) as host:
-        yield host
-
-
-async def asked_by(host: Host) -> AskedQuestion:
-    for _ in range(4000):
-        page = await host.questions(Query(where={"state": "open"}, limit=5))
-        if page.items:
-            return page.items[0]
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody asked")
 
 
 def address_in(asked: AskedQuestion) -> str:

@@ -14,10 +14,7 @@ from typing import Any
 
 import pytest
 
-from opspawn import App
-from opspawn.config import load_settings
-from opspawn.contracts.question import AskedQuestion
-from opspawn.contracts.store import Query, Task, TaskState
+from opspawn.contracts.store import Task, TaskState
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ToolError
 from opspawn.host import Host
@@ -25,6 +22,7 @@ from opspawn.rest.listening import Listener
 from opspawn_mcp.faults import ServerFault
 from opspawn_mcp.fleet import Fleet
 
+from ._hosts import asked_by, running
 from ._plain import config_of
 from .servers.tasks import FORM, Tasking
 
@@ -65,21 +63,6 @@ def configure(folder: Path, url: str, **more: Any) -> None:
     lines = [f"{key} = {json.dumps(value)}" for key, value in table(url, **more).items()]
     lines += [f'effects = {{"*" = "{effects}"}}', "[worker]", "poll_s = 0.05", "drain_s = 0.1", "lease_s = 2.0"]
     (folder / "opspawn.toml").write_text("\n".join(["[plugins.mcp.servers.far]", *lines]))
-
-
-@asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Host]:
-    async with Host.open(App(), loaded=load_settings(environ={}, cwd=folder)) as host:
-        yield host
-
-
-async def asked_by(host: Host) -> AskedQuestion:
-    for _ in range(4000):
-        page = await host.questions(Query(where={"state": "open"}, limit=5))
-        if page.items:
-            return page.items[0]
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody asked")
 
 
 async def ended(host: Host, task: Task) -> Task:

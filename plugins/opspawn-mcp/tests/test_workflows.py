@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opspawn import Agent, App
-from opspawn.config import load_settings
 from opspawn.contracts.model import ModelRequest
-from opspawn.contracts.store import Query, TaskState
+from opspawn.contracts.store import TaskState
 from opspawn.errors import OpspawnError
-from opspawn.host import Host
 from opspawn.testing import ScriptedModel
 from opspawn_mcp.fleet import Fleet
 
+from ._hosts import asked_by, running
 from ._plain import Plain, approve, config_of
 
 MakePlain = Callable[..., Plain]
@@ -54,12 +51,6 @@ def write(folder: Path, server: Plain, workflow: str = WORKFLOW, **more: Any) ->
     (folder / "opspawn.toml").write_text("\n".join(lines))
 
 
-@asynccontextmanager
-async def running(folder: Path, app: App) -> AsyncIterator[Host]:
-    async with Host.open(app, loaded=load_settings(environ={}, cwd=folder)) as host:
-        yield host
-
-
 def app(folder: Path) -> App:
     return App(workflows=[folder / "nightly.yaml"])
 
@@ -88,7 +79,7 @@ async def test_a_step_is_under_the_policy_of_the_server_and_in_the_name_of_the_w
     async with running(tmp_path, app(tmp_path)) as host:
         task = await host.submit("workflow/nightly", {"text": "hi"})
         for _ in range(2):
-            asked = await asked_by(host)
+            asked = await asked_by(host, approvals=True)
             await host.approve(asked.id, by="ann")
         ended = await host.wait(task.id, PATIENCE_S)
 
@@ -153,12 +144,3 @@ async def test_a_plan_calls_tools_of_a_server_by_name(tmp_path: Path, plain: Mak
     assert ended.state is TaskState.SUCCEEDED, ended.error
     assert "plain__echo [once]" in seen[0]
     assert server.calls() == [["echo", {"text": "planned"}]]
-
-
-async def asked_by(host: Host) -> Any:
-    for _ in range(4000):
-        page = await host.approvals(Query(where={"state": "open"}, limit=5))
-        if page.items:
-            return page.items[0]
-        await asyncio.sleep(0.01)
-    raise AssertionError("nobody asked")

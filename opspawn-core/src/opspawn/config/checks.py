@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from typing_extensions import TypeIs
 
+from opspawn.config import durations
 from opspawn.config.environment import PREFIX, variable_of
 from opspawn.config.loaded import Text
 from opspawn.config.secrets import looks_secret, redact
@@ -45,6 +46,8 @@ _WANTED = {
     "url_type": "a URL",
     "url_parsing": "a URL",
 }
+#: What texts of a pattern are called, where its signs say too little.
+_FORMS = {durations.PATTERN: "a span such as 90s, 10m, 2h or 1d"}
 _LIMITS = {
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
@@ -232,6 +235,8 @@ def _wanted(fault: Any) -> str:
         of = "a text of" if kind.startswith("string") else "a list of"
         least, most = context.get("min_length"), context.get("max_length")
         return f"{of} length {least} or more" if kind.endswith("short") else f"{of} length {most} or less"
+    if kind == "string_pattern_mismatch":
+        return _FORMS.get(context["pattern"], f"a text that fits {context['pattern']}")
     message = str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
     message = redact(message)
     return f"valid ({message})" if kind in ("value_error", "assertion_error") else message

@@ -6,6 +6,7 @@ What they give is somebody else's text, and says so.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
@@ -34,7 +35,7 @@ _QUERY = {"query": {"type": "string", "description": "Only those with these word
 _WAIT_S = {"type": "number", "minimum": 0, "description": "Wait so many seconds for it to change, then read it."}
 
 
-class Shelf:
+class Shelf(ABC):
     """A tool that takes something from a server; see `opspawn.contracts.tool.Tool`.
 
     Its name holds "--", which those of the server's own tools never do, so that no two are called alike.
@@ -102,8 +103,9 @@ class Shelf:
         if missing := [one for one in self.required if one not in arguments]:
             raise InvalidInput(f"{self.name} needs {missing[0]!r}.")
 
+    @abstractmethod
     async def _ask(self, arguments: dict[str, Any], context: ToolContext) -> Any:
-        raise NotImplementedError
+        """What the server gives, marked as its own."""
 
     def _marked(self, text: str) -> str:
         if self._configured:

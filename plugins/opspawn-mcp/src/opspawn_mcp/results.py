@@ -53,11 +53,19 @@ def _clamped_json(value: Any, most_bytes: int) -> Any:
 
 
 def _text(result: CallToolResult, most_bytes: int) -> str:
-    return clamped("\n".join(words for item in result.content if (words := words_of(item))), most_bytes)
+    texts = (words_of(item) or _left_out(item, most_bytes) for item in result.content)
+    return clamped("\n".join(text for text in texts if text), most_bytes)
+
+
+def _left_out(item: Any, most_bytes: int) -> str:
+    """What is said of an image that the value does not have."""
+    if not isinstance(item, ImageContent) or part_of(item, most_bytes) is not None:
+        return ""
+    return f"[Image, {item.mime_type}, left out: it is broken, or larger than max_result_bytes.]"
 
 
 def words_of(item: Any) -> str:
-    """The text of one item of content, or what stands for it."""
+    """The text of one item of content, or what stands for it; empty for an image."""
     match item:
         case TextContent():
             return item.text
@@ -73,7 +81,7 @@ def words_of(item: Any) -> str:
 
 
 def part_of(item: Any, most_bytes: int) -> Image | File | None:
-    """An image or a document; one that is too large or broken is left out, and told as a text by nobody."""
+    """An image or a document; None for anything else, and for one that is too large or broken."""
     if isinstance(item, ImageContent):
         data = _bytes(item.data, most_bytes)
         return None if data is None else Image(data, item.mime_type)

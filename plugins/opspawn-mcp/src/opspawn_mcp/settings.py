@@ -156,7 +156,7 @@ class ServerConfig(BaseModel):
     @model_validator(mode="after")
     def _is_one_of_two(self) -> ServerConfig:
         if (self.command is None) == (self.url is None):
-            raise ValueError("needs either command or url")
+            raise ValueError("needs a command or a url" if self.url is None else "has both a command and a url")
         if self.url is not None and (self.args or self.env or self.cwd):
             raise ValueError("args, env and cwd belong to a command, and this server has a url")
         if self.command is not None and self.headers:

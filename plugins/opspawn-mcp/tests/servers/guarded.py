@@ -20,7 +20,7 @@ class Guarded:
 
     def __init__(self, url: str) -> None:
         self.asked: list[tuple[str, str, str]] = []
-        self._url = url
+        self.url = url
         self._issuer = f"{url}/"
         server = MCPServer("guarded", auth=self._settings(), token_verifier=self)
 
@@ -42,7 +42,7 @@ class Guarded:
         return AuthSettings.model_validate(
             {
                 "issuer_url": self._issuer,
-                "resource_server_url": f"{self._url}/mcp",
+                "resource_server_url": f"{self.url}/mcp",
                 "required_scopes": ["tools"],
                 "validate_token_resource": False,
             }
@@ -52,8 +52,8 @@ class Guarded:
         return JSONResponse(
             {
                 "issuer": self._issuer,
-                "authorization_endpoint": f"{self._url}/authorize",
-                "token_endpoint": f"{self._url}/token",
+                "authorization_endpoint": f"{self.url}/authorize",
+                "token_endpoint": f"{self.url}/token",
                 "response_types_supported": ["code"],
                 "grant_types_supported": ["client_credentials"],
             }

@@ -82,7 +82,7 @@ def called(id, now, params):
     if name == "environment":
         content = [{"type": "text", "text": json.dumps(dict(os.environ))}]
     if name == "picture":
-        content = [{"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"}]
+        content = [{"type": "image", "data": now.get("picture", "iVBORw0KGgo="), "mimeType": "image/png"}]
     say({"id": id, "result": {"content": content}})
 
 

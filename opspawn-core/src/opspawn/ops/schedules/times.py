@@ -92,13 +92,17 @@ class Once:
         return [first]
 
 
+#: How the times of a schedule are told: the field, and what everybody calls it.
+_WAYS = {"cron": "a cron expression", "every_s": "an interval", "at": "one time"}
+
+
 def times_of(schedule: Schedule, began: datetime) -> Times:
     """The due times of a schedule that was made at `began`. Raises: InvalidInput."""
-    given = [name for name in ("cron", "every_s", "at") if getattr(schedule, name) is not None]
+    given = [words for name, words in _WAYS.items() if getattr(schedule, name) is not None]
     if len(given) != 1:
-        told = "nothing" if not given else " and ".join(given)
+        told = f"has {' and '.join(given)}" if given else "does not say when"
         raise InvalidInput(
-            f"The schedule {schedule.name!r} says {told} of when.", remedy="Give one of cron, every and at."
+            f"The schedule {schedule.name!r} {told}.", remedy=f"Give one of {', '.join(_WAYS.values())}."
         )
     zone = _zone(schedule.zone)
     if schedule.cron is not None:

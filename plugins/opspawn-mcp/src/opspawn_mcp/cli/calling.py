@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from opspawn.agentkit.parts import parts_of, words_of
+from opspawn.agentkit.parts import parts_of, plain_parts, words_of
 from opspawn.cli.output import json_option, print_json, print_text
+from opspawn.contracts.content import File, Image, Part
 from opspawn.contracts.policy import Considered
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import Denied, InvalidInput
@@ -46,11 +47,17 @@ async def _call(full: str, arguments: dict[str, Any], yes: bool, as_json: bool) 
         tool = member.tool(parts[1])
         await decide(tool, arguments, yes)
         value = await tool.call(arguments, ToolContext("", OPERATOR))
-        shown = words_of(given) if (given := parts_of(value)) else value
-        if as_json or not isinstance(shown, str):
-            print_json(shown)
+        given = parts_of(value)
+        if as_json or not (given or isinstance(value, str)):
+            print_json(plain_parts(value))
         else:
-            print_text(shown)
+            print_text("\n".join(map(_in_words, given)) if given else value)
+
+
+def _in_words(part: Part) -> str:
+    if isinstance(part, Image | File):
+        return f"[{type(part).__name__}, {part.media_type}, {len(part.data or b''):,} bytes; its content with --json]"
+    return words_of([part])
 
 
 async def decide(tool: McpTool | Shelf, arguments: dict[str, Any], yes: bool) -> None:
