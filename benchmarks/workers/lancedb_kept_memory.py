@@ -13,10 +13,10 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
-from _common import Settings, expect, report
-from _memory import DIM, TOP, Data, timed_searches
+from _common import Settings
+from _lance import measure
+from _memory import DIM, Data
 
-INDEX_FROM, PROBE = 20_000, 0.5
 COLUMNS: dict[str, pa.DataType] = {
     "id": pa.string(),
     "text": pa.string(),
@@ -80,36 +80,10 @@ def add(numbers: range) -> None:
     sure.update(new)
 
 
-began = time.perf_counter()
-for batch in data.batches():
-    add(batch)
-seconds = time.perf_counter() - began
-some = data.singles()[:100]
-began = time.perf_counter()
-for n in some:
-    add(range(n, n + 1))
-one = len(some) / (time.perf_counter() - began)
-add(range(some[-1] + 1, data.singles()[-1] + 1))
-began = time.perf_counter()
-table.optimize()
-count = table.count_rows()
-parts = round(3 * count**0.5)
-if count >= INDEX_FROM:
-    table.create_index("cosine", num_partitions=parts, vector_column_name="vector", index_type="IVF_FLAT")
-order = time.perf_counter() - began
-
-
-def search(question: Any) -> list[int]:
-    """The numbers of the nearest, whole."""
-    asked = table.search(question, vector_column_name="vector").distance_type("cosine").limit(TOP)
-    if count >= INDEX_FROM:
-        asked = asked.minimum_nprobes(max(1, round(PROBE * parts))).maximum_nprobes(0)
+def read(asked: Any) -> list[int]:
+    """The numbers of what is found, each item whole."""
     columns = [name for name in COLUMNS if name != "vector"]
     return [int(row["id"]) for row in asked.select([*columns, "_distance"]).to_list()]
 
 
-figures = timed_searches(data, search, count)
-expect(count == data.items + data.one_by_one, "items are missing")
-figures |= {"add": data.items / seconds, "one": one, "order": order}
-summary = f"{figures['add']:,.0f} and {one:,.0f} items/s, {figures['search']:,.0f} searches/s"
-report(summary, figures, ("lancedb",))
+measure(data, table, add, read)

@@ -61,9 +61,7 @@ async def test_a_tool_in_a_thread_is_heard_of_too() -> None:
     assert [one.note for one in events if isinstance(one, Progress)] == ["halfway"]
 
 
-async def test_of_a_durable_run_progress_is_live_and_never_journaled() -> None:
-    going = asyncio.Event()
-
+def waits_for(going: asyncio.Event) -> Any:
     @tool(effect="read")
     async def wait(context: ToolContext) -> str:
         """Wait."""
@@ -72,7 +70,13 @@ async def test_of_a_durable_run_progress_is_live_and_never_journaled() -> None:
             await asyncio.sleep(0.01)
         return "waited"
 
-    async with Host.open(App(agents=[agent_of(wait)]), sections={"sqlite": {"path": ":memory:"}}) as host:
+    return wait
+
+
+async def test_of_a_durable_run_progress_is_live_and_never_journaled() -> None:
+    going = asyncio.Event()
+
+    async with Host.open(App(agents=[agent_of(waits_for(going))]), sections={"sqlite": {"path": ":memory:"}}) as host:
         task = await host.submit("agent/helper", "go")
         async for event in host.stream(task.id):
             if isinstance(event, Progress):
@@ -87,15 +91,7 @@ async def test_of_a_durable_run_progress_is_live_and_never_journaled() -> None:
 async def test_of_a_run_within_progress_is_heard_under_its_own_id() -> None:
     going = asyncio.Event()
 
-    @tool(effect="read")
-    async def wait(context: ToolContext) -> str:
-        """Wait."""
-        while not going.is_set():
-            context.progress("waiting")
-            await asyncio.sleep(0.01)
-        return "waited"
-
-    inner = agent_of(wait)
+    inner = agent_of(waits_for(going))
     model = ScriptedModel([ToolCall("a", "helper", {"input": "go"}), "done"])
     outer = Agent("boss", model=model, planner=LoopPlanner(), tools=[inner])
     async with Host.open(App(agents=[inner, outer]), sections={"sqlite": {"path": ":memory:"}}) as host:
