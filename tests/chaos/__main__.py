@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .cells import extras_for, preset
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults = faults or frozenset({"F1"})
         extras = extras_for(faults, "pr", given.lease)
         tasks = given.tasks or _TASKS
-        cells = [Cell(faults, tasks, given.workers, given.seconds, seed, given.lease, extras, store=given.store)]
+        cell = Cell(faults, tasks, given.workers, given.seconds, seed, given.lease, extras, store=given.store)
+        cells = [replace(cell, networks=True)]
     failed = [cell for cell in cells if not _run(cell, given.keep)]
     if failed:
         print(f"{len(failed)} of {len(cells)} runs broke a promise; seed {seed}.")

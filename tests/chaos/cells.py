@@ -102,6 +102,7 @@ def preset(
                 snapshots={"test": 4, "pr": 20, "nightly": 100}[size],
                 patience_s={"test": 30.0, "pr": 120.0, "nightly": 600.0}[size],
                 store=store,
+                networks=size != "test",
                 longest_s={"test": 12.0, "pr": 180.0, "nightly": None}[size],
             )
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NURSERY = Path(__file__).with_name("nursery.py")
+_ROOT = Path(__file__).parents[2]
 _LOOK_EVERY_S = 0.05
 #: How long a worker that was told to stop may take, in seconds, beyond its time to drain.
 STOP_S = 30.0
@@ -55,9 +55,9 @@ class Fleet:
     async def __aenter__(self) -> Fleet:
         own = {name: value for name, value in os.environ.items() if not name.startswith("OPSPAWN_")}
         self._nursery = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(NURSERY)),
+            *(sys.executable, "-m", "tests.chaos.nursery"),
             cwd=self.folder,
-            env=own,
+            env={**own, "PYTHONPATH": str(_ROOT)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1 << 20,

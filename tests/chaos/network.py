@@ -55,15 +55,12 @@ async def delay(scene: Scene) -> None:
 
 async def part(scene: Scene) -> None:
     """One worker hears and says nothing for two leases, with its connections open."""
+    place = _place(scene)
     while True:
         await asyncio.sleep(scene.chance.uniform(0.2, 0.6) * scene.lease_s)
-        proxy = scene.chance.choice(_place(scene).proxies)
-        proxy.silent = True
-        scene.count("partitions")
-        try:
+        async with place.parted(scene.chance):
+            scene.count("partitions of a network" if place.networks else "partitions")
             await asyncio.sleep(_PARTED * scene.lease_s)
-        finally:
-            proxy.silent = False
 
 
 async def wipe(scene: Scene) -> None:

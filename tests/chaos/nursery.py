@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from .namespaces import enter
+
 
 def _preload() -> None:
     """Import what a worker imports, so that a restart costs no second of a small machine."""
@@ -33,6 +35,8 @@ def _work(env: dict[str, str]) -> None:
     """Become a worker, as its command does; never returns."""
     os.environ.update(env)
     os.setsid()
+    if network := env.get("CHAOS_NETWORK"):
+        enter(int(network))
     null = os.open(os.devnull, os.O_RDWR)
     log = os.open("workers.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(null, 0)

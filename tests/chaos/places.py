@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import random
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -15,6 +17,8 @@ from opspawn_store_redis import connections
 from opspawn_store_redis.proxy import Proxy
 from opspawn_store_redis.settings import ArqConfig, RedisConfig
 from opspawn_store_redis.testing import RedisServer
+
+from .namespaces import Namespace, open_namespaces
 
 _REDIS = """\
 store = "redis"
@@ -64,22 +68,28 @@ class SqlitePlace:
 
 
 class RedisPlace:
-    """A server whose log is synced at each commit. Each worker has a proxy of its own, as long as there are enough."""
+    """A server whose log is synced at each commit. Each worker has a network or a proxy of its own, where there are
+    enough, or reaches the server directly.
+    """
 
     poll_s = 0.3
 
-    def __init__(self, server: RedisServer, proxies: list[Proxy]) -> None:
+    def __init__(self, server: RedisServer, proxies: list[Proxy], networks: list[Namespace]) -> None:
         self.server = server
         self.proxies = proxies
+        self.networks = networks
+        self._next_network = itertools.cycle(networks)
         self.settings = _REDIS.format(url=server.url)
         self.config = RedisConfig(url=server.url)
         self.arq = ArqConfig(url=server.url)
 
     def variables(self) -> dict[str, str]:
-        if not self.proxies:
-            return {}
-        url = min(self.proxies, key=lambda proxy: proxy.clients).url
-        return {"OPSPAWN_PLUGINS__REDIS__URL": url, "OPSPAWN_PLUGINS__ARQ__URL": url}
+        if self.networks:
+            network = next(self._next_network)
+            return {"CHAOS_NETWORK": str(network.pid), **_urls(f"redis://127.0.0.1:{network.port}/0")}
+        if self.proxies:
+            return _urls(min(self.proxies, key=lambda proxy: proxy.clients).url)
+        return {}
 
     def broken(self, host: Host) -> list[str]:
         alarm: str | None = getattr(host.store, "alarm", None)
@@ -94,6 +104,24 @@ class RedisPlace:
             await asyncio.shield(asyncio.to_thread(self.server.start))
 
     @asynccontextmanager
+    async def parted(self, chance: random.Random) -> AsyncIterator[None]:
+        """One worker, by chance, hears and says nothing meanwhile, with its connections open."""
+        if self.networks:
+            network = chance.choice(self.networks)
+            try:
+                await network.connect(False)
+                yield
+            finally:
+                await network.connect(True)
+            return
+        proxy = chance.choice(self.proxies)
+        proxy.silent = True
+        try:
+            yield
+        finally:
+            proxy.silent = False
+
+    @asynccontextmanager
     async def client(self) -> AsyncIterator[Any]:
         """A client of the server itself."""
         client = connections.async_client(self.config)
@@ -104,14 +132,25 @@ class RedisPlace:
                 await client.aclose()
 
 
+def _urls(url: str) -> dict[str, str]:
+    return {"OPSPAWN_PLUGINS__REDIS__URL": url, "OPSPAWN_PLUGINS__ARQ__URL": url}
+
+
 @asynccontextmanager
-async def open_place(store: str, folder: Path, proxies: int) -> AsyncIterator[SqlitePlace | RedisPlace]:
-    """A place by the name of its store; of Redis with so many proxies."""
+async def open_place(
+    store: str, folder: Path, proxies: int = 0, networks: int = 0
+) -> AsyncIterator[SqlitePlace | RedisPlace]:
+    """A place by the name of its store; of Redis with so many proxies, or networks for workers.
+
+    Raises:
+        NotAllowed: this process may not make networks.
+    """
     if store == "sqlite":
         yield SqlitePlace(folder)
         return
     async with AsyncExitStack() as stack:
+        spaces = await stack.enter_async_context(open_namespaces(networks, folder / "redis" / "redis.sock"))
         server = RedisServer(folder / "redis", aof="always")
         await asyncio.to_thread(server.start)
         stack.callback(server.stop)
-        yield RedisPlace(server, [await stack.enter_async_context(Proxy(server.port)) for _ in range(proxies)])
+        yield RedisPlace(server, [await stack.enter_async_context(Proxy(server.port)) for _ in range(proxies)], spaces)

@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from opspawn.host import Host
 from .faults import FAULTS, PROXIED, variables
 from .fleet import Fleet
 from .judge import Figures, judge
+from .namespaces import NotAllowed
 from .people import Operator, call_all, insist
 from .places import RedisPlace, SqlitePlace, open_place
 from .plan import FLOW, Extras, make_jobs
@@ -51,6 +53,7 @@ class Cell:
     Attributes:
         faults: names from `FAULTS`. tasks: how many tasks, children included, at least.
         seconds: over which the asking is spread, and how long the faults last at least; None: as fast as it goes.
+        networks: whether F9 alone parts workers by networks of their own, where root allows, and not by proxies.
         longest_s: how long the faults last at most, in seconds, once all was asked for, however slow the machine is.
     """
 
@@ -64,6 +67,7 @@ class Cell:
     snapshots: int = 10
     patience_s: float = PATIENCE_S
     store: str = "sqlite"
+    networks: bool = False
     longest_s: float | None = None
 
 
@@ -104,6 +108,10 @@ class Outcome:
 
 async def run(cell: Cell, folder: Path) -> Outcome:
     """Run a cell in an empty folder on a real disk."""
+    if cell.networks and cell.store == "redis" and cell.faults == {"F9"}:
+        with suppress(NotAllowed):  # then proxies do
+            async with open_place(cell.store, folder, networks=cell.workers) as place:
+                return await _run(cell, folder, place)
     proxies = cell.workers if cell.store == "redis" and cell.faults & PROXIED else 0
     async with open_place(cell.store, folder, proxies) as place:
         return await _run(cell, folder, place)
