@@ -44,7 +44,7 @@ app = App(agents=[helper])
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, store: str) -> Path:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "opspawn.toml").write_text('app = "app:app"\n[policy]\nonce = "ask"\n')
     return tmp_path
@@ -146,7 +146,6 @@ def test_a_run_that_was_cut_off_while_it_asks_is_gone_on_with_and_asks_again(fol
         assert person.leaves() == 0
 
 
-@pytest.mark.usefixtures("store")
 def test_a_conversation_is_kept_and_an_answer_that_was_cut_off_gone_on_with(folder: Path) -> None:
     with Person(folder, "chat", "--session", "money") as person:
         person.sees("helper (FunctionModel), session money")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from ._process import ModelServer, opspawn
+
+pytestmark = pytest.mark.usefixtures("store")
 
 CONFIG = """
 [agents.helper]

@@ -46,7 +46,7 @@ FEWER = '[{"id": "few", "tool": "order", "inputs": {"article": "tea", "number": 
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, store: str) -> Path:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "opspawn.toml").write_text('app = "app:app"\n')
     return tmp_path

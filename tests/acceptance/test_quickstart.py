@@ -16,8 +16,8 @@ UNRECORDED = "Which biscuits go with tea?"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the quickstart as a fresh clone has it."""
+def folder(tmp_path_factory: pytest.TempPathFactory, stores: str) -> Path:
+    """A copy of the quickstart as a fresh clone has it, on each store."""
     copy = tmp_path_factory.mktemp("clone") / "quickstart"
     shutil.copytree(QUICKSTART, copy, ignore=shutil.ignore_patterns(".opspawn", "reports", "__pycache__"))
     return copy

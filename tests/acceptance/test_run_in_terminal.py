@@ -30,7 +30,7 @@ app = App(agents=[Agent("clerk", tools=[search])])
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, store: str) -> Path:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "opspawn.toml").write_text('app = "app:app"\n')
     return tmp_path

@@ -67,8 +67,8 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of one server for the module: a request that is refused cannot disturb the next."""
+def api(tmp_path_factory: pytest.TempPathFactory, stores: str) -> Iterator[httpx2.Client]:
+    """A client of one server for the module, on each store: a request that is refused cannot disturb the next."""
     folder = tmp_path_factory.mktemp("wrong")
     (folder / "app.py").write_text(APP)
     (folder / "greet.yaml").write_text(GREET)

@@ -6,9 +6,10 @@ import asyncio
 import math
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 from uuid import uuid4
@@ -248,8 +249,12 @@ class Host(Hosted):
                 end.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
 
-    async def stream(self, id: str, *, after: str | None = None) -> AsyncGenerator[RunEvent, None]:
-        async for event in stream_of(self.store, self.tail, await self._engine.task(id), after):
+    async def stream(
+        self, id: str, *, after: str | None = None, begin: Callable[[], Awaitable[Task]] | None = None
+    ) -> AsyncGenerator[RunEvent, None]:
+        """As in `Transport`. `begin` makes the task, once it is listened to: not even its first words are missed."""
+        find = begin or partial(self._engine.task, id)
+        async for event in stream_of(self.store, self.tail, find, after, new=begin is not None):
             yield event
 
     async def cancel(self, id: str) -> Task:

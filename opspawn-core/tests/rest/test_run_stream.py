@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import httpx2
 
 from opspawn.agentkit.run_event_json import run_event_from_json
-from opspawn.contracts.run_events import QuestionAsked, RunCancelled, RunEnded, RunStarted
+from opspawn.contracts.run_events import QuestionAsked, RunCancelled, RunEnded, RunStarted, TextDelta
 from opspawn.host import Host
+from opspawn.ops.ids import new_id
 
 PATIENCE_S = 30.0
 
@@ -38,6 +40,14 @@ async def test_a_run_streams_its_events_and_ends_with_it(client: httpx2.AsyncCli
     assert isinstance(told[-1], RunEnded)
     assert told[-1].output == "one two three"
     assert [event.get("id") for event in events] == [event.id for event in told]
+
+
+async def test_whoever_listens_before_it_begins_misses_not_even_the_first_words(host: Host) -> None:
+    id = new_id()
+
+    told = [event async for event in host.stream(id, begin=partial(host.submit, "agent/talk", "hi", id=id))]
+
+    assert "".join(event.text for event in told if isinstance(event, TextDelta)) == "one two three"
 
 
 async def test_a_client_that_was_cut_off_anywhere_goes_on_with_the_next_event(client: httpx2.AsyncClient) -> None:

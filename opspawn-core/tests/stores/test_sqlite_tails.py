@@ -124,3 +124,26 @@ async def test_a_follower_that_joined_while_the_others_were_read_for_misses_noth
             item = await waiting
     assert isinstance(item, Event)
     assert item.data == {"n": 1}
+
+
+async def test_what_comes_while_a_follower_catches_up_keeps_its_place(store: SqliteStore) -> None:
+    """Words that were streamed before an event are told before it, however late the follower reads."""
+    gate = asyncio.Event()
+
+    async def read(position: int, limit: int, types: Set[str]) -> list[Event]:
+        await gate.wait()
+        return await store._read_after(position, limit, types)
+
+    follower = Follower(store._hub, read, store._hub.position())
+    first = asyncio.ensure_future(anext(follower))
+    await asyncio.sleep(0)
+    for number in range(3):
+        await commit(store, step({"n": number}))
+        store.publish([TaskDelta("t", {"kind": "text", "text": str(number)})])
+    gate.set()
+
+    async with asyncio.timeout(20):
+        seen = [await first, *[await anext(follower) for _ in range(5)]]
+
+    told = [item.data["n"] if isinstance(item, Event) else item.data["text"] for item in seen]
+    assert told == [0, "0", 1, "1", 2, "2"]

@@ -138,7 +138,7 @@ class Talk:
         narrator = Narrator(self._screen) if self._screen is not None else None
         show: Show = narrator or Lines()
         if cut_off is not None:
-            work = self._room.follow(cut_off.id, show, self._screen, again=True)
+            work = self._room.follow(cut_off.id, show, self._screen)
         else:
             work = self._room.say((text or "").rstrip("\n"), show, self._screen)
         try:

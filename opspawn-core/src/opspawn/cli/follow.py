@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import click
@@ -24,6 +26,9 @@ from opspawn.contracts.run_events import (
 from opspawn.contracts.store import EventQuery, Task
 from opspawn.host import Host
 from opspawn.ops.engine.reading import SETTLED
+
+#: Makes the task that is followed.
+Submit = Callable[[], Awaitable[Task]]
 
 
 class Show(Protocol):
@@ -56,6 +61,7 @@ class Follower:
         self._show = show
         self._screen = screen
         self._people = People(host, screen) if screen is not None and somebody_types() else None
+        self._begun = asyncio.Event()
         self._stop = asyncio.Event()
 
     def stop(self, words: str) -> None:
@@ -68,11 +74,20 @@ class Follower:
                 self._screen.line((words, ""))
         self._stop.set()
 
-    async def follow(self, *, again: bool = False) -> Task:
-        """Show what happens until the task has settled, or `stop`; with `again` only what happens from now on."""
-        asking = asyncio.ensure_future(self._ask(again))
-        watching = asyncio.ensure_future(self._watch(await self._now() if again else None))
-        stopping = asyncio.ensure_future(self._stop.wait())
+    async def follow(self, submit: Submit | None = None) -> Task:
+        """Submit the task, and show what happens until it has settled, or `stop`.
+
+        Without `submit` it is one that goes on: only what happens from now on is shown.
+        """
+        begin = after = None
+        if submit is None:
+            after = await self._now()
+            self._begun.set()
+        else:
+            begin = partial(self._begin, submit)
+        asking = asyncio.ensure_future(self._ask(again=submit is None))
+        watching = asyncio.ensure_future(self._watch(after, begin))
+        stopping = asyncio.ensure_future(self._stopped())
         try:
             await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done():
@@ -94,10 +109,20 @@ class Follower:
         newest = await self._host.events(EventQuery(root=task.root, newest=True, limit=1))
         return str(newest[-1].position)
 
-    async def _watch(self, after: str | None) -> None:
+    async def _begin(self, submit: Submit) -> Task:
+        try:
+            return await submit()
+        finally:
+            self._begun.set()
+
+    async def _stopped(self) -> None:
+        await self._begun.wait()
+        await self._stop.wait()
+
+    async def _watch(self, after: str | None, begin: Submit | None) -> None:
         if after is not None and (await self._host.task(self._task)).state in SETTLED:
             return
-        async for event in self._host.stream(self._task, after=after):
+        async for event in self._host.stream(self._task, after=after, begin=begin):
             self._show.show(event)
             if isinstance(event, ApprovalAsked | QuestionAsked):
                 await self._asked(event)

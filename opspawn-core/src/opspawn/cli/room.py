@@ -10,14 +10,16 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from opspawn.app import App
-from opspawn.cli.follow import Follower, Show
+from opspawn.cli.follow import Follower, Show, Submit
 from opspawn.cli.run import QUEUE
 from opspawn.cli.screen import Screen
 from opspawn.config import Loaded
 from opspawn.contracts.events import Event
+from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.store import EventQuery, Query, Task
 from opspawn.host import Host
 from opspawn.ops.ids import new_id
@@ -93,14 +95,14 @@ class Room:
     async def say(self, text: str, show: Show, screen: Screen | None) -> Task:
         """Say something, and follow the run to its end."""
         id = new_id()
-        await self.host.submit(f"agent/{self.agent}", text, id=id, queue=self._queue, session=self.session)
-        return await self.follow(id, show, screen)
+        options: TaskOptions = {"id": id, "queue": self._queue, "session": self.session}
+        return await self.follow(id, show, screen, partial(self.host.submit, f"agent/{self.agent}", text, **options))
 
-    async def follow(self, id: str, show: Show, screen: Screen | None, *, again: bool = False) -> Task:
-        """Follow a run to its end."""
+    async def follow(self, id: str, show: Show, screen: Screen | None, submit: Submit | None = None) -> Task:
+        """Follow a run to its end; without `submit` one that goes on."""
         self._follower = Follower(self.host, id, show, screen)
         try:
-            return await self._follower.follow(again=again)
+            return await self._follower.follow(submit)
         finally:
             self._follower = None
 

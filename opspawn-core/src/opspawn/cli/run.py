@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import click
@@ -107,9 +108,10 @@ async def _run(
             follower.stop(stopping_words(loaded))
 
         on_signals(stop)
-        if resume is None:
-            await host.submit(handler, input, id=id, queue=queue, session=session, budget=allowed, overrides=changes)
-        task = await follower.follow(again=resume is not None)
+        submit = partial(
+            host.submit, handler, input, id=id, queue=queue, session=session, budget=allowed, overrides=changes
+        )
+        task = await follower.follow(submit if resume is None else None)
         return _report(task, form, narrator, await answered(host.events, task))
 
 

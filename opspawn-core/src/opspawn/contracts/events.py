@@ -137,7 +137,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class TaskDelta:
-    """A piece of a stream: best effort, coalesced, never journaled. `data` is what the run context published."""
+    """A piece of a stream: best effort, coalesced, never journaled.
+
+    Attributes:
+        data: what the run context published. after: the position of the newest event before it, as its store tells.
+    """
 
     task: str
     data: dict[str, Any]
+    after: int = field(default=0, compare=False)

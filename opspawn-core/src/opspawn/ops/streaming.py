@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -32,23 +32,28 @@ def place_of(id: str) -> tuple[int, int]:
     return int(found[1]), int(found[2] or _PAGE)
 
 
-async def stream_of(store: Store, tail: Tail, task: Task, after: str | None = None) -> AsyncIterator[RunEvent]:
+async def stream_of(
+    store: Store, tail: Tail, begin: Callable[[], Awaitable[Task]], after: str | None = None, *, new: bool = False
+) -> AsyncIterator[RunEvent]:
     """The events of a task and of those within it, from the begin or after an id, until it has ended.
 
-    Raises: InvalidInput: `after` is no id. StoreError.
+    `begin` finds the task, once the store is followed; `new`: it makes it, so that nothing of it is told before.
+
+    Raises: InvalidInput: `after` is no id. StoreError. What `begin` raises.
     """
-    begin = (-1, 0) if after is None else place_of(after)
+    seen = (-1, 0) if after is None else place_of(after)
     newest = await store.events(EventQuery(newest=True, limit=1))
     items = tail(newest[-1].position if newest else 0)
     # Follows from now on, so that what streams while the journal is read is not missed.
     item = asyncio.ensure_future(anext(items))
-    run, last = _Stream(store, task), 0
     try:
-        while page := await store.events(EventQuery(root=task.root, position=last, limit=_PAGE)):
+        task = await begin()
+        run, last = _Stream(store, task), 0
+        while page := [] if new else await store.events(EventQuery(root=task.root, position=last, limit=_PAGE)):
             last = page[-1].position
             for event in page:
                 for told in await run.told(event):
-                    if _place(told) > begin:
+                    if _place(told) > seen:
                         yield told
                     if isinstance(told, END):
                         return
@@ -60,7 +65,7 @@ async def stream_of(store: Store, tail: Tail, task: Task, after: str | None = No
             item = asyncio.ensure_future(anext(items))
             if isinstance(came, TaskDelta) or came.position > last:
                 for told in await run.told(came):
-                    if told.id is None or _place(told) > begin:
+                    if told.id is None or _place(told) > seen:
                         yield told
                     if isinstance(told, END):
                         return

@@ -80,7 +80,10 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
     async def _catch_up(self) -> None:
         self._missed = False
         page = await self._read(self._position, _PAGE, self.types)
-        self._items.extend(page)
+        for event in page:
+            while self._held and self._held[0].after < event.position:
+                self._items.append(self._held.popleft())
+            self._items.append(event)
         if not page and not self._missed:
             self._behind = False
             self._items.extend(self._held)
@@ -111,10 +114,10 @@ class Follower(AsyncIterator["Event | TaskDelta"]):
 
     def _offer(self, items: Sequence[Event | TaskDelta]) -> None:
         if self._behind or len(self._items) + len(items) > KEPT:
+            if self._behind:
+                self._held.extend(item for item in items if isinstance(item, TaskDelta))
             if any(isinstance(item, Event) for item in items):
                 self._fall_behind()
-            elif self._behind:
-                self._held.extend(item for item in items if isinstance(item, TaskDelta))
         else:
             last = self._position
             self._items.extend(item for item in items if isinstance(item, TaskDelta) or item.position > last)

@@ -19,7 +19,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence, Set
-from contextlib import suppress
+from dataclasses import replace
 
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.stores import queries
@@ -78,15 +78,19 @@ class Hub:
             self._look.set()
 
     def publish(self, deltas: Sequence[TaskDelta]) -> None:
-        """Offer deltas after what was committed before them; a follower that is behind does not get them."""
+        """Offer deltas after what was committed before them."""
         if not self._followers:
             return
         with self._guard:
             if self._closed or all(follower.types for follower in self._followers):
                 return
+            try:
+                before = self.position()
+            except sqlite3.Error:
+                return  # deltas may be lost; the journal has the whole answer
+            deltas = [replace(delta, after=before) for delta in deltas]
             if self._waiting or self._offered != self._commits:
-                with suppress(sqlite3.Error):  # deltas may be lost; the journal has the whole answer
-                    self._waiting.append((self.position(), deltas))
+                self._waiting.append((before, deltas))
                 self._look.set()
                 return
             followers = list(self._followers)

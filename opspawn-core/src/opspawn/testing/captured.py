@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from opspawn.agentkit import Agent
@@ -242,7 +243,7 @@ def capture_events(agent: Agent[Any, Any]) -> Iterator[Events]:
 
 async def events_of(host: Host, task: str) -> Events:
     """What has happened so far in a durable run, by its task's id; pieces of answers are not kept. Raises: NotFound."""
-    return Events([event async for event in stream_of(host.store, _nothing, await host.task(task))])
+    return Events([event async for event in stream_of(host.store, _nothing, partial(host.task, task))])
 
 
 async def _nothing(after: int) -> AsyncGenerator[Event | TaskDelta, None]:

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from loguru import logger
@@ -96,6 +97,7 @@ class Following:
         """Offer deltas that were published after the event at `before`, in the home loop."""
         if self.wanted:
             return
+        deltas = [replace(delta, after=before) for delta in deltas]
         if self._reached >= before and not self._waiting:
             self._post(deltas)
         elif self._work is not None:
