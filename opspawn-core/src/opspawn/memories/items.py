@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -72,6 +72,28 @@ def kept_as(item: MemoryItem, id: str, created: datetime, updated: datetime, exp
     one = item
     told = (one.metadata, one.subject, one.provenance, one.confidence, one.ttl_s, one.refresh)
     return unchecked(one.text, one.namespace, id, *told, created, updated, expires)
+
+
+def all_kept(
+    items: Sequence[MemoryItem], ids: Sequence[str], now: datetime, expires: Iterable[datetime | None]
+) -> list[MemoryItem]:
+    """New items with what the memory adds, all kept now."""
+    made: list[Any] = []
+    for one, id, end in zip(items, ids, expires, strict=False):
+        new: Any = _Open()
+        new.text, new.namespace, new.id, new.metadata, new.subject = (
+            one.text,
+            one.namespace,
+            id,
+            one.metadata,
+            one.subject,
+        )
+        new.provenance, new.confidence, new.ttl_s, new.refresh = one.provenance, one.confidence, one.ttl_s, one.refresh
+        new.created = new.updated = now
+        new.expires = end
+        new.__class__ = MemoryItem
+        made.append(new)
+    return made
 
 
 def changed(item: MemoryItem, change: Change) -> MemoryItem:

@@ -18,7 +18,7 @@ import numpy as np
 from loguru import logger
 
 from opspawn.contracts.memory import Embedder
-from opspawn_memory_lancedb.vectors import Vector, units_of
+from opspawn_memory_lancedb.vectors import Vector, Vectors, units_of
 
 T = TypeVar("T")
 _NAME = "embeddings.db"
@@ -70,7 +70,7 @@ class Cache:
             return instead
 
 
-async def cached_units(cache: Cache, embedder: Embedder, texts: Sequence[str]) -> list[Vector]:
+async def cached_units(cache: Cache, embedder: Embedder, texts: Sequence[str]) -> Vectors:
     """One vector per text, made or made before. Raises: as `units_of`."""
     found = await asyncio.to_thread(cache.get, embedder.model, texts)
     if len({len(one) for one in found.values()} | ({embedder.dim} if embedder.dim else set())) > 1:
@@ -79,7 +79,7 @@ async def cached_units(cache: Cache, embedder: Embedder, texts: Sequence[str]) -
         made = dict(zip(lacking, await units_of(embedder, lacking), strict=True))
         await asyncio.to_thread(cache.put, embedder.model, made)
         found |= made
-    return [found[text] for text in texts]
+    return np.stack([found[text] for text in texts])
 
 
 def empty_cache(place: Path) -> None:

@@ -1,24 +1,26 @@
-"""Items as columns of the table. There may be thousands at once, so each column is made in one go."""
+"""Items as columns of the table. There may be thousands at once, so each column is made in one go, and what is the same
+in all of them is made once.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from json import JSONEncoder
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from opspawn.contracts.memory import NOWHERE, MemoryItem, Namespace, Provenance
 from opspawn.memories.items import key_of, stamp
-from opspawn.memories.words import PREFIX, ascii_words, is_prefix, singular, words
-from opspawn_memory_lancedb.rows import LONGEST, digest, fields_of, key_number, namespace_key, same_number
+from opspawn_memory_lancedb.rows import digest, fields_of, key_numbers, namespace_key, same_numbers
+from opspawn_memory_lancedb.terms import terms_of
 
-#: Words are found by their begins of these lengths; longer words also whole, up to `LONGEST` characters.
-BEGINS = range(PREFIX, 17)
+V = TypeVar("V")
 _WHENCE = tuple(field.name for field in fields(Provenance))
+_json = JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(slots=True, eq=False)
@@ -39,56 +41,99 @@ class Entry:
     changed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Items as they are kept, with the same for each as an `Entry` has; `vectors` may be one array, or None."""
+
+    items: Sequence[MemoryItem]
+    seqs: Sequence[int]
+    keys: Sequence[int]
+    sames: Sequence[int]
+    vectors: Any
+    created: Sequence[int]
+    updated: Sequence[int]
+    expires: Sequence[int | None]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> Rows:
+        """Those of entries."""
+        return cls(
+            [one.item for one in entries],
+            [one.seq for one in entries],
+            [one.key for one in entries],
+            [one.same for one in entries],
+            [one.vector for one in entries],
+            [one.created for one in entries],
+            [one.updated for one in entries],
+            [one.expires for one in entries],
+        )
+
+
 def entry_of(item: MemoryItem, seq: int, vector: Any) -> Entry:
     """The entry of an item that has its id and its times."""
+    [key], [same] = key_numbers([item], [item.id]), same_numbers([item])
     times = (stamp(item.created) or 0, stamp(item.updated) or 0, stamp(item.expires))
-    return Entry(item, seq, key_number(item.namespace, item.id), same_number(item), vector, *times)
+    return Entry(item, seq, key, same, vector, *times)
 
 
-def table_of(entries: Sequence[Entry], schema: pa.Schema, vectors: str | None) -> pa.Table:
-    """Entries as a table of this schema; `vectors` is its column of vectors, if it has one."""
-    items = [entry.item for entry in entries]
+def table_of(rows: Rows, schema: pa.Schema, vectors: str | None) -> pa.Table:
+    """Rows as a table of this schema; `vectors` is its column of vectors, if it has one."""
     arrays = []
     for field in schema:
         if field.name == vectors:
-            arrays.append(vectors_of([entry.vector for entry in entries], field.type.list_size))
+            arrays.append(vectors_of(rows.vectors, len(rows.items), field.type.list_size))
         else:
-            arrays.append(pa.array(_MADE[field.name](entries, items), field.type))
+            arrays.append(_MADE[field.name](rows, field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def vectors_of(vectors: Sequence[Any], dim: int) -> pa.Array:
-    """A column of vectors; one may be None."""
-    count = len(vectors)
+def vectors_of(vectors: Any, count: int, dim: int) -> pa.Array:
+    """A column of vectors; one may be None, or all."""
     kind = pa.list_(pa.float32(), dim)
-    there = [one is not None for one in vectors]
+    there = [one is not None for one in vectors] if isinstance(vectors, list) else [vectors is not None]
     if not any(there):
         return pa.nulls(count, kind)
     if all(there):
-        return pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(vectors), pa.float32()), dim)
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(vectors, np.float32).reshape(-1)), dim)
     zero = np.zeros(dim, np.float32)
     flat = np.concatenate([zero if one is None else one for one in vectors])
     return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), dim, mask=pa.array(~np.array(there)))
 
 
-def terms_of(text: str) -> str:
-    """The words of a text, and their begins, with spaces between them."""
-    if text.isascii():
-        return " ".join([_known(word) if len(word) <= LONGEST else _found_by(word) for word in ascii_words(text)])
-    return " ".join(map(_found_by, words(text)))
+# -- how a column is made ----------------------------------------------------------------------------------------------
+
+_Column = Callable[[Rows, pa.DataType], pa.Array]
 
 
-def _found_by(word: str) -> str:
-    if word.isascii():
-        word = singular(word)
-        begins = len(word) >= PREFIX
-    else:
-        begins = is_prefix(word)
-    found = [word[:length] for length in BEGINS if length < len(word)] if begins else []
-    return " ".join([*found, word[:LONGEST]])
+def _each(values: Callable[[Rows], Iterable[Any]]) -> _Column:
+    """A column of values."""
+    return lambda rows, kind: pa.array(values(rows), kind)
 
 
-_known = lru_cache(16_384)(_found_by)
+def _alike(values: Callable[[Rows], Sequence[V]], made: Callable[[V], Any]) -> _Column:
+    """A column of what is made of values, which are mostly all the same."""
+
+    def column(rows: Rows, kind: pa.DataType) -> pa.Array:
+        found = values(rows)
+        first, count = found[0], len(found)
+        if found.count(first) < count:
+            return pa.array(map(made, found), kind)
+        return _repeated(made(first), count, kind)
+
+    return column
+
+
+def _repeated(value: Any, count: int, kind: pa.DataType) -> pa.Array:
+    if value is None:
+        return pa.nulls(count, kind)
+    if not isinstance(value, list):
+        return pa.repeat(pa.scalar(value, kind), count)
+    begins = np.arange(count + 1, dtype=np.int32) * len(value)  # to repeat a list takes Arrow a microsecond for each
+    return pa.ListArray.from_arrays(pa.array(begins, pa.int32()), pa.array(value * count, kind.value_type))
+
+
+def _seqs(rows: Rows) -> Any:
+    return np.arange(rows.seqs.start, rows.seqs.stop) if isinstance(rows.seqs, range) else rows.seqs
 
 
 @lru_cache(1024)
@@ -96,37 +141,47 @@ def _spaces(namespace: Namespace) -> list[str]:
     return [digest(key_of(namespace[:n])) for n in range(1, len(namespace) + 1)]
 
 
-def _metadata(item: MemoryItem) -> str:
-    return json.dumps(dict(item.metadata), ensure_ascii=False) if item.metadata else "{}"
+def _metadata(rows: Rows) -> list[str]:
+    return [_json(dict(one.metadata)) if one.metadata else "{}" for one in rows.items]
 
 
-def _provenance(item: MemoryItem) -> str:
-    told = item.provenance
+def _provenance(rows: Rows) -> list[str]:
+    """Where items are from, which several items often have in common."""
+    told = [one.provenance for one in rows.items]
+    made = {id(one): one for one in told}
+    known = {key: _told(one) for key, one in made.items()}
+    return [known[id(one)] for one in told]
+
+
+def _told(told: Provenance) -> str:
     if told is NOWHERE:
         return "{}"
-    return json.dumps({name: value for name in _WHENCE if (value := getattr(told, name))}, ensure_ascii=False)
+    return _json({name: value for name in _WHENCE if (value := getattr(told, name))})
 
 
-_Column = Callable[[Sequence[Entry], Sequence[MemoryItem]], Iterable[Any]]
-#: How each column is made, of entries or of their items.
+def _namespaces(rows: Rows) -> list[Namespace]:
+    return [one.namespace for one in rows.items]
+
+
+#: How each column is made.
 _MADE: dict[str, _Column] = {
-    "seq": lambda entries, _: [one.seq for one in entries],
-    "key": lambda entries, _: [one.key for one in entries],
-    "same": lambda entries, _: [one.same for one in entries],
-    "created": lambda entries, _: [one.created for one in entries],
-    "updated": lambda entries, _: [one.updated for one in entries],
-    "expires": lambda entries, _: [one.expires for one in entries],
-    "space": lambda _, items: [_spaces(one.namespace)[-1] for one in items],
-    "spaces": lambda _, items: [_spaces(one.namespace) for one in items],
-    "fields": lambda _, items: [fields_of(one) for one in items],
-    "namespace": lambda _, items: [namespace_key(one.namespace) for one in items],
-    "id": lambda _, items: [one.id for one in items],
-    "text": lambda _, items: [one.text for one in items],
-    "terms": lambda _, items: [terms_of(one.text) for one in items],
-    "subject": lambda _, items: [one.subject for one in items],
-    "metadata": lambda _, items: [_metadata(one) for one in items],
-    "provenance": lambda _, items: [_provenance(one) for one in items],
-    "confidence": lambda _, items: [float(one.confidence) for one in items],
-    "ttl_s": lambda _, items: [one.ttl_s for one in items],
-    "refresh": lambda _, items: [bool(one.refresh) for one in items],
+    "seq": _each(_seqs),
+    "key": _each(lambda rows: rows.keys),
+    "same": _each(lambda rows: rows.sames),
+    "created": _alike(lambda rows: rows.created, int),
+    "updated": _alike(lambda rows: rows.updated, int),
+    "expires": _alike(lambda rows: rows.expires, lambda one: one),
+    "space": _alike(_namespaces, lambda one: _spaces(one)[-1]),
+    "spaces": _alike(_namespaces, _spaces),
+    "fields": _alike(lambda rows: list(map(fields_of, rows.items)), lambda one: one),
+    "namespace": _alike(_namespaces, namespace_key),
+    "id": _each(lambda rows: [one.id for one in rows.items]),
+    "text": _each(lambda rows: [one.text for one in rows.items]),
+    "terms": _each(lambda rows: terms_of([one.text for one in rows.items])),
+    "subject": _alike(lambda rows: [one.subject for one in rows.items], str),
+    "metadata": _alike(_metadata, str),
+    "provenance": _alike(_provenance, str),
+    "confidence": _alike(lambda rows: [one.confidence for one in rows.items], float),
+    "ttl_s": _alike(lambda rows: [one.ttl_s for one in rows.items], lambda one: one),
+    "refresh": _alike(lambda rows: [one.refresh for one in rows.items], bool),
 }

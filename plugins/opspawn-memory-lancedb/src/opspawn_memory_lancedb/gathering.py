@@ -11,8 +11,8 @@ from typing import Any
 
 from opspawn.contracts.memory import Added, Duplicates, MemoryItem
 from opspawn_memory_lancedb.plan import Add
-from opspawn_memory_lancedb.vectors import Vector
-from opspawn_memory_lancedb.writing import Group, Result, Writer
+from opspawn_memory_lancedb.vectors import Vectors
+from opspawn_memory_lancedb.writing import Asked, Writer
 
 #: How many groups are under way at once: one that is written, and others with the embedder.
 _AT_ONCE = 4
@@ -20,7 +20,7 @@ _MOST = 4000
 #: Seconds after which rows that wait alone go into the table.
 _IDLE_S = 0.5
 
-Vectors = Callable[[list[str]], Awaitable[Sequence[Vector] | None]]
+Embed = Callable[[list[str]], Awaitable[Vectors | None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +36,7 @@ class Gatherer:
     def __init__(
         self,
         writer: Writer,
-        vectors: Vectors,
+        vectors: Embed,
         model: Callable[[], str | None],
         now: Callable[[], int],
         idle: Callable[[], None],
@@ -62,7 +62,7 @@ class Gatherer:
             flight = loop.create_task(self._fly())
             self._flights.add(flight)
             flight.add_done_callback(self._flights.discard)
-        return await asyncio.shield(done)
+        return await done
 
     async def aclose(self) -> None:
         """Finish what is under way."""
@@ -72,9 +72,9 @@ class Gatherer:
 
     async def _fly(self) -> None:
         while self._waiting:
-            group: list[_Wanted] = []
-            count = 0
-            while self._waiting and count < _MOST:
+            group = [self._waiting.popleft()]
+            count = len(group[0].items)
+            while self._waiting and count < _MOST and self._waiting[0].duplicates == group[0].duplicates:
                 group.append(self._waiting.popleft())
                 count += len(group[-1].items)
             try:
@@ -95,34 +95,34 @@ class Gatherer:
         self._writer.call(self._idle).add_done_callback(_looked_at)
 
     async def _keep(self, group: Sequence[_Wanted]) -> None:
+        items = group[0].items if len(group) == 1 else [item for one in group for item in one.items]
         try:
-            vectors = await self._vectors([item.text for one in group for item in one.items])
+            vectors = await self._vectors([item.text for item in items])
         except Exception as error:
             if len(group) == 1:
-                group[0].done.set_exception(error)
+                _fail(group, error)
             else:  # the fault of one is not that of the others
                 await asyncio.gather(*(self._keep([one]) for one in group))
             return
-        now, model = self._now(), self._model()
-        adds: list[Add] = []
-        at = 0
-        for one in group:
-            some = None if vectors is None else vectors[at : at + len(one.items)]
-            at += len(one.items)
-            adds.append(Add(one.items, some, model, one.duplicates, now))
-        done: Future[list[Result]] = Future()
-        self._writer.put(Group(adds, done))
+        done: Future[list[Added]] = Future()
+        self._writer.put(Asked(Add(items, vectors, self._model(), group[0].duplicates, self._now()), done))
         try:
-            results = await asyncio.wrap_future(done)
+            added = await asyncio.wrap_future(done)
         except Exception as error:
-            for one in group:
-                one.done.set_exception(error)
+            _fail(group, error)
             return
-        for one, result in zip(group, results, strict=True):
-            if isinstance(result, Exception):
-                one.done.set_exception(result)
-            else:
-                one.done.set_result(result)
+        start = 0
+        for one in group:
+            end = start + len(one.items)
+            if not one.done.done():
+                one.done.set_result(added[start:end])
+            start = end
+
+
+def _fail(group: Sequence[_Wanted], error: Exception) -> None:
+    for one in group:
+        if not one.done.done():
+            one.done.set_exception(error)
 
 
 def _looked_at(done: Any) -> None:

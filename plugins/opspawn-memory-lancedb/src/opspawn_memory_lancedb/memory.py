@@ -47,7 +47,7 @@ from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.settling import Settler
 from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.tending import Tender
-from opspawn_memory_lancedb.vectors import Vector, units_of
+from opspawn_memory_lancedb.vectors import Vector, Vectors, units_of
 from opspawn_memory_lancedb.writing import Writer
 
 T = TypeVar("T")
@@ -158,13 +158,16 @@ class LanceMemory:
 
         return await self._write(work, wipes=text != before.item.text)
 
-    async def _vectors(self, texts: list[str]) -> list[Vector] | None:
+    async def _vectors(self, texts: list[str]) -> Vectors | None:
         return None if self._embedder is None else await self._units(self._embedder, texts)
 
-    async def _units(self, embedder: Embedder, texts: Sequence[str]) -> list[Vector]:
+    async def _units(self, embedder: Embedder, texts: Sequence[str]) -> Vectors:
         if self._cache is None:
             return await units_of(embedder, texts)
         return await cached_units(self._cache, embedder, texts)
+
+    async def _each(self, embedder: Embedder, texts: Sequence[str]) -> list[Vector]:
+        return list(await self._units(embedder, texts))
 
     @property
     def _model(self) -> str | None:
@@ -201,7 +204,7 @@ class LanceMemory:
 
     async def search(self, query: MemoryQuery) -> list[Hit]:
         self._refuse_closed()
-        mode, vector = await way_of(query, self._embedder, self._units)
+        mode, vector = await way_of(query, self._embedder, self._each)
         asked = Search(query, mode, vector, str(self._model), self._now())
         if self._reranker is None:
             found = await self._read(partial(asked.hits, self._table, self._config))

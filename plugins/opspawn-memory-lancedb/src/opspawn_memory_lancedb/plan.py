@@ -1,22 +1,30 @@
-"""What a group of adds changes: worked out against what is there, then written whole."""
+"""What a group of adds changes: worked out against what is there, then written whole.
+
+Nearly all items are new, and nothing in the table or beside them can be the same: these are kept as columns, many at
+once. The others are worked out one by one.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from itertools import chain
 from typing import Any
 
-from opspawn.contracts.memory import Duplicates, MemoryItem
-from opspawn.memories.items import kept_as, moment, said, stamp
-from opspawn_memory_lancedb.columns import Entry, table_of
+import pyarrow as pa
+
+from opspawn.contracts.memory import Added, Duplicates, MemoryItem
+from opspawn.memories.items import all_kept, kept_as, moment, said, stamp
+from opspawn_memory_lancedb.columns import Entry, Rows, table_of
 from opspawn_memory_lancedb.known import Known
-from opspawn_memory_lancedb.rows import SCHEMA, item_of, key_number, same_number
+from opspawn_memory_lancedb.rows import SCHEMA, item_of, key_numbers, same_numbers
 from opspawn_memory_lancedb.table import Kept, Table
+from opspawn_memory_lancedb.vectors import Vectors
 
 _LOOKED_UP = 1000
+_ID_BYTES = 12
 
 
 @dataclass(slots=True)
@@ -24,7 +32,7 @@ class Add:
     """Items to keep, with their vectors, and whose these are."""
 
     items: Sequence[MemoryItem]
-    vectors: Sequence[Any] | None
+    vectors: Vectors | None
     model: str | None
     duplicates: Duplicates
     now: int
@@ -32,36 +40,51 @@ class Add:
 
 @dataclass(slots=True)
 class _Asked:
-    """An add, with the numbers by which its items are looked up; 0 stands for an id that is yet to be made."""
+    """An add, with the ids its items will have if they are new, and the numbers by which they are looked up.
+
+    `given` are those of ids that are not made here; `first` is the place of the first item.
+    """
 
     add: Add
+    ids: list[str]
     keys: list[int]
     sames: list[int]
+    given: list[int]
+    first: int
 
     @classmethod
-    def of(cls, add: Add) -> _Asked:
-        keys = [key_number(item.namespace, item.id) if item.id else 0 for item in add.items]
-        return cls(add, keys, [same_number(item) for item in add.items])
+    def of(cls, add: Add, first: int) -> _Asked:
+        items = add.items
+        ids = [item.id for item in items]
+        lacking = ids.count("")
+        if lacking:
+            names, size = os.urandom(_ID_BYTES * lacking).hex(), 2 * _ID_BYTES
+            made = iter([f"m-{names[size * n : size * (n + 1)]}" for n in range(lacking)])
+            ids = [id or next(made) for id in ids]
+        keys = key_numbers(items, ids)
+        given = keys if not lacking else [key for key, item in zip(keys, items, strict=True) if item.id]
+        return cls(add, ids, keys, same_numbers(items), given, first)
 
 
 class Plan:
     """What is there already is looked up at most once, and most items are known to be new without that."""
 
-    def __init__(self, table: Table, kept: Kept | None, next_seq: Callable[[], int], adds: Sequence[Add]) -> None:
+    def __init__(self, table: Table, kept: Kept | None, places: Callable[[int], int], adds: Sequence[Add]) -> None:
+        """`places` gives the first of so many places."""
         self._table = table
         self._kept = kept
-        self._next_seq = next_seq
-        self._asked = [_Asked.of(add) for add in adds]
+        self._asked = [_Asked.of(add, places(len(add.items))) for add in adds]
         #: Numbers that more than one item may have, with those items.
         self._keys: dict[int, list[Entry]] = {}
         self._sames: dict[int, list[Entry]] = {}
-        self.new: list[Entry] = []
+        self._rows: list[Rows] = []
+        self._new: list[Entry] = []
         self.changed: list[Entry] = []
         self.gone: list[int] = []
 
     def suspects(self, known: Known | None) -> tuple[set[int], set[int]]:
         """The numbers of ids, and of what is said, that may be in the table; all without `known`."""
-        keys = [key for asked in self._asked for key in asked.keys if key]
+        keys = [key for asked in self._asked for key in asked.given]
         sames = [same for asked in self._asked if asked.add.duplicates == "merge" for same in asked.sames]
         found = (set(keys), set(sames))
         for numbers, several, noted in ((keys, found[0], self._keys), (sames, found[1], self._sames)):
@@ -86,42 +109,76 @@ class Plan:
                         seen.add(row["seq"])
                         self._note(entry_in(row, self._kept))
 
-    def work_out(self) -> list[tuple[list[Entry], set[int]]]:
-        """Of each add the items as they will be kept, and the places of those that were there already."""
-        return [self._of(asked) for asked in self._asked]
+    def work_out(self) -> list[list[Added]]:
+        """Of each add the items as they will be kept, and whether they are new."""
+        told = [self._of(asked) for asked in self._asked]
+        # Only now, since what one add has kept another may have changed.
+        return [one if careful is None else _added(one, careful) for one, careful in told]
 
-    def _of(self, asked: _Asked) -> tuple[list[Entry], set[int]]:
-        add = asked.add
-        now = moment(add.now)
-        merge = add.duplicates == "merge"
-        vectors = add.vectors if add.vectors is not None else [None] * len(add.items)
-        names = os.urandom(12 * len(add.items)).hex()
-        told, old = [], set()
-        for n, (item, key, same, vector) in enumerate(zip(add.items, asked.keys, asked.sames, vectors, strict=True)):
-            known = self._with_id(item, key, add.now) if key in self._keys else None
-            if known is None and merge and same in self._sames:
-                known = self._with_words(item, same, add.now)
-                if known is not None:
-                    self._merge(known, item, add.now)
-            if known is None:
-                id = item.id or f"m-{names[24 * n : 24 * (n + 1)]}"
-                told.append(self._new(item, id, key, same, vector, add.now, now))
-            else:
-                old.add(n)
-                told.append(known)
-        return told, old
+    def table(self, schema: pa.Schema) -> pa.Table | None:
+        """All that is new, as columns."""
+        column = None if self._kept is None else self._kept.column
+        rows = [*self._rows, Rows.of(self._new)] if self._new else self._rows
+        return pa.concat_tables([table_of(one, schema, column) for one in rows]) if rows else None
 
-    def _new(self, item: MemoryItem, id: str, key: int, same: int, vector: Any, now: int, at: datetime) -> Entry:
+    def known(self) -> tuple[Iterable[int], Iterable[int]]:
+        """The numbers of ids, and of what is said, of all that is new."""
+        rows = [*self._rows, Rows.of(self._new)]
+        return chain.from_iterable(one.keys for one in rows), chain.from_iterable(one.sames for one in rows)
+
+    def _of(self, asked: _Asked) -> tuple[list[Added], dict[int, tuple[Entry, bool]] | None]:
+        places = self._careful(asked)
+        if not places:
+            return list(map(Added, self._together(asked, None))), None
+        careful = {n: self._one(asked, n) for n in places}
+        left = [n for n in range(len(asked.ids)) if n not in careful]
+        return list(map(Added, self._together(asked, left))) if left else [], careful
+
+    def _careful(self, asked: _Asked) -> list[int]:
+        """Which items are not just new."""
+        keys, sames = self._keys, self._sames
+        return [
+            n
+            for n, (one, key, same) in enumerate(zip(asked.add.items, asked.keys, asked.sames, strict=True))
+            if key in keys or same in sames or one.created or one.updated or one.expires
+        ]
+
+    def _together(self, asked: _Asked, places: list[int] | None) -> list[MemoryItem]:
+        """New items, those at `places`, or all."""
+        now, vectors = asked.add.now, asked.add.vectors
+        items, ids, keys, sames = asked.add.items, asked.ids, asked.keys, asked.sames
+        seqs: Sequence[int] = range(asked.first, asked.first + len(ids))
+        if places is not None:
+            items, ids = [items[n] for n in places], [ids[n] for n in places]
+            keys, sames, seqs = [keys[n] for n in places], [sames[n] for n in places], [seqs[n] for n in places]
+            vectors = None if vectors is None else vectors[places]
+        expires = [None if one.ttl_s is None else _expiry(one, now) for one in items]
+        ends = [None if one is None else moment(one) for one in expires]
+        kept = all_kept(items, ids, moment(now), ends)
+        self._rows.append(Rows(kept, seqs, keys, sames, vectors, [now] * len(ids), [now] * len(ids), expires))
+        return kept
+
+    def _one(self, asked: _Asked, n: int) -> tuple[Entry, bool]:
+        """An item that may be there already, and whether it is new."""
+        add, item, key, same = asked.add, asked.add.items[n], asked.keys[n], asked.sames[n]
+        known = self._with_id(item, key, add.now) if key in self._keys else None
+        if known is None and add.duplicates == "merge" and same in self._sames:
+            known = self._with_words(item, same, add.now)
+            if known is not None:
+                self._merge(known, item, add.now)
+        if known is not None:
+            return known, False
+        vector = None if add.vectors is None else add.vectors[n]
+        entry = self._made(item, asked.ids[n], key, same, vector, asked.first + n, add.now)
+        return entry, True
+
+    def _made(self, item: MemoryItem, id: str, key: int, same: int, vector: Any, seq: int, now: int) -> Entry:
         expires = _expiry(item, now)
-        created = updated = now
-        made = changed = at
-        if item.created is not None or item.updated is not None:
-            created, updated = min(now, stamp(item.created) or now), min(now, stamp(item.updated) or now)
-            made, changed = moment(created), moment(updated)
-        kept = kept_as(item, id, made, changed, None if expires is None else moment(expires))
-        key = key or key_number(item.namespace, id)
-        entry = Entry(kept, self._next_seq(), key, same, vector, created, updated, expires, True)
-        self.new.append(entry)
+        created, updated = min(now, stamp(item.created) or now), min(now, stamp(item.updated) or now)
+        ends = None if expires is None else moment(expires)
+        kept = kept_as(item, id, moment(created), moment(updated), ends)
+        entry = Entry(kept, seq, key, same, vector, created, updated, expires, True)
+        self._new.append(entry)
         if key in self._keys or same in self._sames:
             self._note(entry)
         return entry
@@ -164,7 +221,7 @@ class Plan:
         self._keys[entry.key].remove(entry)
         self._sames[entry.same].remove(entry)
         if entry.new:
-            self.new.remove(entry)
+            self._new.remove(entry)
             return
         if entry.changed:
             self.changed.remove(entry)
@@ -178,12 +235,20 @@ def entry_in(row: dict[str, Any], kept: Kept | None) -> Entry:
     return Entry(item_of(row), row["seq"], row["key"], row["same"], vector, *times)
 
 
-def replace_rows(table: Table, entries: Sequence[Entry], kept: Kept | None) -> None:
+def replace_rows(table: Table, entries: Sequence[Entry], kept: Kept | None, more: pa.Table | None = None) -> None:
     """Write rows in place of those with the same number, and those that are new, in one version."""
-    made = table_of(entries, table.schema, None if kept is None else kept.column)
+    made = table_of(Rows.of(entries), table.schema, None if kept is None else kept.column)
+    whole = made if more is None else pa.concat_tables([made, more])
     table.change(
-        lambda lance: lance.merge_insert("seq").when_matched_update_all().when_not_matched_insert_all().execute(made)
+        lambda lance: lance.merge_insert("seq").when_matched_update_all().when_not_matched_insert_all().execute(whole)
     )
+
+
+def _added(others: Sequence[Added], careful: dict[int, tuple[Entry, bool]]) -> list[Added]:
+    """What is told of an add, in its order."""
+    left = iter(others)
+    count = len(others) + len(careful)
+    return [Added(careful[n][0].item, careful[n][1]) if n in careful else next(left) for n in range(count)]
 
 
 def _expiry(item: MemoryItem, now: int) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from opspawn_memory_lancedb import finding, removing
 from opspawn_memory_lancedb.plan import replace_rows
 from opspawn_memory_lancedb.table import Kept, Table
-from opspawn_memory_lancedb.vectors import Vector
+from opspawn_memory_lancedb.vectors import Vectors
 from opspawn_memory_lancedb.writing import check
 
 
@@ -25,9 +25,7 @@ def without_vector(table: Table, most: int) -> tuple[Kept | None, int, list[tupl
     return kept, *finding.without_vector(table, kept, most)
 
 
-def set_vectors(
-    table: Table, model: str, some: Sequence[tuple[int, str]], vectors: Sequence[Vector], kept: Kept | None
-) -> None:
+def set_vectors(table: Table, model: str, some: Sequence[tuple[int, str]], vectors: Vectors, kept: Kept | None) -> None:
     """Give rows their vectors, but for those whose text has changed meanwhile. The caller holds `writing`."""
     kept = kept or table.kept()
     if kept is None:

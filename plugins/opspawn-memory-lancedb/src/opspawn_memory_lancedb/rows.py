@@ -7,9 +7,10 @@ type. So no text of anybody is ever part of a query, whatever it looks like.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from struct import unpack
 from typing import Any
 
 import pyarrow as pa
@@ -98,12 +99,17 @@ def digest(text: str) -> str:
 
 def key_number(namespace: Namespace, id: str) -> int:
     """What an item is looked up by. Two may share it, so what is found is compared."""
-    return _number(f"{namespace_key(namespace)}\0{id}")
+    return _numbers([f"{namespace_key(namespace)}\0{id}"])[0]
 
 
-def same_number(item: MemoryItem) -> int:
+def key_numbers(items: Sequence[MemoryItem], ids: Sequence[str]) -> list[int]:
+    """The same of items that will have these ids."""
+    return _numbers([f"{namespace_key(one.namespace)}\0{id}" for one, id in zip(items, ids, strict=True)])
+
+
+def same_numbers(items: Sequence[MemoryItem]) -> list[int]:
     """What those have in common that say the same in one namespace. Others may have it, too, by chance."""
-    return _number(f"{namespace_key(item.namespace)}\0{said(item)}")
+    return _numbers([f"{namespace_key(one.namespace)}\0{said(one)}" for one in items])
 
 
 def fields_of(item: MemoryItem) -> list[str]:
@@ -155,5 +161,6 @@ def has(name: str, value: Any) -> str:
     return digest(json.dumps([name, "t", value]))
 
 
-def _number(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+def _numbers(texts: Sequence[str]) -> list[int]:
+    whole = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in texts])
+    return list(unpack(f">{len(texts)}q", whole))

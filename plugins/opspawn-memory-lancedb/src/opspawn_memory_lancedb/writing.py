@@ -16,7 +16,6 @@ import numpy as np
 
 from opspawn.contracts.memory import Added
 from opspawn.errors import EmbedderMismatch
-from opspawn_memory_lancedb.columns import table_of
 from opspawn_memory_lancedb.known import MOST as MOST_KNOWN
 from opspawn_memory_lancedb.known import Known
 from opspawn_memory_lancedb.plan import Add, Plan, replace_rows
@@ -32,11 +31,11 @@ Result = list[Added] | EmbedderMismatch
 
 
 @dataclass(slots=True)
-class Group:
-    """Adds that belong together, and who waits for them."""
+class Asked:
+    """An add, and who waits for it."""
 
-    adds: Sequence[Add]
-    done: Future[list[Result]]
+    add: Add
+    done: Future[list[Added]]
 
 
 @dataclass(slots=True)
@@ -53,13 +52,13 @@ class Writer:
     def __init__(self, table: Table, settler: Settler) -> None:
         self._table = table
         self._settler = settler
-        self._waiting: deque[Group | Call] = deque()
+        self._waiting: deque[Asked | Call] = deque()
         self._guard = threading.Lock()
         self._thread = ThreadPoolExecutor(1, "opspawn-memory-writer")
         self._last = 0
         self._known: Known | None = None
 
-    def put(self, one: Group | Call) -> None:
+    def put(self, one: Asked | Call) -> None:
         """Have it done; its future tells."""
         with self._guard:
             self._waiting.append(one)
@@ -88,20 +87,23 @@ class Writer:
                 self._begin()
                 if isinstance(some[0], Call):
                     self._settler.settle()
-                    results = [some[0].work()]
+                    results: list[Any] = [some[0].work()]
                 else:
-                    results = self._add([one for one in some if isinstance(one, Group)])
+                    results = self._add([one.add for one in some if isinstance(one, Asked)])
             for one, result in zip(some, results, strict=True):
-                one.done.set_result(result)
+                if isinstance(result, EmbedderMismatch):
+                    one.done.set_exception(result)
+                else:
+                    one.done.set_result(result)
         except BaseException as error:
             self._known = None  # perhaps something was written all the same
             for one in some:
                 if not one.done.done():
                     one.done.set_exception(error)
 
-    def _taken(self) -> list[Group | Call]:
+    def _taken(self) -> list[Asked | Call]:
         """What waits next: all adds up to something else."""
-        some: list[Group | Call] = []
+        some: list[Asked | Call] = []
         count = 0
         with self._guard:
             while self._waiting and count < MOST:
@@ -111,7 +113,7 @@ class Writer:
                 some.append(one)
                 if isinstance(one, Call):
                     break
-                count += sum(len(add.items) for add in one.adds)
+                count += len(one.add.items)
         return some
 
     def _begin(self) -> None:
@@ -124,19 +126,18 @@ class Writer:
 
     # -- adding --------------------------------------------------------------------------------------------------------
 
-    def _add(self, groups: Sequence[Group]) -> list[list[Result]]:
+    def _add(self, adds: Sequence[Add]) -> list[Result]:
         kept = self._table.kept()
         fitting: list[Add] = []
         refused: dict[int, EmbedderMismatch] = {}
-        for add in (add for group in groups for add in group.adds):
+        for n, add in enumerate(adds):
             try:
                 kept = self._kept(kept, add)
                 fitting.append(add)
             except EmbedderMismatch as error:
-                refused[id(add)] = error
-        told = self._written(fitting, kept)
-        made: dict[int, Result] = {**refused, **{id(add): one for add, one in zip(fitting, told, strict=True)}}
-        return [[made[id(add)] for add in group.adds] for group in groups]
+                refused[n] = error
+        told = iter(self._written(fitting, kept) if fitting else [])
+        return [refused[n] if n in refused else next(told) for n in range(len(adds))]
 
     def _kept(self, kept: Kept | None, add: Add) -> Kept | None:
         """Whose vectors the table has, once this is in it. Raises: EmbedderMismatch."""
@@ -150,25 +151,26 @@ class Writer:
         return kept
 
     def _written(self, adds: Sequence[Add], kept: Kept | None) -> list[list[Added]]:
-        plan = Plan(self._table, kept, self._next_seq, adds)
+        plan = Plan(self._table, kept, self._places, adds)
         self._know(sum(len(add.items) for add in adds))
         keys, sames = plan.suspects(self._known)
         if keys or sames:
             self._settler.settle()
             plan.look_up(keys, sames)
         told = plan.work_out()
+        new = plan.table(self._table.schema)
         if plan.gone or plan.changed:
             self._settler.settle()
         if plan.gone:
             listed = ", ".join(map(str, plan.gone))
             self._table.change(lambda table: table.delete(f"seq in ({listed})"))
         if plan.changed:
-            replace_rows(self._table, [*plan.changed, *plan.new], kept)
-        elif plan.new:
-            self._settler.append(table_of(plan.new, self._table.schema, None if kept is None else kept.column))
+            replace_rows(self._table, plan.changed, kept, new)
+        elif new is not None:
+            self._settler.append(new)
         if self._known is not None:
-            self._known.add([one.key for one in plan.new], [one.same for one in plan.new])
-        return [[Added(entry.item, n not in old) for n, entry in enumerate(entries)] for entries, old in told]
+            self._known.add(*plan.known())
+        return told
 
     def _know(self, adding: int) -> None:
         """Know the numbers of all rows, if that is worth it for so many items, and nobody unseen can write."""
@@ -180,10 +182,11 @@ class Writer:
             columns = self._table.rows("true", ["key", "same"]) if self._table.rows_in_all else SCHEMA.empty_table()
             self._known = Known(*(np.asarray(columns[name]) for name in ("key", "same")))
 
-    def _next_seq(self) -> int:
-        """A number above all earlier ones, of any process, while their clocks go on."""
-        self._last = max(self._last + 1, time.time_ns())
-        return self._last
+    def _places(self, count: int) -> int:
+        """The first of so many numbers above all earlier ones, of any process, while their clocks go on."""
+        first = max(self._last + 1, time.time_ns())
+        self._last = first + count
+        return first
 
 
 def check(kept: Kept | None, model: str, dim: int) -> None:
