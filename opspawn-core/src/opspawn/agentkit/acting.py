@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic_core import to_jsonable_python
 
 from opspawn.agentkit import remembering
-from opspawn.agentkit.approvals import Gate, call_digest
+from opspawn.agentkit.approvals import Gate
 from opspawn.agentkit.bound import BoundModel
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.budget import Purse
@@ -273,7 +273,7 @@ class Acting:
         considered = Considered(
             act, name, arguments, self.agent, task=self.task, session=self.session, deps=self.deps, **seen
         )
-        return Gate(policies, considered, what or call_digest(name, arguments), self._log, self._put_approval)
+        return Gate(policies, considered, what, self._log, self._put_approval)
 
     async def _pass(self, gate: Gate, asked: Asked, *, with_intent: bool) -> None:
         """Return if a step may begin. Raises: Denied, recorded; Halt."""

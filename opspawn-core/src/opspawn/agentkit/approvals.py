@@ -49,11 +49,16 @@ class Gate:
 
     policies: Policies
     considered: Considered
-    digest: str
+    what: str
     log: StepLog
     put: Put
     arguments: Any = None
     changed: bool = False
+
+    @property
+    def digest(self) -> str:
+        """What an approval is bound to: `what` it is about, else the name and the arguments."""
+        return self.what or call_digest(self.considered.name, self.considered.arguments)
 
     async def enter(self, asked: Asked, *, with_intent: bool) -> None:
         """Return if the call may be carried out; an approval is then used, or will be with the record of the intent.

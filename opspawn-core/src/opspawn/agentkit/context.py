@@ -246,7 +246,7 @@ class Context(Branching):
             raise ToolError(error.message, remedy=error.remedy) from error
 
     def _check_of(self, tool: Tool, key: str) -> Ask | None:
-        check: Check | None = getattr(tool, "check", None)
+        check: Check | None = getattr(tool, "check", None) if self._log.durable else None
         return None if check is None else asking(check, self._tool_context(key), tool.timeout_s)
 
 

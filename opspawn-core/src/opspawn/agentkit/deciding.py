@@ -6,7 +6,7 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from opspawn.contracts.policy import Considered, Decider, Decision, Verdict
@@ -15,6 +15,7 @@ from opspawn.errors import ConfigError, Halt
 #: How long a policy may think, in seconds.
 PATIENCE_S = 30.0
 _STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
+_DECISIONS = get_args(Decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,31 @@ class Policies:
 
     async def decide(self, considered: Considered) -> Ruling:
         """The strictest ruling. Several that ask are asked as one: all reasons, all approvers, the earliest expiry."""
-        seen = replace(considered, arguments=copy.deepcopy(considered.arguments))
-        rulings = [Ruling(await _asked(decider, seen), decider.name) for decider in self._deciders]
-        strictest = max((_STRICTNESS[one.verdict.decision] for one in rulings), default=0)
-        if strictest == 0:
-            return ALLOWED
-        return _together([one for one in rulings if _STRICTNESS[one.verdict.decision] == strictest])
+        seen = _copied(considered)
+        strictest = 0
+        rulings: list[Ruling] = []
+        for decider in self._deciders:
+            verdict = await _asked(decider, seen)
+            strictness = _STRICTNESS[verdict.decision]
+            if strictness > strictest:
+                strictest, rulings = strictness, []
+            if strictness and strictness == strictest:
+                rulings.append(Ruling(verdict, decider.name))
+        return _together(rulings) if rulings else ALLOWED
+
+
+def _copied(considered: Considered) -> Considered:
+    return Considered(
+        considered.act,
+        considered.name,
+        copy.deepcopy(considered.arguments),
+        considered.agent,
+        considered.effect,
+        considered.task,
+        considered.session,
+        considered.deps,
+        considered.messages,
+    )
 
 
 def as_decider(given: Any) -> Decider:
@@ -74,7 +94,9 @@ async def _asked(decider: Decider, considered: Considered) -> Verdict:
     """What one policy says. Whatever goes wrong with it forbids."""
     try:
         said: Any = decider.decide(considered)
-        if inspect.isawaitable(said):
+        if said is None:
+            return ALLOWED.verdict
+        if not isinstance(said, Verdict) and inspect.isawaitable(said):
             async with asyncio.timeout(PATIENCE_S):
                 said = await said
     except Halt:
@@ -84,7 +106,7 @@ async def _asked(decider: Decider, considered: Considered) -> Verdict:
         return Verdict("deny", f"The policy {decider.name!r} failed, which forbids: {fault}")
     if said is None:
         return ALLOWED.verdict
-    if not isinstance(said, Verdict) or said.decision not in get_args(Decision):
+    if not isinstance(said, Verdict) or said.decision not in _DECISIONS:
         return Verdict("deny", f"The policy {decider.name!r} gave no verdict, which forbids.")
     return said
 

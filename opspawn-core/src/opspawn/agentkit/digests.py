@@ -24,7 +24,7 @@ def digest(value: Any) -> str:
 
     The same in every process: sets count in a fixed order, and what JSON cannot say counts by its class alone.
     """
-    return blake2b(_canonical(value), digest_size=16).hexdigest()
+    return blake2b(canonical(value), digest_size=16).hexdigest()
 
 
 def message_digest(message: Message) -> bytes:
@@ -35,7 +35,7 @@ def message_digest(message: Message) -> bytes:
     asked: list[Any] = [message.role, message.content, calls, message.tool_call_id, message.is_error]
     if message.parts and any(isinstance(part, (Image, File)) for part in message.parts):
         asked.append([_shown(part) for part in message.parts if isinstance(part, (Text, Image, File))])
-    return blake2b(_canonical(asked), digest_size=16).digest()
+    return blake2b(canonical(asked), digest_size=16).digest()
 
 
 def content_digest(part: Image | File) -> str:
@@ -59,7 +59,8 @@ def combine(parts: Sequence[bytes]) -> str:
     return blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
-def _canonical(value: Any) -> bytes:
+def canonical(value: Any) -> bytes:
+    """Return a value as JSON in its one form: keys in order, no spaces, UTF-8."""
     try:
         text = _dumps(value)
     except (TypeError, ValueError, RecursionError):  # keys that are no text, or a circle

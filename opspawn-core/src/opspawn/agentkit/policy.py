@@ -64,13 +64,14 @@ class Rule:
 
     @property
     def _act(self) -> str:
-        return next((act for act in _ACTS if getattr(self, act) is not None), "tool")
+        return "model" if self.model is not None else "dispatch" if self.dispatch is not None else "tool"
 
     def fits(self, considered: Considered) -> bool:
         """Whether the rule is about this."""
-        named = getattr(self, self._act)
+        act = self._act
+        named = getattr(self, act)
         return (
-            considered.act == self._act
+            considered.act == act
             and (named is None or glob(named, considered.name))
             and glob(self.agent, considered.agent)
             and (self.effect is None or self.effect == considered.effect)
