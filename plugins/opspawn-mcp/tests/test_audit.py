@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from opspawn.agentkit.deciding import Policies
 from opspawn.contracts.policy import Considered
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import Denied, ToolError
@@ -91,7 +93,7 @@ async def test_what_is_not_allowed_is_recorded_with_its_reason_and_nothing_is_se
     member = made.member("plain")
     for name in ("pay", "echo"):
         tool = member.tool(name)
-        await tool.decide(Considered("tool", tool.name, {"a": 1}, "helper", "once", "task"))
+        await Policies([tool.decider]).decide(Considered("tool", tool.name, {"a": 1}, "helper", "once", "task"))
     await made.aclose()
 
     denied, asked = records(tmp_path / "mcp-audit")
@@ -129,6 +131,54 @@ async def test_arguments_are_kept_in_part_and_without_secrets_if_wanted(tmp_path
     assert "hidden" not in call["arguments"]
 
 
+async def until_recorded(folder: Path, count: int) -> list[dict[str, Any]]:
+    async with asyncio.timeout(20):
+        while len(found := list(records(folder / "mcp-audit"))) < count:  # noqa: ASYNC110  # a file tells nobody
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def test_an_end_is_recorded_soon_though_nothing_else_happens(tmp_path: Path, plain: MakePlain) -> None:
+    made = fleet(tmp_path, plain(tools=["echo"]), pin="off")
+    await made.member("plain").tool("echo").call({}, HELPER)
+
+    assert [record["kind"] for record in await until_recorded(tmp_path, 2)] == ["call", "end"]
+    await made.aclose()
+
+
+async def test_a_begin_stands_before_anything_is_sent(tmp_path: Path, plain: MakePlain) -> None:
+    server = plain(tools=["echo"], call="silent")
+    made = fleet(tmp_path, server, pin="off")
+    await made.member("plain").server.ready()
+    begun = asyncio.ensure_future(made.member("plain").tool("echo").call({}, HELPER))
+    while not server.calls():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+    assert [record["kind"] for record in records(tmp_path / "mcp-audit")] == ["call"]
+    begun.cancel()
+    await asyncio.wait({begun})
+    await made.aclose()
+    assert [record.get("outcome") for record in records(tmp_path / "mcp-audit")] == [None, "cut off"]
+
+
+async def test_an_end_waits_for_another_process_and_is_not_lost_when_the_next_call_is_given_up(
+    tmp_path: Path, plain: MakePlain
+) -> None:
+    made = fleet(tmp_path, plain(tools=["echo"]), pin="off")
+    tool = made.member("plain").tool("echo")
+    await tool.call({}, HELPER)
+    with (tmp_path / "mcp-audit" / "head").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        given_up = asyncio.ensure_future(tool.call({}, HELPER))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait({given_up})
+    await made.aclose()
+
+    assert [record["kind"] for record in records(tmp_path / "mcp-audit")] == ["call", "end"]
+    assert faults(tmp_path / "mcp-audit") == []
+
+
 # -- the chain ---------------------------------------------------------------------------------------------------------
 
 
@@ -153,8 +203,8 @@ def forge(folder: Path) -> None:
     path = path_of(folder, 2)
     lines = path.read_text().splitlines()
     record = json.loads(lines[0])
-    lines[0], _ = Chain().line({"kind": "call", "tool": "forged"}, record["n"], record["prev"])
-    path.write_text("\n".join(lines) + "\n")
+    line, _ = Chain().line({"kind": "call", "tool": "forged"}, record["n"], record["prev"])
+    path.write_bytes(b"\n".join([line.rstrip(), *(one.encode() for one in lines[1:])]) + b"\n")
 
 
 @pytest.mark.parametrize(
@@ -269,8 +319,8 @@ async def test_what_a_killed_process_left_is_taken_in_if_it_is_whole_and_cut_off
     await written(tmp_path, 1, segment_bytes=1 << 20)
     [first] = records(tmp_path)
     line, _ = Chain().line({"kind": "call", "tool": "in time"}, 2, first["hash"])
-    with path_of(tmp_path, 1).open("a") as file:
-        file.write(f"{line}\n" + line[:30])
+    with path_of(tmp_path, 1).open("ab") as file:
+        file.write(line + line[:30])
     assert verify(tmp_path, Chain()) == Findings(2, 1, 2, json.loads(line)["hash"], [])
     await written(tmp_path, 1, segment_bytes=1 << 20)
 
@@ -308,6 +358,24 @@ async def test_if_the_operator_says_so_it_is_made_and_what_was_lost_is_counted(
     call, end = records(tmp_path / "mcp-audit")
     assert call["lost"] == 2
     assert "lost" not in end
+
+
+async def test_ends_that_cannot_be_recorded_are_counted(tmp_path: Path, plain: MakePlain) -> None:
+    made = fleet(tmp_path, plain(tools=["echo"]), pin="off", audit={"on_failure": "warn"})
+    tool, folder = made.member("plain").tool("echo"), tmp_path / "mcp-audit"
+    await tool.call({}, HELPER)
+    head = (folder / "head").read_bytes()
+    (folder / "head").write_bytes(b"damaged")
+    await tool.call({}, HELPER)  # the end before, its begin and its end
+    (folder / "head").write_bytes(head)
+    await tool.call({}, HELPER)
+    await made.aclose()
+
+    assert [(record["kind"], record.get("lost")) for record in records(folder)] == [
+        ("call", None),
+        ("call", 3),
+        ("end", None),
+    ]
 
 
 async def test_it_can_be_switched_off(tmp_path: Path, plain: MakePlain) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from opspawn.agentkit.deciding import Policies
 from opspawn.contracts.policy import Considered
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError, Denied
@@ -30,8 +31,8 @@ async def call(member: Member, tool: str) -> Any:
 
 async def decision(member: Member, tool: str) -> str:
     found = member.tool(tool)
-    verdict = await found.decide(Considered("tool", found.name, {}, "helper", found.effect))
-    return "allow" if verdict is None else verdict.decision
+    ruling = await Policies([found.decider]).decide(Considered("tool", found.name, {}, "helper", found.effect))
+    return ruling.verdict.decision
 
 
 async def test_a_new_tool_is_neither_offered_nor_called_until_it_is_approved(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from mcp import Client, MCPError
@@ -25,14 +26,13 @@ from opspawn_mcp.tasks.begun import TaskBegun, begun_in
 from opspawn_mcp.tasks.following import Following
 
 _MINUTE_S = 60.0
-#: What we give the SDK to end a call by its own clock before ours ends it, in seconds.
-_SLACK_S = 2.0
+#: For the SDK, since a call ends by our clock, which covers all its rounds, and stands still while people are asked.
+NEVER = math.inf
 #: How long after the end of a connection its cause may become known, in seconds.
 _WHY_S = 1.5
-_AGES_S = 366 * 86_400.0
 T = TypeVar("T")
-#: Sends something, with so many seconds for the answer by the SDK's clock.
-Send = Callable[[Client, float], Awaitable[T]]
+#: Sends something, without a limit of its own.
+Send = Callable[[Client], Awaitable[T]]
 _UNKNOWN = "Whether the call was carried out is not known: find out before you call it again."
 
 
@@ -46,7 +46,7 @@ class Calls:
         self._asker = asker
         config = server.config
         most = config.concurrency if asker is None else 1
-        self._places: AbstractAsyncContextManager[Any] = nullcontext() if most is None else asyncio.Semaphore(most)
+        self._places = None if most is None else asyncio.Semaphore(most)
         self._most = config.calls_per_minute
         self._times: deque[float] = deque()
 
@@ -74,8 +74,8 @@ class Calls:
         Raises: ServerFault: "transient" if the connection failed, "timeout", or "tool_error" for everything else.
         """
 
-        async def send(client: Client, limit: float) -> CallToolResult:
-            return await client.call_tool(tool, arguments, read_timeout_seconds=limit, progress_callback=on_progress)
+        async def send(client: Client) -> CallToolResult:
+            return await client.call_tool(tool, arguments, read_timeout_seconds=NEVER, progress_callback=on_progress)
 
         task = begun_in(notes)
         if task is None:
@@ -99,7 +99,9 @@ class Calls:
     ) -> T:
         """Ask the server for anything, as `call` does; `what` names it in the words of a failure."""
         self._count()
-        async with self._places:
+        if self._places is None and self._asker is None:
+            return await self._request(what, send, effect, check)
+        async with self._places or nullcontext():
             with nullcontext() if self._asker is None else self._asker.during(ask, think):
                 return await self._request(what, send, effect, check)
 
@@ -126,12 +128,10 @@ class Calls:
             raise await self._fault(link, what, effect, error) from error
 
     async def _send(self, link: Link, send: Send[T]) -> T:
-        limit = self._server.config.timeout_s
-        async with asyncio.timeout(limit + _SLACK_S) as deadline:
+        async with asyncio.timeout(self._server.config.timeout_s) as deadline:
             if self._asker is not None:
                 self._asker.limit(deadline)
-                limit = _AGES_S  # the SDK's clock would not stand still while people are asked
-            return await send(link.client, limit)
+            return await send(link.client)
 
     async def _fault(self, link: Link, tool: str, effect: Effect, error: Exception) -> ServerFault:
         name, remedy = self._server.name, _UNKNOWN if effect == "once" else None

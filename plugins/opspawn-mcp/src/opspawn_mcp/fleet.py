@@ -49,6 +49,8 @@ class Member:
         self.audit = audit
         self.calls = Calls(server, asker, signer)
         self._warned: set[str] = set()
+        self._standings: dict[str, Standing] = {}
+        self._basis: tuple[object, object] = (None, None)
 
     @property
     def known(self) -> bool:
@@ -59,9 +61,17 @@ class Member:
         """The tools that the server has, as far as it has told or somebody has approved them; in order."""
         return sorted({*self.server.tools, *(() if self.known else self.pins.of(self.name))})
 
-    def standing(self, tool: str) -> Standing:
-        """How a tool stands now."""
-        return standing(self.name, self.config, tool, self.listed(tool), self.pins, known=self.known)
+    def standing(self, tool: str, *, look: bool = True) -> Standing:
+        """How a tool stands now; without `look`, by the pins as seen last. Raises: ConfigError: of the pins."""
+        pins = self.pins.all() if look else self.pins.seen
+        if self._basis[0] is not self.server.tools or self._basis[1] is not pins:
+            self._basis, self._standings = (self.server.tools, pins), {}
+        found = self._standings.get(tool)
+        if found is None:
+            found = standing(self.name, self.config, tool, self.listed(tool), pins, known=self.known)
+            if found.definition is not None:  # else a model could think of ever more names
+                self._standings[tool] = found
+        return found
 
     def listed(self, tool: str) -> Definition | None:
         """What the server says of a tool."""
@@ -118,7 +128,7 @@ class Fleet:
     async def aclose(self) -> None:
         """End all connections and their processes."""
         await asyncio.gather(*(member.server.aclose() for member in self.members.values()))
-        self.audit.close()
+        await self.audit.aclose()
 
     def _look(self, name: str) -> None:
         self.members[name].look()

@@ -29,6 +29,10 @@ class Pin:
     shadows: tuple[str, ...] = ()
 
 
+#: By server and tool.
+AllPins = Mapping[str, Mapping[str, Pin]]
+
+
 class Pins:
     """The file of pins; read again when it has changed, so that an approval needs no restart."""
 
@@ -41,9 +45,14 @@ class Pins:
         """The pins of a server, by tool. Raises: ConfigError: the file cannot be read."""
         return self._now().get(server, {})
 
-    def all(self) -> Mapping[str, Mapping[str, Pin]]:
-        """All pins, by server and tool. Raises: ConfigError."""
+    def all(self) -> AllPins:
+        """All pins; the same mapping until the file changes. Raises: ConfigError."""
         return self._now()
+
+    @property
+    def seen(self) -> AllPins:
+        """All pins, as they were when the file was looked at last."""
+        return self._pins
 
     def put(self, server: str, pins: Mapping[str, Pin], *, drop: Iterable[str] = ()) -> None:
         """Add pins of a server, or put them in the place of former ones, and write the file. Raises: ConfigError."""
@@ -57,7 +66,7 @@ class Pins:
         try:
             stat = os.stat(self.path)
         except FileNotFoundError:
-            self._seen, self._pins = None, {}
+            self._seen, self._pins = None, self._pins and {}
             return self._pins
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be read: {error.strerror}.") from error

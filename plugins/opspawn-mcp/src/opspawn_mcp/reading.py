@@ -127,7 +127,7 @@ class ListResources(Shelf):
 
     async def _ask(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         name, config = self._member.name, self._member.config
-        found = await self._member.calls.request(self.act, lambda client, _: resources.listed(client, name))
+        found = await self._member.calls.request(self.act, lambda client: resources.listed(client, name))
         granted = [one for one in found["resources"] if resources.readable(config, one["uri"])]
         shown, more = _fitting(granted, arguments.get("query"))
         templates, _ = _fitting(found["templates"], arguments.get("query"))
@@ -160,8 +160,10 @@ class ReadResource(Shelf):
         if isinstance(wait_s, bool) or not isinstance(wait_s, int | float) or wait_s < 0:
             raise InvalidInput(f"wait_s is {wait_s!r:.80}; seconds are meant.")
 
-        async def send(client: Client, limit: float) -> tuple[ReadResourceResult, bool]:
-            changed = not wait_s or await self._changes(uri, min(wait_s, limit / 2))
+        longest = self._member.config.timeout_s / 2
+
+        async def send(client: Client) -> tuple[ReadResourceResult, bool]:
+            changed = not wait_s or await self._changes(uri, min(wait_s, longest))
             return await client.read_resource(uri), changed
 
         read, changed = await self._member.calls.request(self.act, send, ask=context.ask, think=context.think)
@@ -190,7 +192,7 @@ class ListPrompts(Shelf):
 
     async def _ask(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         name, config = self._member.name, self._member.config
-        found = await self._member.calls.request(self.act, lambda client, _: prompts.listed(client, name))
+        found = await self._member.calls.request(self.act, lambda client: prompts.listed(client, name))
         granted = [one for one in found if prompts.gettable(config, one["prompt"])]
         shown, more = _fitting(granted, arguments.get("query"))
         return self._data(prompts=shown, **more)
@@ -216,7 +218,7 @@ class GetPrompt(Shelf):
     async def _ask(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         name, given = arguments["prompt"], prompts.check_arguments(arguments.get("arguments"))
         made = await self._member.calls.request(
-            self.act, lambda client, _: client.get_prompt(name, given), ask=context.ask, think=context.think
+            self.act, lambda client: client.get_prompt(name, given), ask=context.ask, think=context.think
         )
         return self._marked(prompts.text_of(made, self._most_bytes))
 

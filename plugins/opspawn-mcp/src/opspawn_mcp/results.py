@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from mcp.types import (
     TextContent,
     TextResourceContents,
 )
+from pydantic_core import PydanticSerializationError, to_json
 
 from opspawn.contracts.content import File, Image
 from opspawn.errors import ToolError
@@ -48,6 +50,9 @@ def clamped(text: str, most_bytes: int) -> str:
 
 
 def _clamped_json(value: Any, most_bytes: int) -> Any:
+    with contextlib.suppress(PydanticSerializationError):  # half of a pair of surrogates
+        if len(to_json(value)) <= most_bytes:
+            return value
     text = json.dumps(value, ensure_ascii=False)
     return value if len(text.encode("utf-8", "surrogatepass")) <= most_bytes else clamped(text, most_bytes)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from opspawn.agentkit.matching import glob
 from opspawn.contracts.tool import Effect
 from opspawn_mcp.listing import Definition
-from opspawn_mcp.pins import Pin, Pins
+from opspawn_mcp.pins import AllPins
 from opspawn_mcp.settings import ServerConfig
 
 Status = Literal["approved", "unpinned", "new", "changed", "shadows", "gone", "denied"]
@@ -32,24 +32,22 @@ class Standing:
 
 
 def standing(
-    server: str, config: ServerConfig, tool: str, listed: Definition | None, pins: Pins, *, known: bool
+    server: str, config: ServerConfig, tool: str, listed: Definition | None, pins: AllPins, *, known: bool
 ) -> Standing:
     """How a tool stands.
 
     Args:
         listed: what the server says of it, if it does.
         known: whether the server has been asked; if not, the approved definition counts until it was.
-
-    Raises: ConfigError: the pins cannot be read.
     """
     if matching(config.deny, tool):
         return Standing("denied", listed, "the configuration denies it (deny)")
     if config.allow and not matching(config.allow, tool):
         return Standing("denied", listed, "the configuration does not allow it (allow)")
-    pin = pins.of(server).get(tool)
+    pin = pins.get(server, {}).get(tool)
     if known and listed is None:
         return Standing("gone", None, "the server does not have it")
-    if (config.pin == "off" or pin is None) and (others := shadowed(server, tool, pins.all())):
+    if (config.pin == "off" or pin is None) and (others := shadowed(server, tool, pins)):
         return Standing("shadows", listed, f"it has the name of a tool of {', '.join(others)}")
     if config.pin == "off":
         return Standing("unpinned", listed)
@@ -62,7 +60,7 @@ def standing(
     return Standing("approved", pin.definition)
 
 
-def shadowed(server: str, tool: str, pins: Mapping[str, Mapping[str, Pin]]) -> list[str]:
+def shadowed(server: str, tool: str, pins: AllPins) -> list[str]:
     """The other servers with an approved tool of this name, or whose tools this name pretends to be one of."""
     wanted = tool.casefold()
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcp.shared.dispatcher import ProgressFnT
@@ -22,6 +22,7 @@ from opspawn_mcp.tasks.begun import begun_in
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
+    from opspawn_mcp.audit.audit import Audit
     from opspawn_mcp.fleet import Member
     from opspawn_mcp.server import Link
 
@@ -53,16 +54,22 @@ class McpTool:
         """What decides on its calls: itself, by the grants and rules of its server."""
         return self
 
-    async def decide(self, considered: Considered) -> Verdict | None:
+    def decide(self, considered: Considered) -> Verdict | Awaitable[Verdict] | None:
         """Deny what is not approved or not granted; then what the rules say. What is not allowed is recorded."""
         verdict = self._verdict(considered)
-        if verdict is not None and verdict.decision != "allow" and self._member.audit is not None:
-            pin = self._member.standing(self.tool).status
-            await self._member.audit.decided(self._member.name, self.tool, considered, verdict, pin)
+        if verdict is None or verdict.decision == "allow" or self._member.audit is None:
+            return verdict
+        return self._kept(verdict, considered, self._member.audit)
+
+    async def _kept(self, verdict: Verdict, considered: Considered, audit: Audit) -> Verdict:
+        pin = self._member.standing(self.tool).status
+        await audit.decided(self._member.name, self.tool, considered, verdict, pin)
         return verdict
 
     def _verdict(self, considered: Considered) -> Verdict | None:
-        standing = self._member.standing(self.tool)
+        standing = self._member.standing(self.tool, look=False)  # what is allowed is looked at before it is sent
+        if not standing.usable:
+            standing = self._member.standing(self.tool)
         if standing.status != "gone" and not standing.usable:
             return Verdict("deny", self._words(standing))
         return self._member.policy.decide(self.tool, considered)
@@ -88,7 +95,7 @@ class McpTool:
             arguments,
             context,
             self.effect,
-            member.standing(self.tool).status,
+            member.standing(self.tool, look=False).status,
         )
 
     async def _signed_in(self, arguments: dict[str, Any], context: ToolContext) -> CallToolResult:

@@ -1,18 +1,23 @@
-"""What is recorded: who called what, with which arguments, what was decided and why, and how it ended."""
+"""What is recorded: who called what, with which arguments, what was decided and why, and how it ended.
+
+A call is made once its begin is recorded. Its end is recorded with whatever is recorded next, or by itself a few
+milliseconds later, so that nobody who has the answer waits for that.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from loguru import logger
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, TextContent
 
+from opspawn.agentkit.digests import canonical
 from opspawn.config.secrets import masked, redact
 from opspawn.contracts.policy import Considered, Verdict
 from opspawn.contracts.tool import ToolContext
@@ -26,14 +31,8 @@ T = TypeVar("T")
 _MOST_SHOWN = 1000
 _MOST_WORDS = 300
 _DAY_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that was recorded: its number, and when it began, monotonic."""
-
-    n: int | None
-    began: float
+#: How long after a call its end may be recorded, in seconds.
+_LATER_S = 0.01
 
 
 class Audit:
@@ -48,6 +47,9 @@ class Audit:
         keep_s = None if config.keep_days is None else config.keep_days * _DAY_S
         self._log = AuditLog(self.folder, chain_of(config), max_bytes=config.max_bytes, keep_s=keep_s, sync=config.sync)
         self._lost = 0
+        self._ended: list[dict[str, Any]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     async def decided(self, server: str, tool: str, considered: Considered, verdict: Verdict, pin: str) -> None:
         """Record that a call was denied, or that somebody is asked. Raises: Denied: it cannot be recorded."""
@@ -57,16 +59,6 @@ class Audit:
             "decision": verdict.decision,
             "reason": _short(verdict.reason),
         })  # fmt: skip
-
-    async def begins(
-        self, server: str, tool: str, arguments: Mapping[str, Any], context: ToolContext, effect: str, pin: str
-    ) -> Call:
-        """Record a call before it is made. Raises: Denied: it cannot be, and calls are refused."""
-        who = {"agent": context.agent, "task": context.task, "session": context.session}
-        about = self._about(who, server, tool, arguments, pin)
-        key = {"key": context.idempotency_key} if context.idempotency_key else {}
-        n = await self._must(server, tool, "call", {**about, "decision": "allow", "effect": effect, **key})
-        return Call(n, time.monotonic())
 
     async def around(
         self,
@@ -79,30 +71,47 @@ class Audit:
         pin: str,
     ) -> T:
         """Make a call, recorded before and after. Raises: Denied: it cannot be recorded; and what `make` raises."""
-        call = await self.begins(server, tool, arguments, context, effect, pin)
+        if not self.config.enabled:
+            return await make()
+        who = {"agent": context.agent, "task": context.task, "session": context.session}
+        about = self._about(who, server, tool, arguments, pin)
+        about |= {"decision": "allow", "effect": effect, "key": context.idempotency_key or None}
+        n = await self._must(server, tool, "call", about)
+        began = time.monotonic()
         try:
             outcome = await make()
         except BaseException as error:
-            await self.ends(call, server, tool, error)
+            self._ends(n, began, server, tool, _failed(error))
             raise
-        await self.ends(call, server, tool, outcome)
+        self._ends(n, began, server, tool, _succeeded(outcome))
         return outcome
 
-    async def ends(self, call: Call, server: str, tool: str, outcome: object) -> None:
-        """Record how a call ended. What cannot be recorded now is counted, and told by the next record."""
-        told: dict[str, Any] = {"of": call.n, "server": server, "tool": tool}
-        if isinstance(outcome, CallToolResult):
-            told |= {"outcome": "failed" if outcome.is_error else "ok", "bytes": size_of(outcome)}
-        elif isinstance(outcome, OpspawnError):
-            told |= {"outcome": outcome.error_type, "error": _short(outcome.message)}
-        elif isinstance(outcome, Exception):
-            told |= {"outcome": "error", "error": _short(f"{type(outcome).__name__}: {outcome}")}
-        elif isinstance(outcome, BaseException):
-            told["outcome"] = "cut off"
-        else:
-            told |= {"outcome": "ok", "bytes": len(str(outcome).encode("utf-8", "surrogatepass"))}
-        told["durationMs"] = round((time.monotonic() - call.began) * 1000, 3)
-        await self.note("end", told)
+    def _ends(self, n: int | None, began: float, server: str, tool: str, told: Mapping[str, Any]) -> None:
+        """Have it recorded soon how a call ended. What cannot be is counted, and told by the next record."""
+        if n is None:  # its begin was lost, so nothing is there for it to be the end of
+            self._lost += 1
+            return
+        took_ms = round((time.monotonic() - began) * 1000, 3)
+        end = {"kind": "end", "at": now(), "of": n, "server": server, "tool": tool, **told, "durationMs": took_ms}
+        self._ended.append(end)
+        self._soon()
+
+    def _soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LATER_S, self._write_soon)
+
+    def _write_soon(self) -> None:
+        self._timer = None
+        if self._ended:
+            self._writing = asyncio.create_task(self._write_ends(), name="mcp-audit-ends")
+
+    async def _write_ends(self) -> None:
+        ended, self._ended = self._ended, []
+        try:
+            await self._log.append(*ended)
+        except AuditFailed as error:
+            self._lost += len(ended)
+            _warn(error)
 
     async def note(self, kind: str, told: Mapping[str, Any]) -> None:
         """Record something that has happened already. What cannot be recorded is counted, and logged."""
@@ -112,8 +121,15 @@ class Audit:
             self._lost += 1
             _warn(error)
 
-    def close(self) -> None:
-        """Close the files."""
+    async def aclose(self) -> None:
+        """Record what has ended, and close the files."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing is not None:
+            await self._writing
+        if self._ended:
+            await self._write_ends()
         self._log.close()
 
     async def _must(self, server: str, tool: str, kind: str, told: Mapping[str, Any]) -> int | None:
@@ -128,17 +144,25 @@ class Audit:
             return None
 
     async def _put(self, kind: str, told: Mapping[str, Any]) -> int | None:
+        """Record something after what has ended already. Raises: AuditFailed: none of it could be."""
         if not self.config.enabled:
             return None
-        lost = self._lost
-        record = {"kind": kind, "at": now(), **told, **({"lost": lost} if lost else {})}
-        n = await self._log.append({key: value for key, value in record.items() if value is not None})
+        lost, (ended, self._ended) = self._lost, (self._ended, [])
+        record = {"kind": kind, "at": now(), **told, "lost": lost or None}
+        try:
+            n = await self._log.append(*ended, {key: value for key, value in record.items() if value is not None})
+        except AuditFailed:
+            self._lost += len(ended)
+            raise
+        except BaseException:  # cut off while another process wrote
+            self._ended = ended + self._ended
+            self._soon()
+            raise
         self._lost -= lost
         return n
 
     def _about(self, who: Mapping[str, Any], server: str, tool: str, arguments: Any, pin: str) -> dict[str, Any]:
-        text = json.dumps(arguments, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=repr)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = hashlib.sha256(canonical(arguments)).hexdigest()
         shown = {}
         if self.config.arguments == "clamped":
             plain = json.dumps(masked(arguments), ensure_ascii=False, default=repr)
@@ -151,17 +175,38 @@ def chain_of(config: AuditConfig) -> Chain:
     return Chain(None if config.signing_key is None else config.signing_key.get_secret_value().encode())
 
 
+def _succeeded(outcome: object) -> dict[str, Any]:
+    if isinstance(outcome, CallToolResult):
+        return {"outcome": "failed" if outcome.is_error else "ok", "bytes": size_of(outcome)}
+    return {"outcome": "ok", "bytes": _length(str(outcome))}
+
+
+def _failed(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, OpspawnError):
+        return {"outcome": error.error_type, "error": _short(error.message)}
+    if isinstance(error, Exception):
+        return {"outcome": "error", "error": _short(f"{type(error).__name__}: {error}")}
+    return {"outcome": "cut off"}
+
+
 def size_of(result: CallToolResult) -> int:
     """How much a server answered, in bytes of its content."""
-    total = 0
-    for item in result.content:
-        text = getattr(item, "text", None) or getattr(item, "data", None)
-        resource = getattr(item, "resource", None)
-        text = text or getattr(resource, "text", None) or getattr(resource, "blob", None) or ""
-        total += len(str(text).encode("utf-8", "surrogatepass"))
+    total = sum(_length(_text_of(item)) for item in result.content)
     if not total and result.structured_content is not None:
-        total = len(json.dumps(result.structured_content, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        total = _length(json.dumps(result.structured_content, ensure_ascii=False))
     return total
+
+
+def _text_of(item: Any) -> str:
+    if isinstance(item, TextContent):
+        return item.text
+    resource = getattr(item, "resource", None)
+    texts = (getattr(item, "data", None), getattr(resource, "text", None), getattr(resource, "blob", None))
+    return next((text for text in texts if text), "")
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _short(text: str) -> str:

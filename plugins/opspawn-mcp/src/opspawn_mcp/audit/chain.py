@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 #: What comes before the first record.
 NOTHING = "0" * 64
 _MARK = ',"hash":"'
+_MARK_BYTES = _MARK.encode()
 _TAIL = len(_MARK) + 64 + len('"}')
 
 
@@ -25,16 +28,16 @@ class Chain:
 
     key: bytes | None = None
 
-    def line(self, record: Mapping[str, Any], n: int, before: str) -> tuple[str, str]:
-        """The line of a record, without its end, and its hash."""
-        body = json.dumps({"n": n, "prev": before, **record}, ensure_ascii=False, separators=(",", ":"))
+    def line(self, record: Mapping[str, Any], n: int, before: str) -> tuple[bytes, str]:
+        """The line of a record, with its end, and its hash."""
+        body = _encoded({"n": n, "prev": before, **record})
         made = self._hash(body)
-        return f'{body[:-1]}{_MARK}{made}"}}', made
+        return b'%b%b%b"}\n' % (body[:-1], _MARK_BYTES, made.encode()), made
 
     def read(self, line: str, n: int, before: str) -> tuple[dict[str, Any], str]:
         """The record of a line, and its hash. Raises: Broken: it is none, was changed, or is not the next one."""
         record, stated = parsed(line)
-        if not hmac.compare_digest(self._hash(line[:-_TAIL] + "}"), stated):
+        if not hmac.compare_digest(self._hash(f"{line[:-_TAIL]}}}".encode("utf-8", "surrogatepass")), stated):
             raise Broken("was changed, or written with another key")
         if record["n"] != n:
             raise Broken(f"is record {record['n']}, and {n} should be here: records are missing, or out of order")
@@ -42,11 +45,17 @@ class Chain:
             raise Broken("does not follow the record before it")
         return record, stated
 
-    def _hash(self, body: str) -> str:
-        data = body.encode("utf-8", "surrogatepass")
+    def _hash(self, body: bytes) -> str:
         if self.key is None:
-            return hashlib.sha256(data).hexdigest()
-        return hmac.new(self.key, data, hashlib.sha256).hexdigest()
+            return hashlib.sha256(body).hexdigest()
+        return hmac.digest(self.key, body, "sha256").hex()
+
+
+def _encoded(record: Mapping[str, Any]) -> bytes:
+    try:
+        return to_json(record)
+    except PydanticSerializationError:  # half of a pair of surrogates, in words of a server
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def parsed(line: str) -> tuple[dict[str, Any], str]:

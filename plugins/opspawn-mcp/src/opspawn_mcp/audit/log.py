@@ -11,8 +11,9 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ SEGMENT_BYTES = 8 << 20
 #: How long one waits for another process that writes, in seconds.
 _PATIENCE_S = 5.0
 _TICK_S = 0.001
+#: How often the folder is looked for, in seconds.
+_LOOK_S = 0.02
 _HEAD = 160
 _DAY_S = 86_400.0
 
@@ -81,24 +84,26 @@ class AuditLog:
         self._sync = sync
         self._segment_bytes = segment_bytes
         self._head: int | None = None
+        self._inode = 0
+        self._look_at = 0.0
+        self._known = b"", Head()  # what this one wrote last
         self._file: tuple[int, int] | None = None
         self._turn = asyncio.Lock()
 
-    async def append(self, record: Mapping[str, Any]) -> int:
-        """Record something; gives its number. Raises: AuditFailed: it could not be written, or the log was tampered
-        with.
+    async def append(self, *records: Mapping[str, Any]) -> int:
+        """Record these, one after the other, all or none; gives the number of the last.
+
+        Raises: AuditFailed: they could not be written, or the log was tampered with.
         """
+        if not self._turn.locked() and (n := self._try(records)) is not None:
+            return n
         async with self._turn:
-            try:
-                held = await self._lock()
-                try:
-                    return self._append(held, record)
-                finally:
-                    fcntl.flock(held, fcntl.LOCK_UN)
-            except OSError as error:
-                self.close()
-                words = f"The MCP audit log {self.folder} cannot be written: {error.strerror or error}."
-                raise AuditFailed(words) from error
+            left = _PATIENCE_S
+            while (n := self._try(records)) is None:
+                if (left := left - _TICK_S) <= 0:
+                    raise AuditFailed(f"Another process holds the MCP audit log {self.folder} for too long.")
+                await asyncio.sleep(_TICK_S)
+            return n
 
     def close(self) -> None:
         """Close the files; they are opened again when they are needed."""
@@ -107,41 +112,50 @@ class AuditLog:
                 os.close(file)
         self._head = self._file = None
 
-    async def _lock(self) -> int:
-        """The file of the head, which nobody else writes until it is unlocked."""
-        left = _PATIENCE_S
-        while True:
+    def _try(self, records: Sequence[Mapping[str, Any]]) -> int | None:
+        """The number of the last; None while another process writes. Raises: AuditFailed."""
+        try:
+            held = self._opened()
             try:
-                held = self._opened()
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return held
             except BlockingIOError:
-                if (left := left - _TICK_S) <= 0:
-                    raise AuditFailed(f"Another process holds the MCP audit log {self.folder} for too long.") from None
-                await asyncio.sleep(_TICK_S)
+                return None
+            try:
+                head = self._mended(held)
+                if head.size >= self._segment_bytes:
+                    head = self._next(held, head)
+                return self._put(held, head, records).n
+            finally:
+                fcntl.flock(held, fcntl.LOCK_UN)
+        except OSError as error:
+            self.close()
+            words = f"The MCP audit log {self.folder} cannot be written: {error.strerror or error}."
+            raise AuditFailed(words) from error
 
     def _opened(self) -> int:
-        """The file of the head. One that was moved away with its folder is not written any more."""
+        """The file of the head. One that was moved away with its folder is written for a moment at most."""
         if self._head is not None:
+            if (at := time.monotonic()) < self._look_at:
+                return self._head
             try:
-                if os.stat(self._path).st_ino == os.fstat(self._head).st_ino:
+                if os.stat(self._path).st_ino == self._inode:
+                    self._look_at = at + _LOOK_S
                     return self._head
             except FileNotFoundError:
                 pass
             self.close()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._head = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._inode = os.fstat(self._head).st_ino
         return self._head
 
-    def _append(self, held: int, record: Mapping[str, Any]) -> int:
-        head = self._mended(Head.of(os.pread(held, _HEAD, 0)))
-        if head.size >= self._segment_bytes:
-            head = self._next(held, head)
-        return self._put(held, head, record).n
-
-    def _put(self, held: int, head: Head, record: Mapping[str, Any]) -> Head:
-        line, made = self._chain.line(record, head.n + 1, head.hash)
-        data = f"{line}\n".encode("utf-8", "surrogatepass")
+    def _put(self, held: int, head: Head, records: Sequence[Mapping[str, Any]]) -> Head:
+        lines, n, made = [], head.n, head.hash
+        for record in records:
+            n += 1
+            line, made = self._chain.line(record, n, made)
+            lines.append(line)
+        data = b"".join(lines)
         file = self._segment(head.segment)
         written = os.write(file, data)
         if written < len(data):  # the disk is full: nothing of it counts
@@ -149,8 +163,10 @@ class AuditLog:
             raise OSError(28, "No space left on device")
         if self._sync:
             os.fsync(file)
-        after = Head(head.segment, head.size + len(data), head.n + 1, made)
-        os.pwrite(held, after.to_bytes(), 0)
+        after = Head(head.segment, head.size + len(data), n, made)
+        told = after.to_bytes()
+        os.pwrite(held, told, 0)
+        self._known = told, after
         return after
 
     def _segment(self, number: int) -> int:
@@ -162,10 +178,12 @@ class AuditLog:
             self._file = number, os.open(path_of(self.folder, number), flags, 0o600)
         return self._file[1]
 
-    def _mended(self, head: Head) -> Head:
+    def _mended(self, held: int) -> Head:
         """The head, with what a killed process left behind it taken in or cut off. Raises: AuditFailed."""
+        told = os.pread(held, _HEAD, 0)
+        head = self._known[1] if told == self._known[0] else Head.of(told)
         file = self._segment(head.segment)
-        size = os.fstat(file).st_size
+        size = os.lseek(file, 0, os.SEEK_END)
         if size == head.size:
             return head
         if size < head.size:
@@ -195,7 +213,8 @@ class AuditLog:
         head = Head(head.segment + 1, 0, head.n, head.hash)
         if gone:
             n, made = _last_of(path_of(self.folder, gone[-1]))
-            head = self._put(held, head, {"kind": "retention", "at": now(), "removedThrough": n, "lastHash": made})
+            gap = {"kind": "retention", "at": now(), "removedThrough": n, "lastHash": made}
+            head = self._put(held, head, [gap])
             for number in gone:
                 path_of(self.folder, number).unlink(missing_ok=True)
         return head
@@ -204,7 +223,13 @@ class AuditLog:
 def now() -> str:
     """The time, as records have it."""
     seconds = time.time()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+    whole = int(seconds)
+    return f"{_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def path_of(folder: Path, segment: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
 from typing import Any
 
 import click
@@ -62,7 +63,8 @@ def _in_words(part: Part) -> str:
 
 async def decide(tool: McpTool | Shelf, arguments: dict[str, Any], yes: bool) -> None:
     """Raises: Denied: a rule says no, or wants somebody to be asked."""
-    verdict = await tool.decide(Considered("tool", tool.name, arguments, OPERATOR, tool.effect))
+    said = tool.decide(Considered("tool", tool.name, arguments, OPERATOR, tool.effect))
+    verdict = await said if isinstance(said, Awaitable) else said
     if verdict is None or verdict.decision == "allow":
         return
     if verdict.decision == "deny":

@@ -46,7 +46,7 @@ def list_resources(context: click.Context, server: str | None, as_json: bool) ->
 async def _resources_of(member: Member) -> list[dict[str, Any]]:
     if (await member.server.ready()).client.server_capabilities.resources is None:
         return []
-    found = await member.calls.request("resources/list", lambda client, _: resources.listed(client, member.name))
+    found = await member.calls.request("resources/list", lambda client: resources.listed(client, member.name))
     told = [
         {"server": member.name, **one, "granted": "yes" if resources.readable(member.config, one["uri"]) else "no"}
         for one in found["resources"]
@@ -80,7 +80,7 @@ def list_prompts(context: click.Context, server: str | None, as_json: bool) -> N
 async def _prompts_of(member: Member) -> list[dict[str, Any]]:
     if (await member.server.ready()).client.server_capabilities.prompts is None:
         return []
-    found = await member.calls.request("prompts/list", lambda client, _: prompts.listed(client, member.name))
+    found = await member.calls.request("prompts/list", lambda client: prompts.listed(client, member.name))
     return [
         {"server": member.name, **one, "granted": "yes" if prompts.gettable(member.config, one["prompt"]) else "no"}
         for one in found
@@ -116,7 +116,7 @@ async def _read(server: str, uri: str, follow: bool, yes: bool, as_json: bool) -
 
 async def _print(member: Member, uri: str, as_json: bool) -> None:
     limit = member.config.max_result_bytes
-    content = await member.calls.request("resources/read", lambda client, _: client.read_resource(uri))
+    content = await member.calls.request("resources/read", lambda client: client.read_resource(uri))
     if as_json:
         contents = [one.model_dump(mode="json", by_alias=True, exclude_none=True) for one in content.contents]
         print_json({"server": member.name, "uri": uri, "contents": contents})
@@ -146,7 +146,7 @@ async def _prompt(full: str, given: tuple[str, ...], yes: bool, as_json: bool) -
     async with fleet() as found:
         member = found.member(parts[0])
         await decide(GetPrompt(member), {"prompt": parts[1], "arguments": arguments}, yes)
-        made = await member.calls.request("prompts/get", lambda client, _: client.get_prompt(parts[1], arguments))
+        made = await member.calls.request("prompts/get", lambda client: client.get_prompt(parts[1], arguments))
         limit = member.config.max_result_bytes
         if as_json:
             print_json(prompts.to_json(made, limit))
