@@ -44,14 +44,15 @@ async def test_no_checkpoint_is_made_while_another_process_commits(tmp_path: Pat
 def test_commits_wait_for_a_checkpoint_of_another_process(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
     mine = Checkpoints(str(path))
-    with mine.writing(1.0):
-        other = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except BlockingIOError:
-            locked = False
-        os.close(other)
+    mine.hold_off(1.0)
+    other = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locked = True
+    except BlockingIOError:
+        locked = False
+    os.close(other)
+    mine.let()
     mine.close()
 
     assert not locked

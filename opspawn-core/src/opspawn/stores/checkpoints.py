@@ -12,8 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from sqlite3 import Connection
 
 #: Pages that the log should hold when they are moved into the database: 16 MB. A page that was written often is moved
@@ -40,9 +38,8 @@ class Checkpoints:
         self._every = 64
         self._left = 0
 
-    @contextmanager
-    def writing(self, timeout_s: float) -> Iterator[None]:
-        """Hold off checkpoints while a transaction is open.
+    def hold_off(self, timeout_s: float) -> None:
+        """Keep checkpoints away while a transaction is open, until `let`.
 
         Raises: CheckpointHeld: the process that makes one does not end it within `timeout_s` seconds.
         """
@@ -53,10 +50,10 @@ class Checkpoints:
             if now >= give_up:
                 raise CheckpointHeld("a checkpoint of another process does not end")
             time.sleep(_RETRY_S)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def let(self) -> None:
+        """No transaction is open: whoever is to make a checkpoint may."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _share(self) -> bool:
         try:

@@ -82,9 +82,11 @@ def apply_all(tx: Transaction, batches: Sequence[tuple[Sort, Sequence[Prepared]]
             events += [one[2] for one in batch[:-1]]
             ends.append(batch[-1][2])
             told.append(((batch[-1][2][0].expect + 1,), len(batch) - 1))
-    _begin(tx, begun)
+    if begun:
+        _begin(tx, begun)
     first = operations.append_all(tx, events)
-    _end(tx, ends)
+    if ends:
+        _end(tx, ends)
     receipts, time = [], tx.time
     for versions, count in told:
         positions = (first,) if count == 1 else tuple(range(first, first + count))

@@ -66,7 +66,11 @@ def deliver(jobs: Iterable[Job]) -> None:
     """Give each job's outcome to its future: one call into each event loop, however many jobs it has there."""
     loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
     for job in jobs:
-        loops.setdefault(job.loop, []).append(job)
+        settled = loops.get(job.loop)
+        if settled is None:
+            loops[job.loop] = [job]
+        else:
+            settled.append(job)
     for loop, settled in loops.items():
         try:
             loop.call_soon_threadsafe(_settle, settled)

@@ -68,12 +68,9 @@ def prepare(batch: Batch) -> list[Prepared]:
     """Check and serialise a batch. Raises: StoreError: too large, not JSON, or against the contract."""
     if len(batch.operations) > MAX_OPERATIONS:
         raise StoreError(f"A batch has {len(batch.operations)} operations; {MAX_OPERATIONS} are allowed.")
-    large, size = Large(), 0
-    prepared: list[Prepared] = []
-    for operation in batch.operations:
-        one = _prepare(operation, large)
-        prepared.append(one)
-        size += one[3]
+    large = Large()
+    prepared = [_prepare(operation, large) for operation in batch.operations]
+    size = sum([one[3] for one in prepared])
     if large.texts:
         size += large.size
     if size > MAX_BATCH_BYTES:
@@ -152,16 +149,16 @@ def _prepare_append(operation: Append, large: Large) -> Prepared:
     if event.type == "":
         raise StoreError("An event has no type.")
     data = large.place(rows.dump(event.data, event.type))
-    arguments = (event.type, event.level, event.error_type or "", data)
+    arguments: tuple[Any, ...] = (event.type, event.level, event.error_type or "", data)
     run: Callable[[Transaction, Any], int]
-    if operation.task is None:
+    if operation.token is not None and operation.task is not None:
+        run, arguments = append_fenced, (*arguments, operation.task, operation.token)
+    elif operation.task is None:
         if operation.token is not None:
             raise StoreError("An event of no task came with a token.", remedy="Leave the token out.")
-        run, arguments = _append_apart, (*arguments, operation.agent, operation.session)  # type: ignore[assignment]
-    elif operation.token is None:
-        run, arguments = append_inbox, (*arguments, operation.task)  # type: ignore[assignment]
+        run, arguments = _append_apart, (*arguments, operation.agent, operation.session)
     else:
-        run, arguments = append_fenced, (*arguments, operation.task, operation.token)  # type: ignore[assignment]
+        run, arguments = append_inbox, (*arguments, operation.task)
     if data[0] != rows.MARK:
         return run, "position", arguments, len(data)
     return _append_large, "position", (run, arguments, data, large), len(data)

@@ -40,6 +40,8 @@ def dump(value: Any, what: str) -> str:
 
     Raises: StoreError: it holds something that JSON cannot say.
     """
+    if value is None:
+        return "null"
     try:
         return pydantic_core.to_json(value).decode()
     except (pydantic_core.PydanticSerializationError, ValueError) as error:

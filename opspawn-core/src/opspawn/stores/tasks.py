@@ -83,14 +83,16 @@ def prepare(put: Put, task: Task, large: Large) -> tuple[PreparedPut, int]:
         raise StoreError(
             f"{what} has priority {task.priority}.", remedy=f"Give one from -{MAX_PRIORITY} to {MAX_PRIORITY}."
         )
-    offset(put.due_in_s or 0.0, f"{what}: due_in_s")
-    offset(put.deadline_in_s or 0.0, f"{what}: deadline_in_s")
+    if put.due_in_s:
+        offset(put.due_in_s, f"{what}: due_in_s")
+    if put.deadline_in_s:
+        offset(put.deadline_in_s, f"{what}: deadline_in_s")
     if task.timeout_s is not None and not math.isfinite(task.timeout_s):
         raise StoreError(f"{what} has a timeout of {task.timeout_s:g} seconds.", remedy="Give a number, or None.")
     kin = (task.handler, task.root, task.queue, task.parent, task.agent, task.session, task.retry_of)
     error = None if task.error is None else rows.dump(task.error, what)
     retry = None if task.retry is None else rows.dump(dict(task.retry), what)
-    labels = rows.dump(rows.texts(task.labels, f"{what}: labels"), what)
+    labels = rows.dump(rows.texts(task.labels, f"{what}: labels"), what) if task.labels else "{}"
     head_start = round(task.priority * 1_000_000 * (STRICT_HEAD_START_S if task.strict else HEAD_START_S))
     texts = [large.place(rows.dump(value, what)) for value in (task.input, task.result)]
     body = (

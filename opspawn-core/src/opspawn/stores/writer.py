@@ -19,7 +19,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Set
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from opspawn.errors import StoreError
@@ -146,12 +145,18 @@ class Writer:
     def _commit(self, jobs: list[Job]) -> None:
         transaction = None
         try:
-            with self._apart(), self._lock:
-                transaction = self._at_once(jobs)
-                if transaction is None:
-                    transaction, left = self._begin_with(jobs)
-                    self._work_through(left, transaction)
-                    transaction.execute("COMMIT")
+            if self._checkpoints is not None:
+                self._checkpoints.hold_off(self._busy_timeout_s)
+            try:
+                with self._lock:
+                    transaction = self._at_once(jobs)
+                    if transaction is None:
+                        transaction, left = self._begin_with(jobs)
+                        self._work_through(left, transaction)
+                        transaction.execute("COMMIT")
+            finally:
+                if self._checkpoints is not None:
+                    self._checkpoints.let()
         except Exception as error:  # whatever it is, the thread must live and every caller must hear of it
             self._roll_back()
             told = self._failure(error)
@@ -162,10 +167,6 @@ class Writer:
         self._finish(transaction, committed=True)
         self._committed(transaction.types)
 
-    def _apart(self) -> AbstractContextManager[None]:
-        """What keeps the checkpoints of other processes away."""
-        return self._checkpoints.writing(self._busy_timeout_s) if self._checkpoints else nullcontext()
-
     def _failure(self, error: Exception) -> Exception:
         locked = isinstance(error, CheckpointHeld) or (isinstance(error, sqlite3.Error) and schema.is_busy(error))
         return self._holders.failure(error) if locked and self._holders is not None else as_store_error(error)
@@ -174,8 +175,9 @@ class Writer:
         """Do and commit appends by a statement that is a transaction of its own: while it runs, the event loop goes on.
         None, and nothing is done, if there is more to do, another process writes, or a statement fails.
         """
-        if not all(job.sort == "append" for job in jobs):
-            return None
+        for job in jobs:
+            if job.sort != "append":
+                return None
         transaction = Transaction(self._connection, self._time)
         return transaction if self._together(jobs, transaction) else None
 
