@@ -171,6 +171,13 @@ GUARDS: tuple[Guard, ...] = (
         "opspawn-core/tests/stores/test_sqlite_checkpoints.py::"
         "test_no_checkpoint_is_made_while_another_process_commits",
     ),
+    Guard(
+        "the lock for room in the log",
+        "stores/room.py",
+        'connection.execute("BEGIN IMMEDIATE")',
+        'connection.execute("BEGIN")',
+        "opspawn-core/tests/stores/test_sqlite_room.py::test_no_room_is_made_while_somebody_else_writes",
+    ),
     # -- tasks ---------------------------------------------------------------------------------------------------------
     Guard(
         "the recall of a recorded step",

@@ -14,11 +14,14 @@ import os
 import time
 from sqlite3 import Connection
 
+from opspawn.stores.room import Room
+
 #: Pages that the log should hold when they are moved into the database: 16 MB. A page that was written often is moved
 #: once, while all commits stand still; with SQLite's own default, 1,000, they stood still twice as long in all.
 CHECKPOINT_PAGES = 4000
 _FEWEST, _MOST = 8, 4096  # groups between two checkpoints
 _RETRY_S = 0.001
+_FRAME = 4096 + 24  # bytes of a page in the log
 
 
 class CheckpointHeld(Exception):
@@ -37,6 +40,7 @@ class Checkpoints:
         self._groups = 0
         self._every = 64
         self._left = 0
+        self._room = Room(database, CHECKPOINT_PAGES * _FRAME)
 
     def hold_off(self, timeout_s: float) -> None:
         """Keep checkpoints away while a transaction is open, until `let`.
@@ -54,6 +58,7 @@ class Checkpoints:
     def let(self) -> None:
         """No transaction is open: whoever is to make a checkpoint may."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._room.look()
 
     def _share(self) -> bool:
         try:
@@ -63,10 +68,11 @@ class Checkpoints:
         return True
 
     def rest(self, connection: Connection) -> None:
-        """Between two groups: checkpoint if one is due.
+        """Between two groups: make room in the log, checkpoint if one is due.
 
         Never waits for another process; then the next rest tries again.
         """
+        self._room.make(connection)
         self._groups += 1
         if self._groups < self._every:
             return
@@ -85,4 +91,5 @@ class Checkpoints:
 
     def close(self) -> None:
         """Let the lock go. The file stays: removing it could part two processes that lock it."""
+        self._room.close()
         os.close(self._file)
