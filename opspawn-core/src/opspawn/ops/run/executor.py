@@ -18,7 +18,7 @@ from opspawn.agentkit.rates import Rates
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.run import Handler
-from opspawn.contracts.store import Batch, Claim, Lease, Operation, Store, Task
+from opspawn.contracts.store import Batch, Claim, Lease, Operation, Store, Task, TaskState
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Interrupted, NotFound, StoreError
 from opspawn.logs import traceback_text
@@ -324,13 +324,14 @@ class Worker:
         self._lives[task.id] = life
         if self.stopping:
             life.drain()
+        ended: Task | None = None
         try:
             if suspect(journal.history) and not self._alone:
                 operations = await self._try_alone(lease, life)
             else:
                 operations = await life.run()
             if operations:
-                await self._conclude(life, operations)
+                ended = await self._conclude(life, operations)
         except (Interrupted, StoreError) as error:
             logger.bind(task=task.id, agent=task.agent, error_type=error.error_type).warning("{}", error)
             if journal.uncertain or isinstance(error, StoreError):
@@ -339,10 +340,13 @@ class Worker:
             life.close()
             if self._lives.get(task.id) is life:
                 del self._lives[task.id]
-            self._waker.ring(task.queue)  # the task itself, its parent or its children may have become due
+            if ended is None or task.parent is not None or task.holds or ended.state is not TaskState.SUCCEEDED:
+                self._waker.ring(task.queue)  # the task, its parent, its children, or whoever waits for its places
 
-    async def _conclude(self, life: Life, operations: Sequence[Operation]) -> None:
-        """Commit what ends the claim; its slot goes to the next task in the same commit, if there is one."""
+    async def _conclude(self, life: Life, operations: Sequence[Operation]) -> Task | None:
+        """Commit what ends the claim; its slot goes to the next task in the same commit, if there is one. The task, if
+        that has ended it.
+        """
         if self._free == 0:
             self._look.set()
         self._ending += 1
@@ -352,6 +356,7 @@ class Worker:
             self._ending -= 1
         if ended is not None:
             self._ended(ended)
+        return ended
 
     async def _try_alone(self, lease: Lease, life: Life) -> Sequence[Operation]:
         """Run a suspect in a process of its own; what is to be committed if that did not end the claim."""
