@@ -74,7 +74,7 @@ async def test_a_claim_whose_reply_is_lost_is_made_once(server: RedisServer, con
         store = await open_redis(config.model_copy(update={"url": proxy.url}))
         for n in range(5):
             await create(store, f"t{n}")
-        await claim(store, slots=0)  # so that it is not the loading of the script that is cut off
+        await claim(store, slots=0)
         proxy.cut_next_reply()
         leases = await claim(store, slots=3)
         assert proxy.cut == 1
@@ -84,12 +84,14 @@ async def test_a_claim_whose_reply_is_lost_is_made_once(server: RedisServer, con
         await store.aclose()
 
 
-async def test_scripts_that_the_server_forgot_are_loaded_again(config: RedisConfig) -> None:
-    """As after a restart, or SCRIPT FLUSH."""
+async def test_functions_that_the_server_forgot_are_loaded_again(config: RedisConfig) -> None:
+    """As after FUNCTION FLUSH, or a restart without a log; from the loop of the store, and from others at one time."""
     store = await open_redis(config)
-    await store._calls.command("SCRIPT", "FLUSH")
-    await create(store)
-    assert ids(await claim(store)) == ["t1"]
+    await store._calls.command("FUNCTION", "FLUSH")
+    await asyncio.gather(*(create(store, f"t{n}") for n in range(3)), store.get("kind", "id"), claim(store, slots=0))
+    await store._calls.command("FUNCTION", "FLUSH")
+    await asyncio.gather(*(asyncio.to_thread(asyncio.run, store.renew("w1", [], 1.0)) for _ in range(3)))
+    assert ids(await claim(store)) == ["t0", "t1", "t2"]
     await store.aclose()
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from opspawn.contracts.store import Batch, Delete, Put, TaskState
 from opspawn.errors import StoreError, StoreUnusable
 from opspawn_store_redis import RedisConfig, health
 from opspawn_store_redis.packing import packed_each
-from opspawn_store_redis.store import LAYOUT, open_redis
+from opspawn_store_redis.store import LAYOUT, RedisStore, open_redis
 from opspawn_store_redis.testing import RedisServer
 
 
@@ -86,7 +88,7 @@ def test_a_cluster_and_a_replica_are_refused(info: dict[str, str]) -> None:
         )
 
 
-@pytest.mark.parametrize("layout", [2, 99])
+@pytest.mark.parametrize("layout", [2, 3, 99])
 async def test_what_another_version_has_written_is_refused(config: RedisConfig, layout: int) -> None:
     store = await open_redis(config)
     meta = f"osp:{{{config.namespace}}}:meta"
@@ -94,7 +96,7 @@ async def test_what_another_version_has_written_is_refused(config: RedisConfig, 
         await store._calls.command("DEL", meta)
         await store._calls.command("HSET", meta, "layout", "2")
     else:
-        await store._calls.command("SET", meta, packed_each((99, "era", 0, 0, 0, 0, 0)))
+        await store._calls.command("SET", meta, packed_each((layout, "era", 0, 0, 0, 0, 0)))
     await store.aclose()
 
     assert f"in layout {layout}, not {LAYOUT}" in await refusal(config)
@@ -121,7 +123,16 @@ def test_settings_that_make_no_sense_are_refused(section: dict[str, Any], said: 
         RedisConfig.model_validate(section)
 
 
-async def test_a_full_server_says_so_and_nothing_is_applied(tmp_path: Path) -> None:
+async def cancel(store: RedisStore, id: str, *, maxmemory: str) -> int:
+    """End a task with so much memory; its version."""
+    await store._calls.command("CONFIG", "SET", "maxmemory", maxmemory)
+    task = await store.get_task(id)
+    assert task is not None
+    await store.commit(Batch([Put(replace(task, state=TaskState.CANCELLED), task.version)]))
+    return task.version + 1
+
+
+async def test_a_full_server_says_so_and_nothing_is_applied_but_a_deletion(tmp_path: Path) -> None:
     from opspawn.testing.store_promises import create
 
     with RedisServer(tmp_path) as server:
@@ -131,6 +142,10 @@ async def test_a_full_server_says_so_and_nothing_is_applied(tmp_path: Path) -> N
         with pytest.raises(StoreError, match=r"memory of .* is used up"):
             await create(store, "t2")
         assert await store.get_task("t2") is None
+        ended = await cancel(store, "t1", maxmemory="0")
+        await store._calls.command("CONFIG", "SET", "maxmemory", "1mb")
+        await store.commit(Batch([Delete("task", "t1", ended)]))  # what the remedy says is still possible
+        assert await store.get_task("t1") is None
         await store._calls.command("CONFIG", "SET", "maxmemory", "0")
         await create(store, "t2")
         await store.aclose()

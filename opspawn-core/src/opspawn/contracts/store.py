@@ -391,6 +391,10 @@ class Store(Protocol):
 
     A store that can lose what it confirmed, as a server does that fails over, has an attribute `alarm` as well: None,
     or since then a sentence for whoever operates it. The process is not ready any more, and a person judges.
+
+    A store that can lease to a worker what becomes ready while it waits, without being asked, has a method
+    `give_to(worker, look)`, which a worker calls before its first claim; `look` is called when its next claim will
+    return something at once.
     """
 
     name: str

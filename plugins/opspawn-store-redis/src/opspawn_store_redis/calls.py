@@ -1,10 +1,10 @@
-"""Calling scripts, from any event loop of the process.
+"""Calling functions of the server, from any event loop of the process.
 
 The event loop in which the store was opened has connections of its own; whoever calls from another (a worker's heart,
 which must go on while that loop is blocked) goes through a client for threads.
 
-What fails in passing is tried again for a while. That is safe: a script that writes is told who asks and the number of
-the call, and answers the last one again instead of applying it twice.
+What fails in passing is tried again for a while. That is safe: a function that writes is told who asks and the number
+of the call, and answers the last one again instead of applying it twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from opspawn.contracts.clock import Clock
 from opspawn.errors import OpspawnError, StoreError
 from opspawn_store_redis import connections, scripts
 from opspawn_store_redis.encoding import Argument
-from opspawn_store_redis.scripts import Name
+from opspawn_store_redis.scripts import Function
 from opspawn_store_redis.settings import RedisConfig
 from opspawn_store_redis.watermark import Watermark
 
@@ -33,10 +33,21 @@ _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 _READS_AT_ONCE = 16
 _ACK_MS = 100
+_LOAD = ("FUNCTION", "LOAD", scripts.library())
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    """Whether a server does not know our functions: it is new, or took over without them."""
+    return isinstance(error, redis.exceptions.ResponseError) and "Function not found" in str(error)
+
+
+def _is_there(error: BaseException | None) -> bool:
+    """Whether somebody else was faster to load them."""
+    return isinstance(error, redis.exceptions.ResponseError) and "already exists" in str(error)
 
 
 class Calls:
-    """The server as scripts. `clock` replaces the server's, in tests."""
+    """The server as functions. `clock` replaces the server's, in tests."""
 
     def __init__(self, config: RedisConfig, clock: Clock | None) -> None:
         self.config = config
@@ -53,8 +64,8 @@ class Calls:
         self._thread_client = connections.client(config, retry=once_in_thread)
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def read(self, name: Name, *words: Argument) -> Any:
-        """The answer of a script that only reads. Raises: StoreError."""
+    async def read(self, name: Function, *words: Argument) -> Any:
+        """The answer of a function that only reads. Raises: StoreError."""
         if self.closed:
             raise StoreError("The store is closed.")
         if asyncio.get_running_loop() is not self.home:
@@ -62,8 +73,8 @@ class Calls:
         async with self._reads:
             return await self.here(name, words)
 
-    async def write(self, name: Name, words: Sequence[Argument], *, caller: tuple[str, int] | None = None) -> Any:
-        """The answer of a script that writes; `caller` is who asks and the number of the call. Raises: StoreError."""
+    async def write(self, name: Function, words: Sequence[Argument], *, caller: tuple[str, int] | None = None) -> Any:
+        """The answer of a function that writes; `caller` is who asks and the number of the call. Raises: StoreError."""
         named = words if caller is None else [*caller, *words]
         if asyncio.get_running_loop() is self.home:
             return self._seen(await self.here(name, named, self.config.ack_replicas))
@@ -77,11 +88,11 @@ class Calls:
             self.went_back()
         return reply
 
-    async def here(self, name: Name, words: Sequence[Argument], acks: int = 0) -> Any:
+    async def here(self, name: Function, words: Sequence[Argument], acks: int = 0) -> Any:
         """Call from the loop that opened the store."""
         since = self.watermark.writes
         reply = await self._retrying(lambda: self._once(name, words, acks))
-        return (since, reply) if name in scripts.WRITES else reply
+        return (since, reply) if name not in scripts.READS else reply
 
     async def _retrying(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         give_up, pause = None, _FIRST_PAUSE_S
@@ -98,30 +109,43 @@ class Calls:
             await self._client.connection_pool.disconnect(inuse_connections=False)
             await asyncio.sleep(pause)
 
-    async def _once(self, name: Name, words: Sequence[Argument], acks: int) -> Any:
-        arguments = ("EVALSHA", scripts.digest(name), 1, self._meta, self._now(), *words)
+    async def _once(self, name: Function, words: Sequence[Argument], acks: int) -> Any:
+        arguments = ("FCALL", scripts.function(name), 1, self._meta, self._now(), *words)
         try:
             reply = await self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]
-        except redis.exceptions.NoScriptError:
-            await self._client.script_load(scripts.text(name))
+        except redis.exceptions.ResponseError as error:
+            if not _is_missing(error):
+                raise
+            await self._load()
             reply = await self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]
         if acks:
             await self._client.execute_command("WAIT", acks, _ACK_MS)  # type: ignore[no-untyped-call]
         return reply
 
-    def _in_thread(self, name: Name, words: Sequence[Argument], acks: int = 0) -> Any:
+    async def _load(self) -> None:
+        try:
+            await self._client.execute_command(*_LOAD)  # type: ignore[no-untyped-call]
+        except redis.exceptions.ResponseError as error:
+            if not _is_there(error):
+                raise
+
+    def _in_thread(self, name: Function, words: Sequence[Argument], acks: int = 0) -> Any:
         since = self.watermark.writes
-        arguments = ("EVALSHA", scripts.digest(name), 1, self._meta, self._now(), *words)
+        arguments = ("FCALL", scripts.function(name), 1, self._meta, self._now(), *words)
         try:
             reply = self._thread_command(arguments)
         except StoreError as error:
-            if not isinstance(error.__cause__, redis.exceptions.NoScriptError):
+            if not _is_missing(error.__cause__):
                 raise
-            self._thread_command(("SCRIPT", "LOAD", scripts.text(name)))
+            try:
+                self._thread_command(_LOAD)
+            except StoreError as refused:
+                if not _is_there(refused.__cause__):
+                    raise
             reply = self._thread_command(arguments)
         if acks:
             self._thread_command(("WAIT", acks, _ACK_MS))
-        return (since, reply) if name in scripts.WRITES else reply
+        return (since, reply) if name not in scripts.READS else reply
 
     def _thread_command(self, words: Sequence[Argument]) -> Any:
         give_up, pause = None, _FIRST_PAUSE_S
@@ -143,6 +167,11 @@ class Calls:
 
     def _now(self) -> Argument:
         return "" if self._clock is None else round(self._clock.time() * 1_000_000)
+
+    @property
+    def virtual(self) -> bool:
+        """Whether the time is not the server's."""
+        return self._clock is not None
 
     async def fetch(self, command: str, key: str, *words: Argument) -> Any:
         """The answer of a command that only reads one key, given without the prefix. Raises: StoreError."""

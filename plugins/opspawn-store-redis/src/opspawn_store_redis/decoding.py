@@ -12,16 +12,16 @@ from opspawn.contracts.store import Hold, Operation, Put, Receipt, Record, Task,
 from opspawn.errors import Conflict, Limited, StoreError
 from opspawn.stores import rows
 from opspawn.stores.tasks import over
-from opspawn_store_redis.packing import unpacked_each
+from opspawn_store_redis.packing import unpacked
 
 Values = dict[str, str]  # large values by digest
 PARTS = ("vb", "vi", "vr")
-#: What a packed task holds, in its order, before the map of what few have; see base.lua.
+#: What a packed task holds, in its order, after the first place; see base.lua.
 NAMES = (
     "n", "s", "v", "t", "w", "r", "d", "hs", "o", "q", "h", "ag", "se", "de", "cr", "up", "en", "kin", *PARTS, "j",
+    "u", "wa", "c", "l", "p", "ho", "pl", "dl", "lg", "who",
 )  # fmt: skip
 Row = dict[str, Any]
-_WORDS_OF_EVENT = 8
 
 
 def text(raw: Any) -> str | None:
@@ -49,10 +49,8 @@ def row(raw: Sequence[Any]) -> Row:
 
 def fields(packed: bytes) -> Row:
     """A packed task by the names of base.lua, as far as it is not kept beside."""
-    *values, more = unpacked_each(packed, len(NAMES) + 1)
-    row = dict(zip(NAMES, values, strict=True))
-    if more is not None:
-        row.update(more)
+    values = unpacked(packed)[1:]
+    row = dict(zip(NAMES, [None if value is False else value for value in values], strict=True))
     if row["kin"] is not None:
         row.update(json.loads(row["kin"]))
     return row
@@ -109,7 +107,7 @@ def is_whole(row: Row) -> bool:
 
 def markers_of_task(row: Row) -> list[str]:
     """The digests of a task's large values."""
-    if "lg" not in row:
+    if row["lg"] is None:
         return []
     return [rows.digest(value) for value in (row["vi"], row["vr"]) if value[:1] == rows.MARK]
 
@@ -148,17 +146,17 @@ def record(kind: str, raw: Sequence[Any]) -> Record:
 def event(entry: Sequence[Any], large: Values | None = None) -> Event:
     """An entry of the stream of events."""
     place, (_, data) = entry
-    task, time, type, level, error, text, agent, session = unpacked_each(data, _WORDS_OF_EVENT)
+    task, time, type, level, error, text, agent, session = unpacked(data)
     return Event(
         position=position(place),
-        task=task,
+        task=task or None,
         time=rows.moment(time),
         type=type,
         data=rows.load(text, None if large is None else large.__getitem__),
         level=level,
-        error_type=error,
-        agent=agent,
-        session=own_session(task) if session is True else session,
+        error_type=error or None,
+        agent=agent or None,
+        session=own_session(task) if session is True else session or None,
     )
 
 
@@ -169,7 +167,7 @@ def position(place: bytes) -> int:
 
 def marker_of_event(entry: Sequence[Any]) -> str | None:
     """The digest of an event's large data, if it is large."""
-    data = unpacked_each(entry[1][1], _WORDS_OF_EVENT)[5]
+    data = unpacked(entry[1][1])[5]
     return rows.digest(data) if data[:1] == rows.MARK else None
 
 

@@ -1,4 +1,4 @@
-"""Batches as the arguments of the script `commit`.
+"""Batches as the arguments of the function `commit`.
 
 What a batch may hold is checked by the same code as that of the embedded store, so that both refuse the same.
 """
@@ -27,7 +27,7 @@ from opspawn.errors import StoreError
 from opspawn.stores import rates, records, rows, tasks
 from opspawn.stores.payloads import Large
 from opspawn_store_redis import decoding
-from opspawn_store_redis.packing import packed_each
+from opspawn_store_redis.packing import packed, packed_each
 
 Argument = str | int | float | bytes
 Words = tuple[Any, ...]  # an operation as the script reads it: its sort, and what `check` and `apply` get
@@ -54,23 +54,23 @@ def encode(batch: Batch) -> Encoded:
     if len(batch.operations) > MAX_OPERATIONS:
         raise StoreError(f"A batch has {len(batch.operations)} operations; {MAX_OPERATIONS} are allowed.")
     large = Large()
-    words, size = [], 0
+    operations, size = [], 0
     tasks: dict[str, None] = {}
-    for operation in batch.operations:
-        one, bytes_of_json = _encode(operation, large)
-        words.append(one)
-        size += bytes_of_json
-        if one[0] in _OF_TASKS and one[1] is not None:
-            tasks[one[1]] = None
+    try:
+        for operation in batch.operations:
+            one, bytes_of_json = _encode(operation, large)
+            operations.append(packed_each(one))
+            size += bytes_of_json
+            if one[0] in _OF_TASKS and one[1] is not None:
+                tasks[one[1]] = None
+    except UnicodeError as error:
+        raise StoreError(f"A name holds what is no text: {error}.") from error
     size += large.size if large.texts else 0
     if size > MAX_BATCH_BYTES:
         raise StoreError(
             f"A batch holds {size} bytes of data; {MAX_BATCH_BYTES} are allowed.", remedy="Commit less at once."
         )
-    try:
-        return Encoded(batch, [packed_each(one) for one in words], list(tasks), large.texts, size)
-    except UnicodeError as error:
-        raise StoreError(f"A name holds what is no text: {error}.") from error
+    return Encoded(batch, operations, list(tasks), large.texts, size)
 
 
 def optional(text: str | None) -> str:
@@ -124,15 +124,11 @@ def put_task(put: Put, task: Task, large: Large) -> tuple[Words, int]:
     row, size = task_row(put, task, large)
     times = (_offset(put.due_in_s), put.wakes_seen, put.wake_at, _offset(put.deadline_in_s))
     stand_ins = (_stand_in(task.input), _stand_in(task.result))
-    return ("put", task.id, put.expect, put.token, row[0], *times, *row[1:], *stand_ins), size
+    return ("put", task.id, put.expect, put.token, row[1], *times, *stand_ins, packed_row(row)), size
 
 
-#: What `task_row` makes of a task, by the names that base.lua has for it.
-ROW = ("s", "q", "h", "hs", "ag", "se", "de", "kin", "vb", "vi", "vr", "ho", "dl")
-
-
-def task_row(put: Put, task: Task, large: Large) -> tuple[Words, int]:
-    """What is kept of a task that a Put gives, in the order of `ROW`, and the bytes of JSON in it."""
+def task_row(put: Put, task: Task, large: Large) -> tuple[list[Any], int]:
+    """What is kept of a task that a Put gives, in the order of `decoding.NAMES`, and the bytes of JSON in it."""
     (_, _, _, body, _), size = tasks.prepare(put, task, large)
     state, priority, strict, head_start, _, error, attempt, retry, timeout_s, deliveries, _, input, result = body
     timeout = "null" if timeout_s is None else repr(float(timeout_s))
@@ -145,8 +141,14 @@ def task_row(put: Put, task: Task, large: Large) -> tuple[Words, int]:
         holds = [word for hold in task.holds for word in (hold.key, hold.limit, int(hold.while_ == "unfinished"))]
     deadline = None if task.deadline is None else rows.microseconds(task.deadline)
     kin = _kin(task) if task.parent or task.root != task.id or task.retry_of or task.labels else None
-    place = (state, task.queue, task.handler, head_start, task.agent, session, deliveries, kin)
-    return (*place, rest, input, result, holds, deadline), size
+    row = [0, state, 0, 0, 0, 0, None, head_start, None, task.queue, task.handler, task.agent, session, deliveries]
+    row += [0, 0, None, kin, rest, input, result, *[None] * 6, holds, None, deadline, None, None]
+    return row, size
+
+
+def packed_row(row: Sequence[Any]) -> bytes:
+    """A task as base.lua has it: what is not there is false, and the first place is taken."""
+    return packed([-1, *(False if value is None else value for value in row)])
 
 
 def _kin(task: Task) -> str:

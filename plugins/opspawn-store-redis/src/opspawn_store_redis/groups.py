@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Any
 from uuid import uuid4
 
-from opspawn.contracts.store import Batch, Receipt
+from opspawn.contracts.store import Batch, Delete, Receipt
 from opspawn.errors import StoreError
 from opspawn_store_redis import decoding
 from opspawn_store_redis.calls import Calls
@@ -103,7 +103,8 @@ class Groups:
         batches = [word for encoded in group for word in (encoded.batch.id or False, len(encoded.operations))]
         words: list[Argument] = [packed(large) if large else "", packed(tasks), packed(batches)]
         words += [operation for encoded in group for operation in encoded.operations]
-        answer = await self._calls.write("commit", words, caller=caller)
+        frees = all(isinstance(operation, Delete) for encoded in group for operation in encoded.batch.operations)
+        answer = await self._calls.write("freeing" if frees else "commit", words, caller=caller)
         outcomes: list[Any] = unpacked(answer[4])
         return outcomes
 

@@ -15,7 +15,7 @@ from opspawn.stores import rows
 from opspawn.stores.moving import as_put, line_of
 from opspawn.stores.payloads import Large
 from opspawn_store_redis import connections, decoding
-from opspawn_store_redis.encoding import ROW, Words, put_record, task_row
+from opspawn_store_redis.encoding import Words, packed_row, put_record, task_row
 from opspawn_store_redis.packing import packed, packed_each, unpacked
 from opspawn_store_redis.reading import Reading
 
@@ -33,7 +33,7 @@ class Moving(Reading):
                 row = decoding.row(raw)
                 places = row.get("pl") or []
                 has = tuple(sorted((places[n], bool(places[n + 1])) for n in range(0, len(places), 2)))
-                yield KeptTask(await self._whole(row), row.get("wa"), row.get("u") or 0, "c" in row, has)
+                yield KeptTask(await self._whole(row), row["wa"], row["u"] or 0, row["c"] is not None, has)
             after = decoding.seq_of(page[-1])
         for kind in await self._kinds():
             after = 0
@@ -69,7 +69,7 @@ class Moving(Reading):
         tasks = [task for task in named if task is not None]
         data = [packed(large.texts) if large.texts else "", packed(tasks), packed((False, len(words)))]
         data += map(packed_each, words)
-        answer = await self._calls.write("restore", data, caller=(uuid4().hex, 1))
+        answer = await self._calls.write("commit", data, caller=(uuid4().hex, 1))
         (outcome,) = unpacked(answer[4])
         if outcome[0] != 1:
             raise _refusal(items[outcome[1]], outcome[3])
@@ -99,8 +99,8 @@ def _escaped(text: str) -> str:
 def _words(item: Kept, large: Large) -> Words:
     if isinstance(item, KeptTask):
         put = Put(as_put(item.task), expect=0)
-        row = dict(zip(ROW, task_row(put, as_put(item.task), large)[0], strict=True))
-        return ("keep_task", item.task.id, _given(**{**row, **_kept(item)}))
+        row = dict(zip(decoding.NAMES, task_row(put, as_put(item.task), large)[0], strict=True)) | _kept(item)
+        return ("keep_task", item.task.id, row["s"], row["v"], row["t"], packed_row(list(row.values())))
     if isinstance(item, Record):
         words, _ = put_record(Put(item, expect=item.version), item)
         return ("keep_record", *words[1:], _time(item.created), _time(item.updated))
@@ -115,15 +115,11 @@ def _kept(item: KeptTask) -> dict[str, Any]:
     """What the store alone knows of a task, by the names of base.lua."""
     task = item.task
     places = [word for key, lasting in item.places for word in (key, int(lasting))]
-    return _given(
-        s=str(task.state), v=task.version, t=task.token, w=task.wakes, u=item.urgent_at or None, wa=item.wake_at,
-        c=1 if item.ending else None, l=line_of(item), d=_time(task.due), o=task.owner, cr=_time(task.created),
-        up=_time(task.updated), en=_time(task.ended), pl=places or None,
-    )  # fmt: skip
-
-
-def _given(**words: Any) -> dict[str, Any]:
-    return {name: value for name, value in words.items() if value is not None}
+    return {
+        "s": str(task.state), "v": task.version, "t": task.token, "w": task.wakes, "u": item.urgent_at or None,
+        "wa": item.wake_at, "c": 1 if item.ending else None, "l": line_of(item), "d": _time(task.due), "o": task.owner,
+        "cr": _time(task.created), "up": _time(task.updated), "en": _time(task.ended), "pl": places or None,
+    }  # fmt: skip
 
 
 def _time(time: datetime | None) -> int | None:

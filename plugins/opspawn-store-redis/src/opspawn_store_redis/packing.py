@@ -9,7 +9,7 @@ import msgpack  # type: ignore[import-untyped]
 
 def packed(value: Any) -> bytes:
     """A value as bytes. Raises: UnicodeError: it holds a text that is none."""
-    data: bytes = msgpack.packb(value)
+    data: bytes = msgpack.packb(value, use_bin_type=False)  # `cmsgpack` knows texts alone
     return data
 
 
@@ -19,13 +19,6 @@ def packed_each(values: tuple[Any, ...]) -> bytes:
     Raises: UnicodeError: one of them holds a text that is none.
     """
     return packed(values)[1 if len(values) < 16 else 3 :]
-
-
-def unpacked_each(data: bytes, count: int) -> list[Any]:
-    """So many values of bytes, one after the other."""
-    begin = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
-    values: list[Any] = unpacked(begin + data)
-    return values
 
 
 def unpacked(data: bytes) -> Any:

@@ -84,7 +84,7 @@ class Proxy:
         while data := await reader.read(1 << 16):
             if not replies:
                 asked[0] = data[:32]
-            elif b"EVALSHA" in asked[0] and (self._cut_next or random.random() < self.cut_chance):
+            elif b"FCALL" in asked[0] and (self._cut_next or random.random() < self.cut_chance):
                 self._cut_next = False
                 self.cut += 1
                 break

@@ -1,4 +1,9 @@
-"""The Lua scripts by name: each is what all begin with, what those that write share, and its own."""
+"""The functions that the server runs: one library of Lua, whose name tells its text, so that two versions of this
+package may share a server.
+
+A function is there for good, and what it declares is made once, where a script (`EVALSHA`) makes it anew for each call.
+While a library is loaded a server gives it nothing but a way to register, so all is made by the first call.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +12,38 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-Name = Literal["commit", "restore", "claim", "renew", "era", "find", "events", "read", "kept"]
+#: "freeing" is a commit that a server may do whose memory is used up.
+Function = Literal["commit", "freeing", "claim", "renew", "era", "find", "events", "read", "kept"]
 
-WRITES = ("commit", "restore", "claim", "renew", "era")
-_COMMIT = ("checks", "tasks", "others")
-#: What follows the shared beginning where that is more than one file; "restore" is a commit that knows more operations.
-_MORE: dict[Name, tuple[str, ...]] = {"commit": (*_COMMIT, "commit"), "restore": (*_COMMIT, "restoring", "commit")}
+WRITES = ("commit", "claim", "renew", "era")
+READS = ("find", "events", "read", "kept")
+_PARTS = ("base", "write", "checks", "tasks", "others", "restoring", "claiming", "handing", *WRITES, *READS)
 
 
 @cache
-def text(name: Name) -> str:
-    """The whole script."""
-    shared = ("base", "write") if name in WRITES else ("base",)
+def library() -> str:
+    """The whole library, as `FUNCTION LOAD` takes it."""
     folder = files("opspawn_store_redis") / "lua"
-    parts = (*shared, *_MORE.get(name, (name,)))
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    text = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
+    name = f"opspawn_{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]}"
+    registered = [_registered(name, one, "") for one in WRITES]
+    registered.append(_registered(name, "commit", "allow-oom", "freeing"))
+    registered += [_registered(name, one, "no-writes") for one in READS]
+    made = f"local ops\nlocal function make()\nlocal ops = {{}}\n{text}\nreturn ops, open\nend\nlocal open\n"
+    return f"#!lua name={name}\n{made}" + "\n".join(registered)
+
+
+def _registered(library: str, name: str, flag: str, shown: str | None = None) -> str:
+    """The lines that make a function known: by its library, since a name is one for all libraries of a server."""
+    flags = f"'{flag}'" if flag else ""
+    return (
+        f"redis.register_function{{function_name = '{library}_{shown or name}', flags = {{{flags}}}, "
+        f"callback = function(keys, argv)\n  if not ops then ops, open = make() end\n  open(keys, argv)\n"
+        f"  return ops.{name}()\nend}}"
+    )
 
 
 @cache
-def digest(name: Name) -> str:
-    """What EVALSHA calls it."""
-    return hashlib.sha1(text(name).encode(), usedforsecurity=False).hexdigest()
+def function(name: Function) -> str:
+    """What `FCALL` calls it."""
+    return f"{library().partition('name=')[2].partition(chr(10))[0]}_{name}"

@@ -2,9 +2,9 @@
 
     store = await open_redis(RedisConfig(url="redis://127.0.0.1:6379/0"))
 
-How it works: each operation is one Lua script (`lua/`), which checks everything before it writes anything. `groups`
-sends commits together, `calls` gets through to the server, `following` tails live, `health` says whether the server
-will do.
+How it works: each operation is one function in Lua (`lua/`), which checks everything before it writes anything.
+`groups` sends commits together, `calls` gets through to the server, `handing` hears of work that was leased without
+asking, `following` tails live, `health` says whether the server will do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from typing import Any
 from uuid import uuid4
 
 from loguru import logger
@@ -26,11 +27,12 @@ from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, optional
 from opspawn_store_redis.following import Deltas, Following, Tail
 from opspawn_store_redis.groups import Groups
+from opspawn_store_redis.handing import Mailbox
 from opspawn_store_redis.lookups import Lookups
 from opspawn_store_redis.moving import Moving
 from opspawn_store_redis.settings import RedisConfig
 
-LAYOUT = 3
+LAYOUT = 4
 _CLAIMED_AT_ONCE = 256
 
 
@@ -77,6 +79,7 @@ class RedisStore(Moving):
         self._guard = threading.Lock()
         self._claims: dict[str, int] = {}  # by worker, the number of its last claim
         self._leases: dict[str, tuple[str, int]] = {}  # by task, worker and token, of claims that are not over yet
+        self._mailboxes: dict[str, Mailbox] = {}  # by worker
         self._me = uuid4().hex
         self._mending: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -99,16 +102,34 @@ class RedisStore(Moving):
         if self._calls.closed:
             raise StoreError("The store is closed.")
         slots = min(max(claim.slots, 0), _CLAIMED_AT_ONCE)
+        mailbox = self._mailboxes.get(claim.worker)
+        if mailbox is not None and (given := await mailbox.take(claim, self.renew)):
+            self._leases.update((lease.task.id, (claim.worker, lease.token)) for lease in given)
+            return given
+        idle = not claim.ending_only and not any(worker == claim.worker for worker, _ in self._leases.values())
+        offer = ("", 0) if mailbox is None else mailbox.words(idle=idle and slots > 0)
         words: list[Argument] = [optional(claim.id), claim.worker, json.dumps(claim.worker), slots]
         words += (round(claim.lease_s * 1_000_000), len(claim.queues), *claim.queues)
-        words += (len(claim.handlers), *claim.handlers, int(claim.ending_only))
+        words += (len(claim.handlers), *claim.handlers, int(claim.ending_only), *offer)
         with self._guard:
             number = self._claims[claim.worker] = self._claims.get(claim.worker, 0) + 1
         # One caller per claim that may be under way at once: what counts is its last answer.
         answer = await self._calls.write("claim", words, caller=(f"{self._me}:{claim.worker}:{number % 8}", number))
-        leases = [Lease(await self._whole(decoding.row(raw))) for raw in answer[4]]
+        leases = [await self._lease(raw) for raw in answer[4]]
+        if mailbox is not None:
+            mailbox.learned(answer[5], offer[1])
         self._leases.update((lease.task.id, (claim.worker, lease.token)) for lease in leases)
         return leases
+
+    async def _lease(self, raw: Sequence[Any]) -> Lease:
+        return Lease(await self._whole(decoding.row(raw)))
+
+    def give_to(self, worker: str, look: Callable[[], None]) -> None:
+        """Let commits lease what becomes ready to this worker at once while it holds nothing; `look` is called when
+        there is something that its next claim returns. In the event loop that opened the store, before its first claim.
+        """
+        if not (self._calls.virtual or self._calls.closed):
+            self._mailboxes[worker] = Mailbox(self._calls, worker, self._lease, look)
 
     async def renew(self, worker: str, leases: Sequence[tuple[str, int]], lease_s: float) -> list[LeaseStatus]:
         """Prolong leases; the answer has their order."""
@@ -201,8 +222,18 @@ class RedisStore(Moving):
         await self._deltas.aclose()
         await self._calls.aclose()
 
+    async def _give_up_given(self, worker: str, mailbox: Mailbox) -> None:
+        """Take back the offer of a worker, and have what came and was never begun among what is given up."""
+        words = ("", worker, json.dumps(worker), 0, 0, 0, 0, 0, "-", mailbox.heard)
+        answer = await self._calls.write("claim", words, caller=(uuid4().hex, 1))
+        missed = [await self._lease(raw) for raw in answer[4]]
+        self._leases.update((lease.task.id, (worker, lease.token)) for lease in [*mailbox.given, *missed])
+
     async def _give_up(self) -> None:
         workers: dict[str, list[tuple[str, int]]] = {}
+        for worker, mailbox in self._mailboxes.items():
+            await mailbox.aclose()
+            await self._give_up_given(worker, mailbox)
         for task, (worker, token) in self._leases.items():
             workers.setdefault(worker, []).append((task, token))
         for worker, leases in workers.items():

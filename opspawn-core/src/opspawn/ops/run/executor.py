@@ -108,6 +108,9 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop` is called, then drain. Store failures are logged and retried with a growing pause."""
         self._loop = asyncio.get_running_loop()
+        give_to = getattr(self._store, "give_to", None)
+        if give_to is not None and not self._alone:
+            give_to(self.id, self._look.set)
         self._heart.start()
         self._watch.start()
         listener = asyncio.create_task(self._listen())

@@ -1,4 +1,4 @@
--- What every script begins with: keys, the store's clock, and tasks.
+-- What every function begins with: keys, the store's clock, and tasks.
 --
 -- KEYS[1] is "osp:{NAME}:meta"; all other keys have the same beginning, so they lie in one slot. Below, each is written
 -- without it:
@@ -24,34 +24,42 @@
 --   rec:KIND:ID     a record: k (packed), d (its data); recs:KIND by seq; rf:KIND:NAME:VALUE by seq
 --   rates, full     by key, when a bucket will be full; the same by time
 --   wake:QUEUE      hints for whoever waits for work: see waker.py
+--   idle:QUEUE      workers that wait; offer:WORKER is what each takes, given:WORKER what it was given last: see handing.lua
 --   c:CLIENT, a:ID  answers that are kept for a while, for whoever lost a reply
 --
--- What is packed is values one after the other, which costs a quarter of what a map of them does. Those of a task: n seq,
--- s state, v version, t token, w wakes, r where it stands (0 in `due` or nowhere, 1 ready, 2 in a line, 3 ending), d due,
--- hs head start, o owner, q queue, h handler, ag agent, se session (true: its own), de deliveries, cr created, up updated,
--- en ended, kin (see below), vb, vi and vr: the rest, input and result, opaque, where not in v:ID; j positions of events;
--- and a map of what few tasks have: u wakes at the last urgent one, wa wake_at, c asked to end, l the line, p 1 while it
--- has a lasting place and 2 while it has one that ends with its claim, ho holds (key, limit, lasting, ...), pl places (key,
--- lasting, ...), dl deadline, lg whether input (1) or result (2) is large.
--- kin is JSON of what is seldom looked at, and holds texts alone: ro root (nil: itself), pa parent, rt retry_of, la labels
--- (name, value, ...). What is not there is nil. Times are microseconds since 1970, which a double holds exactly.
+-- A task is packed as one array, which is what a script holds it in: looked at by place, it is neither made nor written
+-- name by name. Its places are SEQ, S state, V version, T token, W wakes, STANDS where it stands (0 in `due` or nowhere, 1
+-- ready, 2 in a line, 3 ending), DUE_AT, HS head start, O owner, Q queue, H handler, AG agent, SE session (true: its own),
+-- DE deliveries, CR created, UP updated, EN ended, KIN (see below), VB, VI and VR: the rest, input and result, opaque, where
+-- not in v:ID; J positions of events, U wakes at the last urgent one, WA wake_at, C asked to end, L the line, HAS 1 while it
+-- has a lasting place and 2 while it has one that ends with its claim, HO holds (key, limit, lasting, ...), PL places (key,
+-- lasting, ...), DL deadline, LG whether input (1) or result (2) is large; WHO is for the script itself. What is not there
+-- is false. The first place is that of the offset which `unpack_limit` gives.
+-- KIN is JSON of what is seldom looked at, and holds texts alone: ro root (nil: itself), pa parent, rt retry_of, la labels
+-- (name, value, ...). Times are microseconds since 1970, which a double holds exactly.
 --
--- Those of an event: task, time, type, level, error type, data (opaque), agent, session (true: its task's own).
+-- An event is packed as an array, too: task, time, type, level, error type, data (opaque), agent, session (true: its task's
+-- own).
 
-local call, fmt, pack, unpacked = redis.call, string.format, cmsgpack.pack, cmsgpack.unpack
-local P = string.sub(KEYS[1], 1, -5)
+local call, fmt, pack, unpacked, unpack_limit = redis.call, string.format, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit
+local SEQ, S, V, T, W, STANDS, DUE_AT, HS, O, Q, H, AG, SE, DE, CR, UP, EN, KIN, VB, VI, VR, J, U, WA, C, L, HAS, HO, PL, DL, LG, WHO =
+  2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33
+
+-- What belongs to one call, and is set anew by `open`.
+local ARGV, P
 local layout, era, now, ahead, seq, pos, writes
-local wrote = false
-local rows, raws, touched = {}, {}, {} -- tasks by id, as tables and as the store has them; those that are to be written
+local wrote
+local rows, raws, touched -- tasks by id, as tables and as the store has them; those that are to be written
+local opened = {} -- what else is to be done when a call begins
 
 -- The clock goes on from the highest time at its usual pace when the server's was set back. ARGV[1] is '' but in tests.
-do
+local function open_meta(key)
   local highest
-  local meta = redis.pcall('GET', KEYS[1])
+  local meta = redis.pcall('GET', key)
   if type(meta) == 'string' then
     layout, era, highest, ahead, seq, pos, writes = unpacked(meta)
   else
-    layout, era, highest, ahead, seq, pos, writes = meta and call('HGET', KEYS[1], 'layout'), '', 0, 0, 0, 0, 0
+    layout, era, highest, ahead, seq, pos, writes = meta and call('HGET', key, 'layout'), '', 0, 0, 0, 0, 0
   end
   local wall = tonumber(ARGV[1])
   if not wall then
@@ -62,39 +70,24 @@ do
   now = wall + ahead
 end
 
+local function open(keys, argv)
+  local prefix = string.sub(keys[1], 1, -5)
+  ARGV, wrote = argv, false
+  rows, raws, touched = {}, {}, {}
+  local moved = prefix ~= P
+  P = prefix
+  for _, more in ipairs(opened) do more(moved) end
+  open_meta(keys[1])
+end
+
 local function text(number) return fmt('%.0f', number) end
 
-local function row_of(raw)
-  local n, s, v, t, w, r, d, hs, o, q, h, ag, se, de, cr, up, en, kin, vb, vi, vr, j, more = unpacked(raw)
-  local row = {
-    n = n, s = s, v = v, t = t, w = w, r = r, d = d, hs = hs, o = o, q = q, h = h, ag = ag, se = se, de = de, cr = cr,
-    up = up, en = en, kin = kin, vb = vb, vi = vi, vr = vr, j = j,
-  }
-  if more then
-    for name, value in pairs(more) do row[name] = value end
-  end
-  return row
-end
-
-local function text_of(row)
-  local more
-  if row.u or row.wa or row.c or row.l or row.p or row.ho or row.pl or row.dl or row.lg then
-    more = {
-      u = row.u, wa = row.wa, c = row.c, l = row.l, p = row.p, ho = row.ho, pl = row.pl, dl = row.dl, lg = row.lg,
-    }
-  end
-  return pack(
-    row.n, row.s, row.v, row.t, row.w, row.r, row.d, row.hs, row.o, row.q, row.h, row.ag, row.se, row.de, row.cr, row.up,
-    row.en, row.kin, row.vb, row.vi, row.vr, row.j, more
-  )
-end
-
 local NOTHING = {}
-local function kin_of(row) return row.kin and cjson.decode(row.kin) or NOTHING end
+local function kin_of(row) return row[KIN] and cjson.decode(row[KIN]) or NOTHING end
 
 local function learn(id, raw)
   raws[id] = raw
-  rows[id] = raw and row_of(raw)
+  rows[id] = raw and {unpack_limit(raw, 32, 4)} -- after three bytes of its length, and one of the first place
 end
 
 local function task(id)
@@ -120,10 +113,10 @@ end
 
 -- Members sort by creation where ranks are equal.
 local function member(id, row)
-  local who = row.who
+  local who = row[WHO]
   if not who then
-    who = fmt('%012x', row.n) .. id
-    row.who = who
+    who = fmt('%012x', row[SEQ]) .. id
+    row[WHO] = who
   end
   return who
 end
@@ -131,14 +124,14 @@ local function id_of(member) return string.sub(member, 13) end
 
 -- A task as the store has it, with the values that are not in it.
 local function whole(id, row)
-  if row.vb and row.vi and row.vr then return {id, raws[id]} end
+  if row[VB] and row[VI] and row[VR] then return {id, raws[id]} end
   local apart = call('HMGET', P .. 'v:' .. id, 'vb', 'vi', 'vr')
   return {id, raws[id], apart[1], apart[2], apart[3]}
 end
 
 local function positions_of(id, row)
   local places = {}
-  for _, position in ipairs(row and row.j or {}) do places[#places + 1] = position end
+  for _, position in ipairs(row and row[J] or {}) do places[#places + 1] = position end
   for _, position in ipairs(call('LRANGE', P .. 'j:' .. id, 0, -1)) do places[#places + 1] = tonumber(position) end
   return places
 end

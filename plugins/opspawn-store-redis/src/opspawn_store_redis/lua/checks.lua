@@ -2,7 +2,7 @@
 -- operations before would have left (of tasks by their ids, of other things by what they are); `n`, under which it may keep
 -- for `apply` what it found out, in `found`; and the words of its operation, in the order of encoding.py.
 
-local records = {}
+local records
 local function record_key(kind, id) return #kind .. ':' .. kind .. ':' .. id end
 
 local function record(kind, id)
@@ -20,31 +20,33 @@ local function task_in(seen, id)
   return known
 end
 
-local check, found = {}, {}
+local check, found = {}, nil -- what a check found out, by the number of its operation
+
+opened[#opened + 1] = function() records, found = {}, {} end
 
 function check.put(seen, n, id, expect, token, state)
   local row = task_in(seen, id)
   if expect == 0 then
     if token then return 'claimless' end
     if row then return 'exists' end
-    seen.tasks[id] = {v = 1, t = 0, s = state}
+    seen.tasks[id] = {-1, 0, state, 1, 0}
     return
   end
   if not row then return 'absent' end
-  if TERMINAL[row.s] then return 'ended', row.s end -- guard: an end is final
-  if row.v ~= expect then return 'version', row.v end -- guard: nobody overwrites what they have not read
+  if TERMINAL[row[S]] then return 'ended', row[S] end -- guard: an end is final
+  if row[V] ~= expect then return 'version', row[V] end -- guard: nobody overwrites what they have not read
   if token == nil then
-    if row.s == 'running' then return 'running' end
-  elseif token ~= row.t or row.s ~= 'running' then -- guard: the fence of a Put
+    if row[S] == 'running' then return 'running' end
+  elseif token ~= row[T] or row[S] ~= 'running' then -- guard: the fence of a Put
     return 'over'
   end
-  seen.tasks[id] = {v = row.v + 1, t = row.t + (token and 1 or 0), s = state}
+  seen.tasks[id] = {-1, 0, state, row[V] + 1, row[T] + (token and 1 or 0)}
 end
 
 function check.append(seen, n, id, token)
   if token then
     local row = task_in(seen, id)
-    if not row or row.t ~= token or row.s ~= 'running' then return 'over' end -- guard: the fence of an Append
+    if not row or row[T] ~= token or row[S] ~= 'running' then return 'over' end -- guard: the fence of an Append
   end
 end
 
@@ -62,7 +64,7 @@ end
 local function version_in(seen, key, kind, id)
   if seen.others[key] ~= nil then return seen.others[key] end
   local row = record(kind, id)
-  return row and row.v or 0
+  return row and row[V] or 0
 end
 
 function check.record(seen, n, kind, id, expect)
@@ -81,14 +83,14 @@ end
 
 function check.forget(seen, n, id, expect)
   local row = task_in(seen, id)
-  if not row or row.v ~= expect then return 'version', row and row.v or 0 end
-  if not TERMINAL[row.s] then return 'alive' end
+  if not row or row[V] ~= expect then return 'version', row and row[V] or 0 end
+  if not TERMINAL[row[S]] then return 'alive' end
   seen.tasks[id] = false
 end
 
 function check.remove(seen, n, position, expect)
   local entry = position > 0 and entry_at(position)
-  if not entry or (unpacked(entry[2][2])) or expect ~= 0 or seen.others[position] then return 'apart' end
+  if not entry or unpacked(entry[2][2])[1] or expect ~= 0 or seen.others[position] then return 'apart' end
   seen.others[position] = true
   found[n] = entry
 end

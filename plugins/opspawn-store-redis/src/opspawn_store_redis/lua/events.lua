@@ -4,18 +4,25 @@
 -- session, error type, level (each '' or '=' and the text), types (count, names), streams ('ev', or 'e:agent:NAME', ...).
 -- Answers {events, position reached, whether that was all, newest position}.
 
-local from, newest, limit = tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
-local after, before = tonumber(ARGV[5]), tonumber(ARGV[6])
+do
+
+local from, newest, limit, after, before, types, streams, looked_at_once, low, high
+local of_task, of_agent, of_session, of_error, of_level
 local function given(argument) return argument ~= '' and string.sub(argument, 2) end
-local of_task, of_agent, of_session = given(ARGV[7]), given(ARGV[8]), given(ARGV[9])
-local of_error, of_level = given(ARGV[10]), given(ARGV[11])
-local types, streams = nil, {}
-for n = 13, 12 + tonumber(ARGV[12]) do
-  types = types or {}
-  types[ARGV[n]] = true
+
+local function open_search()
+  from, newest, limit = tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4])
+  after, before = tonumber(ARGV[5]), tonumber(ARGV[6])
+  of_task, of_agent, of_session = given(ARGV[7]), given(ARGV[8]), given(ARGV[9])
+  of_error, of_level = given(ARGV[10]), given(ARGV[11])
+  types, streams = nil, {}
+  for n = 13, 12 + tonumber(ARGV[12]) do
+    types = types or {}
+    types[ARGV[n]] = true
+  end
+  for n = 13 + tonumber(ARGV[12]), #ARGV do streams[#streams + 1] = ARGV[n] end
+  looked_at_once = math.max(50, math.floor(1000 / #streams))
 end
-for n = 13 + tonumber(ARGV[12]), #ARGV do streams[#streams + 1] = ARGV[n] end
-local LOOKED_AT_ONCE = math.max(50, math.floor(1000 / #streams))
 
 local function fits(task, _, type, level, err, _, agent, session)
   return (not types or types[type]) and (not of_task or task == of_task) and (not of_agent or agent == of_agent)
@@ -24,8 +31,7 @@ local function fits(task, _, type, level, err, _, agent, session)
 end
 
 local function time_of(entry)
-  local _, time = unpacked(entry[2][2])
-  return time
+  return unpacked(entry[2][2])[2]
 end
 
 -- The first position whose time is not before a moment: times grow with positions.
@@ -45,22 +51,18 @@ local function first_at(moment)
   return low
 end
 
-local low, high = newest and 0 or from + 1, newest and from - 1 or pos
-if after then low = math.max(low, first_at(after)) end
-if before then high = math.min(high, first_at(before) - 1) end
-
 -- The entries of all streams in order, as far as all of them were read; and whether that is all there is.
 local function entries_of_all()
   local entries, bound = {}, nil
   for _, stream in ipairs(low > high and {} or streams) do
     local page
     if newest then
-      page = call('XREVRANGE', P .. stream, text(high), text(low), 'COUNT', LOOKED_AT_ONCE)
+      page = call('XREVRANGE', P .. stream, text(high), text(low), 'COUNT', looked_at_once)
     else
-      page = call('XRANGE', P .. stream, text(low), text(high), 'COUNT', LOOKED_AT_ONCE)
+      page = call('XRANGE', P .. stream, text(low), text(high), 'COUNT', looked_at_once)
     end
     for _, entry in ipairs(page) do entries[#entries + 1] = {tonumber(string.match(entry[1], '^%d+')), entry} end
-    if #page == LOOKED_AT_ONCE then
+    if #page == looked_at_once then
       local last = entries[#entries][1]
       bound = newest and math.max(bound or last, last) or math.min(bound or last, last)
     end
@@ -71,20 +73,28 @@ local function entries_of_all()
   return entries, bound
 end
 
-local found, reached = {}, from
-local entries, bound = entries_of_all()
-local over = not bound
-for _, one in ipairs(entries) do
-  local position = one[1]
-  if bound and ((newest and position < bound) or (not newest and position > bound)) then break end
-  if #found == limit then
-    over = false
-    break
+function ops.events()
+  open_search()
+  low, high = newest and 0 or from + 1, newest and from - 1 or pos
+  if after then low = math.max(low, first_at(after)) end
+  if before then high = math.min(high, first_at(before) - 1) end
+  local found, reached = {}, from
+  local entries, bound = entries_of_all()
+  local over = not bound
+  for _, one in ipairs(entries) do
+    local position = one[1]
+    if bound and ((newest and position < bound) or (not newest and position > bound)) then break end
+    if #found == limit then
+      over = false
+      break
+    end
+    local entry = one[2]
+    if entry[2][2] == '' then entry = entry_at(position) end -- a stream of positions
+    if entry and fits(unpack(unpacked(entry[2][2]))) then found[#found + 1] = entry end
+    reached = position
   end
-  local entry = one[2]
-  if entry[2][2] == '' then entry = entry_at(position) end -- a stream of positions
-  if entry and fits(unpacked(entry[2][2])) then found[#found + 1] = entry end
-  reached = position
+  if over and not newest then reached = math.max(reached, math.min(high, pos)) end
+  return {found, reached, over and 1 or 0, pos}
 end
-if over and not newest then reached = math.max(reached, math.min(high, pos)) end
-return {found, reached, over and 1 or 0, pos}
+
+end

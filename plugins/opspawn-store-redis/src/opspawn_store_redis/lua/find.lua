@@ -3,22 +3,31 @@
 -- ARGV: time, kind ('task' or a record's), limit, cursor (seq below which to look, or ''), after, before, ended before,
 -- fields (count, name and value of each), labels (the same). Answers {items, cursor or 0, whether the search is over}.
 
+do
+
+local kind, limit, cursor, after, before, ended_before, of_tasks, where, labels, items, last, over
+
+local function open_search()
+  kind, limit, cursor = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+  after, before, ended_before = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+  of_tasks = kind == 'task'
+  where, labels = {}, {}
+  local at = 8
+  for _ = 1, tonumber(ARGV[at]) do
+    where[ARGV[at + 1]] = ARGV[at + 2]
+    at = at + 2
+  end
+  at = at + 1
+  for _ = 1, tonumber(ARGV[at]) do
+    labels[ARGV[at + 1]] = ARGV[at + 2]
+    at = at + 2
+  end
+  items, last, over = {}, cursor, true
+end
+
 local LOOKED_AT_ONCE = 1000
-local kind, limit, cursor = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local after, before, ended_before = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local of_tasks = kind == 'task'
-local where, labels, at = {}, {}, 8
-for _ = 1, tonumber(ARGV[at]) do
-  where[ARGV[at + 1]] = ARGV[at + 2]
-  at = at + 2
-end
-at = at + 1
-for _ = 1, tonumber(ARGV[at]) do
-  labels[ARGV[at + 1]] = ARGV[at + 2]
-  at = at + 2
-end
-local SHORT = {state = 's', handler = 'h', queue = 'q', agent = 'ag', session = 'se', parent = 'pa', retry_of = 'rt'}
-local KIN = {parent = true, retry_of = true}
+local PLACES = {state = S, handler = H, queue = Q, agent = AG, session = SE}
+local OF_KIN = {parent = 'pa', retry_of = 'rt'}
 local INDEXED = {state = true, parent = true, root = true, agent = true, session = true, retry_of = true}
 
 local function found_row(id)
@@ -36,14 +45,14 @@ end
 
 local function field_of(id, row, name)
   if name == 'root' then return kin_of(row).ro or id end
-  if KIN[name] then return kin_of(row)[SHORT[name]] end
-  if name == 'session' and row.se == true then return 's-' .. string.sub(id, 3) end
-  return row[SHORT[name]]
+  if OF_KIN[name] then return kin_of(row)[OF_KIN[name]] end
+  if name == 'session' and row[SE] == true then return 's-' .. string.sub(id, 3) end
+  return row[PLACES[name]]
 end
 
 local function matches(id, row)
-  if (after and row.cr < after) or (before and row.cr >= before) then return false end
-  if ended_before and not (row.en and row.en < ended_before) then return false end
+  if (after and row[CR] < after) or (before and row[CR] >= before) then return false end
+  if ended_before and not (row[EN] and row[EN] < ended_before) then return false end
   for name, value in pairs(where) do
     if name == 'id' then
       if id ~= value then return false end
@@ -62,7 +71,7 @@ end
 
 local function show(id, row)
   if of_tasks then return whole(id, row) end
-  return {id, row.v, row.cr, row.up, row.f or false, call('HGET', P .. 'rec:' .. #kind .. ':' .. kind .. ':' .. id, 'd'), row.n}
+  return {id, row[V], row[CR], row[UP], row.f or false, call('HGET', P .. 'rec:' .. #kind .. ':' .. kind .. ':' .. id, 'd'), row[SEQ]}
 end
 
 -- The shortest list that holds all that can match.
@@ -91,11 +100,11 @@ end
 local function with_own(list, page, below)
   local id = own_of(list)
   local row = id and task(id)
-  if not row or (below and row.n >= below) then return page end
+  if not row or (below and row[SEQ] >= below) then return page end
   local at = 1
-  while page[at] and tonumber(page[at + 1]) > row.n do at = at + 2 end
+  while page[at] and tonumber(page[at + 1]) > row[SEQ] do at = at + 2 end
   if page[at] ~= id and at < 2 * LOOKED_AT_ONCE then
-    table.insert(page, at, text(row.n))
+    table.insert(page, at, text(row[SEQ]))
     table.insert(page, at, id)
   end
   return page
@@ -111,7 +120,7 @@ local function ended_page()
   if call('ZCOUNT', P .. 'ended', '-inf', '(' .. text(ended_before)) > 5000 then return end
   for _, id in ipairs(call('ZRANGEBYSCORE', P .. 'ended', '-inf', '(' .. text(ended_before))) do
     local row = task(id)
-    if row and (not cursor or row.n < cursor) then list[#list + 1] = {id, row.n} end
+    if row and (not cursor or row[SEQ] < cursor) then list[#list + 1] = {id, row[SEQ]} end
   end
   table.sort(list, function(a, b) return a[2] > b[2] end)
   local flat = {}
@@ -130,7 +139,7 @@ local function begin(list)
     local middle = math.floor((low + high) / 2)
     local one = call('ZRANGE', list, middle, middle)[1]
     local row = found_row(one)
-    if row and row.cr < before then low = middle + 1 else high = middle end
+    if row and row[CR] < before then low = middle + 1 else high = middle end
   end
   local first = call('ZRANGE', list, low, low, 'WITHSCORES')
   local below = first[2] and tonumber(first[2])
@@ -138,12 +147,11 @@ local function begin(list)
   return cursor and math.min(cursor, below) or below
 end
 
-local items, last, over = {}, cursor, true
 local function look(list, complete)
   for n = 1, #list, 2 do
     local id = list[n]
     local row = found_row(id)
-    if row and after and row.cr < after then return end
+    if row and after and row[CR] < after then return end
     if row and matches(id, row) then
       if #items == limit then
         over = false
@@ -156,16 +164,21 @@ local function look(list, complete)
   over = complete or #list < 2 * LOOKED_AT_ONCE
 end
 
-if where.id then
-  local row = found_row(where.id)
-  if row and (not cursor or row.n < cursor) and matches(where.id, row) then items[1] = show(where.id, row) end
-else
-  local ended = ended_before and ended_page()
-  if ended then
-    look(ended, true)
+function ops.find()
+  open_search()
+  if where.id then
+    local row = found_row(where.id)
+    if row and (not cursor or row[SEQ] < cursor) and matches(where.id, row) then items[1] = show(where.id, row) end
   else
-    local list = source()
-    look(page(list, begin(list)))
+    local ended = ended_before and ended_page()
+    if ended then
+      look(ended, true)
+    else
+      local list = source()
+      look(page(list, begin(list)))
+    end
   end
+  return {items, last or 0, over and 1 or 0}
 end
-return {items, last or 0, over and 1 or 0}
+
+end

@@ -22,15 +22,15 @@ function apply.record(_, kind, id, expect, data, fields)
   local key, row = record_key(kind, id), record(kind, id)
   if not row then
     seq = seq + 1
-    row = {n = seq, v = 0, cr = now}
+    row = {[SEQ] = seq, [V] = 0, [CR] = now}
     zadd(P .. 'recs:' .. kind, seq, id)
   end
   for n = 1, #(row.f or NOTHING), 2 do zrem(field_key(kind, row.f[n], row.f[n + 1]), id) end
-  for n = 1, #(fields or NOTHING), 2 do zadd(field_key(kind, fields[n], fields[n + 1]), row.n, id) end
-  row.v, row.up, row.f = row.v + 1, now, fields
+  for n = 1, #(fields or NOTHING), 2 do zadd(field_key(kind, fields[n], fields[n + 1]), row[SEQ], id) end
+  row[V], row[UP], row.f = row[V] + 1, now, fields
   records[key], wrote = row, true
   call('HSET', P .. 'rec:' .. key, 'k', pack(row), 'd', data)
-  return 'version', row.v
+  return 'version', row[V]
 end
 
 function apply.unrecord(_, kind, id)

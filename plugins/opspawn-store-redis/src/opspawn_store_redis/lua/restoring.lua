@@ -1,11 +1,11 @@
 -- What a commit does to put things as another store kept them; see `opspawn.contracts.moving`. What is there already in
 -- the same version stays as it is.
 
-function check.keep_task(seen, n, id, kept)
+function check.keep_task(seen, n, id, state, version, token)
   local row = task_in(seen, id)
-  found[n] = row and row.v == kept.v
-  if row and not found[n] then return 'version', row.v end
-  seen.tasks[id] = {v = kept.v, t = kept.t, s = kept.s}
+  found[n] = row and row[V] == version
+  if row and not found[n] then return 'version', row[V] end
+  seen.tasks[id] = {-1, 0, state, version, token}
 end
 
 function check.keep_record(seen, n, kind, id, expect)
@@ -24,30 +24,31 @@ function check.keep_event(seen, n, position, id)
 end
 
 local function keep_places(id, row)
-  for n = 1, #(row.pl or NOTHING), 2 do
-    call('HINCRBY', P .. 'held', row.pl[n], 1)
-    row.p = (row.p == 2 or row.pl[n + 1] == 0) and 2 or 1
+  for n = 1, #(row[PL] or NOTHING), 2 do
+    call('HINCRBY', P .. 'held', row[PL][n], 1)
+    row[HAS] = (row[HAS] == 2 or row[PL][n + 1] == 0) and 2 or 1
   end
-  if row.p == 2 then zadd(P .. 'leases', row.d, member(id, row)) end
+  if row[HAS] == 2 then zadd(LEASES, row[DUE_AT], member(id, row)) end
 end
 
-function apply.keep_task(n, id, row)
+function apply.keep_task(n, id, _, _, _, packed_row)
   if found[n] then return end
+  local row = {unpack_limit(packed_row, 32, 4)}
   begin(id, row)
-  row.r = 0 -- it is made ready by the next claim, if it is due
-  reindex(id, row.n, NOTHING, row)
+  row[STANDS] = 0 -- it is made ready by the next claim, if it is due
+  reindex(id, row[SEQ], NOTHING, row)
   set_values(id, row)
   keep_places(id, row)
   touch(id, row)
   stand(id, row)
-  if row.en then zadd(P .. 'ended', row.en, id) end
+  if row[EN] then zadd(ENDED, row[EN], id) end
 end
 
 function apply.keep_record(n, kind, id, expect, data, fields, created, updated)
   if found[n] then return end
   apply.record(n, kind, id, expect, data, fields)
   local key, row = record_key(kind, id), record(kind, id)
-  row.v, row.cr, row.up = expect, created, updated
+  row[V], row[CR], row[UP] = expect, created, updated
   call('HSET', P .. 'rec:' .. key, 'k', pack(row))
 end
 

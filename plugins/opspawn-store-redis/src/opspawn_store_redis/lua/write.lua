@@ -1,10 +1,10 @@
--- What scripts that write share: where tasks stand, concurrency keys, the journal, and the end.
+-- What functions that write share: where tasks stand, concurrency keys, the journal, and the end.
 
 local TERMINAL = {succeeded = true, failed = true, cancelled = true}
 
 -- Changes of sorted sets wait until they are written, a set with all of its changes in one command: by key, the score of
 -- each member, or false where it is to go. Whoever reads a set calls `settle` before.
-local pending = {}
+local pending
 
 local function zadd(key, score, who)
   local changes = pending[key]
@@ -38,18 +38,19 @@ local function settle()
 end
 
 -- The first events of a task are noted in the task, where that is written anyway; all others in a list.
-local news, NOTED = {}, 16 -- by task, one position or a list of them
+local NOTED = 16
+local news -- by task, one position or a list of them
 
 local function note_positions()
   for id, positions in pairs(news) do
     local row = touched[id]
     if type(positions) == 'number' then positions = {positions} end
-    if not row or #(row.j or NOTHING) + #positions > NOTED then
+    if not row or #(row[J] or NOTHING) + #positions > NOTED then
       in_pieces('RPUSH', P .. 'j:' .. id, positions)
-    elseif row.j then
-      for _, position in ipairs(positions) do row.j[#row.j + 1] = position end
+    elseif row[J] then
+      for _, position in ipairs(positions) do row[J][#row[J] + 1] = position end
     else
-      row.j = positions
+      row[J] = positions
     end
   end
   news = {}
@@ -60,9 +61,10 @@ local function flush()
   settle()
   if wrote then writes = writes + 1 end
   -- Even what was only looked at must not become younger than this.
-  local texts, n = {KEYS[1], pack(layout, era, now, ahead, seq, pos, writes)}, 2
+  local texts, n = {P .. 'meta', pack(layout, era, now, ahead, seq, pos, writes)}, 2
   for id, row in pairs(touched) do
-    raws[id] = text_of(row)
+    row[WHO] = false
+    raws[id] = pack(row)
     texts[n + 1], texts[n + 2], n = P .. 't:' .. id, raws[id], n + 2
   end
   for first = 1, n, 2000 do call('MSET', unpack(texts, first, math.min(first + 1999, n))) end
@@ -74,69 +76,86 @@ end
 
 -- Where a task stands --------------------------------------------------------------------------------------------------
 
-local DUE, READY, ENDING, LINE = P .. 'due', P .. 'ready:', P .. 'ending:', P .. 'line:'
-local lanes = {}
-local roused = {} -- queues in which something can be claimed now that could not before
+local DUE, READY, ENDING, LINE, TASKS, ENDED, EVENTS, LEASES -- keys
+local lanes
+local roused -- by queue and handler, how often something was made ready to be claimed
+
+opened[#opened + 1] = function(moved)
+  pending, news, lanes, roused = {}, {}, {}, {}
+  if moved then
+    DUE, READY, ENDING, LINE = P .. 'due', P .. 'ready:', P .. 'ending:', P .. 'line:'
+    TASKS, ENDED, EVENTS, LEASES = P .. 'tasks', P .. 'ended', P .. 'ev', P .. 'leases'
+  end
+end
 
 local function lane_of(row)
-  local of_queue = lanes[row.q]
+  local of_queue = lanes[row[Q]]
   if not of_queue then
     of_queue = {}
-    lanes[row.q] = of_queue
+    lanes[row[Q]] = of_queue
   end
-  local lane = of_queue[row.h]
+  local lane = of_queue[row[H]]
   if not lane then
-    lane = #row.q .. ':' .. row.q .. ':' .. row.h
-    of_queue[row.h] = lane
+    lane = #row[Q] .. ':' .. row[Q] .. ':' .. row[H]
+    of_queue[row[H]] = lane
   end
   return lane
 end
 
 local function place_of(key, lane) return #key .. ':' .. key .. ':' .. lane end
-local function rank_of(row) return row.d - row.hs end
+local function rank_of(row) return row[DUE_AT] - row[HS] end
+
+local function rouse(queue, handler)
+  local of_queue = roused[queue]
+  if not of_queue then
+    of_queue = {}
+    roused[queue] = of_queue
+  end
+  of_queue[handler] = (of_queue[handler] or 0) + 1
+end
 
 local function stand(id, row)
-  if row.r == 0 then
-    if row.d then zadd(DUE, row.d, member(id, row)) end
+  if row[STANDS] == 0 then
+    if row[DUE_AT] then zadd(DUE, row[DUE_AT], member(id, row)) end
     return
   end
   local who, lane = member(id, row), lane_of(row)
-  if row.r ~= 2 then roused[row.q] = true end
-  if row.r == 1 then
+  if row[STANDS] ~= 2 then rouse(row[Q], row[H]) end
+  if row[STANDS] == 1 then
     zadd(READY .. lane, rank_of(row), who)
-    if row.l then call('HSET', P .. 'shown', place_of(row.l, lane), who) end
-  elseif row.r == 2 then
-    zadd(LINE .. place_of(row.l, lane), rank_of(row), who)
-    call('SADD', P .. 'lanes:' .. row.l, lane)
+    if row[L] then call('HSET', P .. 'shown', place_of(row[L], lane), who) end
+  elseif row[STANDS] == 2 then
+    zadd(LINE .. place_of(row[L], lane), rank_of(row), who)
+    call('SADD', P .. 'lanes:' .. row[L], lane)
   else
     zadd(ENDING .. lane, rank_of(row), who)
   end
 end
 
 local function unstand(id, row)
-  if row.r == 0 then
-    if row.d then zrem(DUE, member(id, row)) end
+  if row[STANDS] == 0 then
+    if row[DUE_AT] then zrem(DUE, member(id, row)) end
     return
   end
   local who, lane = member(id, row), lane_of(row)
-  if row.r == 1 then
+  if row[STANDS] == 1 then
     zrem(READY .. lane, who)
-    if row.l then call('HDEL', P .. 'shown', place_of(row.l, lane)) end
-  elseif row.r == 2 then
-    zrem(LINE .. place_of(row.l, lane), who)
+    if row[L] then call('HDEL', P .. 'shown', place_of(row[L], lane)) end
+  elseif row[STANDS] == 2 then
+    zrem(LINE .. place_of(row[L], lane), who)
   else
     zrem(ENDING .. lane, who)
   end
 end
 
 local function ready_of(row)
-  if row.c then return 3 end
-  return row.l and 2 or 1
+  if row[C] then return 3 end
+  return row[L] and 2 or 1
 end
 
 local function move(id, row, ready)
   unstand(id, row)
-  row.r = ready
+  row[STANDS] = ready
   stand(id, row)
   touch(id, row)
 end
@@ -150,16 +169,16 @@ local function room(key, limit)
 end
 
 local function has_place(row, key)
-  for n = 1, #(row.pl or {}), 2 do
-    if row.pl[n] == key then return true end
+  for n = 1, #(row[PL] or {}), 2 do
+    if row[PL][n] == key then return true end
   end
   return false
 end
 
 -- The first key that has no room for a task; nil if all have.
 local function full_key(row)
-  for n = 1, #(row.ho or {}), 3 do
-    if not has_place(row, row.ho[n]) and not room(row.ho[n], row.ho[n + 1]) then return row.ho[n] end
+  for n = 1, #(row[HO] or {}), 3 do
+    if not has_place(row, row[HO][n]) and not room(row[HO][n], row[HO][n + 1]) then return row[HO][n] end
   end
 end
 
@@ -182,8 +201,8 @@ local function step(key, lane)
   end
   local row = task(id_of(first))
   local fits = false
-  for n = 1, #(row.ho or {}), 3 do
-    fits = fits or (row.ho[n] == key and room(key, row.ho[n + 1]))
+  for n = 1, #(row[HO] or {}), 3 do
+    fits = fits or (row[HO][n] == key and room(key, row[HO][n + 1]))
   end
   if not fits then return false end
   if first == waiting then
@@ -195,9 +214,9 @@ end
 
 -- Give a task its places, which must be free.
 local function take_places(row)
-  local places, passing = row.pl or {}, nil
-  for n = 1, #row.ho, 3 do
-    local key, lasting = row.ho[n], row.ho[n + 2]
+  local places, passing = row[PL] or {}, nil
+  for n = 1, #row[HO], 3 do
+    local key, lasting = row[HO][n], row[HO][n + 2]
     if not has_place(row, key) then
       places[#places + 1] = key
       places[#places + 1] = lasting
@@ -205,14 +224,14 @@ local function take_places(row)
     end
     if lasting == 0 then passing = passing or key end
   end
-  row.pl, row.p, row.l = places, passing and 2 or 1, passing
+  row[PL], row[HAS], row[L] = places, passing and 2 or 1, passing or false
 end
 
 -- Free the places of a task that end with its claim, or all of them, and let those who wait step forward.
 local function leave_places(id, row, all)
   local kept, freed = {}, {}
-  for n = 1, #(row.pl or {}), 2 do
-    local key, lasting = row.pl[n], row.pl[n + 1]
+  for n = 1, #(row[PL] or {}), 2 do
+    local key, lasting = row[PL][n], row[PL][n + 1]
     if all or lasting == 0 then
       freed[#freed + 1] = key
       if call('HINCRBY', P .. 'held', key, -1) == 0 then call('HDEL', P .. 'held', key) end
@@ -221,8 +240,8 @@ local function leave_places(id, row, all)
       kept[#kept + 1] = lasting
     end
   end
-  if row.p == 2 then zrem(P .. 'leases', member(id, row)) end
-  row.pl, row.p = #kept > 0 and kept or nil, #kept > 0 and 1 or nil
+  if row[HAS] == 2 then zrem(LEASES, member(id, row)) end
+  row[PL], row[HAS] = #kept > 0 and kept, #kept > 0 and 1
   touch(id, row)
   for _, key in ipairs(freed) do
     for _, lane in ipairs(call('SMEMBERS', P .. 'lanes:' .. key)) do step(key, lane) end
@@ -230,7 +249,7 @@ local function leave_places(id, row, all)
 end
 
 local function free_expired()
-  for _, who in ipairs(call('ZRANGEBYSCORE', P .. 'leases', '-inf', text(now), 'LIMIT', 0, 1000)) do
+  for _, who in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'LIMIT', 0, 1000)) do
     leave_places(id_of(who), task(id_of(who)), false) -- guard: a lease that ran out holds nothing
   end
 end
@@ -242,11 +261,14 @@ local FREQUENT = {['task.accepted'] = true, ['task.claimed'] = true, ['step.done
 
 -- What is longer stands in `ev` alone, and not in the stream of its type, too.
 local COPIED_BYTES = 512
-local EVENTS = P .. 'ev'
+
+local line = {} -- an event that is about to be packed
 
 local function append(id, type, level, err, data, agent, session)
   pos, wrote = pos + 1, true
-  local entry = pack(id, now, type, level, err, data, agent, session)
+  local l = line
+  l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8] = id or false, now, type, level, err or false, data, agent or false, session or false
+  local entry = pack(l)
   call('XADD', EVENTS, pos, '', entry)
   if id then
     local positions = news[id]
