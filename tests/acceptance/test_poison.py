@@ -53,6 +53,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.usefixtures("store")
 def test_poison_among_good_tasks_ends_dead_and_the_good_ones_end_well(tmp_path: Path) -> None:

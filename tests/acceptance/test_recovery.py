@@ -119,6 +119,7 @@ class Work:
         return sum(begin <= kill <= end for kill in self.kills)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_server_killed_again_and_again_ends_with_the_same_report_and_repeats_nothing_recorded(
     folder: Path, tmp_path: Path, store: str

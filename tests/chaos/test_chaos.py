@@ -11,7 +11,7 @@ import pytest
 from .cells import preset
 from .run import Cell, run
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
 _CELLS = [*preset("test", 1, 2.0, 3), *preset("test", 1, 2.0, 4, store="redis")]
 
