@@ -10,6 +10,22 @@ from typing import Protocol
 
 import pytest
 
+TESTS = Path(__file__).parent
+INNER = {
+    *("agentkit", "budget", "lifecycle", "logs", "memories", "ops", "policy", "rest", "schedules", "stores", "testing"),
+    *("wakers", "workflows"),
+}
+"""Folders whose tests make what they need themselves: they pass or fail alike, whatever else is installed. The others
+start the command line, read the configuration or load what is installed. That the core needs no other package is shown
+by `test_alone.py`, and for each import by the tests of the house."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the core's innards."""
+    for item in items:
+        if TESTS in item.path.parents and item.path.relative_to(TESTS).parts[0] in INNER:
+            item.add_marker("inner")
+
 
 class Install(Protocol):
     """Distribution, entry points {name: module}, and the text of modules by name; returns the folder on the path."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
+import re
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +106,49 @@ def test_a_plugin_comes_in_through_its_own_module(folder: Path) -> None:
     entries = pyproject(folder)["project"]["entry-points"]["opspawn"]
 
     assert {value.partition(":")[0].partition(".")[0] for value in entries.values()} == {module(folder)}
+
+
+#: What the contract suites and crash tools of `opspawn.testing` need, which are for whoever has these anyway.
+OF_TESTS = {"hypothesis", "pytest", "pytest-asyncio"}
+
+#: What a package may import that only comes with something it asks for, since that is made of it.
+BRINGS = {"pydantic": {"pydantic-core"}, "fastapi": {"starlette"}, "mcp": {"anyio", "httpx2", "starlette"}}
+
+
+def requirements(lines: list[str]) -> set[str]:
+    """The distributions that lines such as `redis[hiredis]>=5` name."""
+    return {canonical(re.split(r"[\s;<>=!~\[(]", line, maxsplit=1)[0]) for line in lines}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The top-level modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@in_every_package
+def test_a_package_imports_only_what_it_asks_for(folder: Path) -> None:
+    """Else it works here, beside all others, and fails where it is installed alone. In functions, too, which the tests
+    with the core alone may not call. What the core asks for by itself is there for every plugin."""
+    project = pyproject(folder)["project"]
+    wanted = requirements(project["dependencies"]) | requirements(pyproject(FOLDERS[0])["project"]["dependencies"])
+    wanted = wanted.union(*map(requirements, project.get("optional-dependencies", {}).values()))
+    brought = {name for one in wanted for name in BRINGS.get(one, ())}
+    # Of ours, which are installed as links to these folders, the metadata tell no modules.
+    owners = {**importlib.metadata.packages_distributions(), **{module(ours): [ours.name] for ours in FOLDERS}}
+
+    unasked = {}
+    for path in (folder / "src").rglob("*.py"):
+        may = wanted | brought | {folder.name} | (OF_TESTS if "testing" in path.parts else set())
+        for name in set(imports(path)) - sys.stdlib_module_names:
+            if not may & {canonical(owner) for owner in owners.get(name, [])}:
+                unasked[str(path.relative_to(folder))] = name
+
+    assert unasked == {}
