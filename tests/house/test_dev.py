@@ -188,6 +188,12 @@ def test_a_folder_below_one_that_can_be_written_can_be_made(dev: ModuleType, tmp
     assert dev.writable(tmp_path / "not" / "there")
 
 
+def test_folders_of_tests_go_where_there_is_room(dev: ModuleType, tmp_path: Path) -> None:
+    assert dev.fit_for_tests(tmp_path, 1)
+    assert not dev.fit_for_tests(tmp_path, 2**60)
+    assert not dev.fit_for_tests(tmp_path / "not-there", 1)
+
+
 def test_a_second_caller_waits_for_the_first(dev: ModuleType, root: Path, tmp_path: Path) -> None:
     script = (
         "import importlib.machinery as m, importlib.util as u, pathlib, sys\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -43,9 +44,10 @@ def as_nobody(*readable: Path) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
+    root = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir())
     for path in readable:
         for folder in path.parents:
-            if folder.owner() == "root" and folder.is_relative_to("/tmp") and folder != Path("/tmp"):
+            if folder.owner() == "root" and folder.is_relative_to(root) and folder != root:
                 folder.chmod(0o755)
     os.seteuid(NOBODY)
     try:
