@@ -28,6 +28,7 @@ from opspawn_store_redis.encoding import Argument
 from opspawn_store_redis.scripts import Function
 from opspawn_store_redis.settings import RedisConfig
 from opspawn_store_redis.watermark import Watermark
+from opspawn_store_redis.wire import Wire
 
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
@@ -63,6 +64,8 @@ class Calls:
         self._client = connections.async_client(config, retry=once)
         self._thread_client = connections.client(config, retry=once_in_thread)
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
+        self._wire = Wire(self._client, config.timeout_s)
+        self._acked = Wire(self._client, config.timeout_s + _ACK_MS / 1000)  # for what waits for replicas
 
     async def read(self, name: Function, *words: Argument) -> Any:
         """The answer of a function that only reads. Raises: StoreError."""
@@ -106,25 +109,28 @@ class Calls:
                 return answer
             except Exception as error:
                 give_up, pause = self._may_retry(error, give_up, pause)
-            await self._client.connection_pool.disconnect(inuse_connections=False)
+                if isinstance(error, redis.exceptions.ResponseError):  # of a server that is no master any more
+                    self._wire.drop()
+                    self._acked.drop()
             await asyncio.sleep(pause)
 
     async def _once(self, name: Function, words: Sequence[Argument], acks: int) -> Any:
         arguments = ("FCALL", scripts.function(name), 1, self._meta, self._now(), *words)
+        wire = self._acked if acks else self._wire
         try:
-            reply = await self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]
+            reply = await wire.ask(*arguments)
         except redis.exceptions.ResponseError as error:
             if not _is_missing(error):
                 raise
             await self._load()
-            reply = await self._client.execute_command(*arguments)  # type: ignore[no-untyped-call]
-        if acks:
-            await self._client.execute_command("WAIT", acks, _ACK_MS)  # type: ignore[no-untyped-call]
+            reply = await wire.ask(*arguments)
+        if acks:  # on the same connection: it is about what that has written
+            await wire.ask("WAIT", acks, _ACK_MS)
         return reply
 
     async def _load(self) -> None:
         try:
-            await self._client.execute_command(*_LOAD)  # type: ignore[no-untyped-call]
+            await self._wire.ask(*_LOAD)
         except redis.exceptions.ResponseError as error:
             if not _is_there(error):
                 raise
@@ -187,7 +193,7 @@ class Calls:
         if asyncio.get_running_loop() is not self.home:
             return await asyncio.to_thread(self._thread_command, whole)
         async with self._reads:
-            return await self._retrying(lambda: self._client.execute_command(*whole))  # type: ignore[no-untyped-call]
+            return await self._retrying(lambda: self._wire.ask(*whole))
 
     async def command(self, *words: Argument) -> Any:
         """The answer of a plain command, tried once, from the home loop. Raises: StoreError."""
@@ -200,6 +206,8 @@ class Calls:
         """Close all connections. Idempotent."""
         self.closed = True
         self._thread_client.close()
+        for wire in (self._wire, self._acked):
+            await wire.aclose()
         await self._client.aclose()
 
 

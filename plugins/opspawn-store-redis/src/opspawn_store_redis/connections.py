@@ -39,7 +39,7 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, PASSING):
         return True
     return isinstance(error, redis.exceptions.ResponseError) and str(error).startswith(
-        ("LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "NOREPLICAS")
+        ("LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY ", "UNBLOCKED", "NOREPLICAS", "READONLY")
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -21,6 +20,7 @@ from opspawn.errors import StoreError
 from opspawn_store_redis import connections
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.ending import end
+from opspawn_store_redis.wire import Wire
 
 #: For how long an offer stands, in seconds, at most: see lua/handing.lua, by which each lease lasts longer by that.
 _OFFERED_S = 2.0
@@ -28,8 +28,8 @@ _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _LATE_S = 1.0
 
-#: A task as the functions answer it, as a lease.
-Decode = Callable[[Sequence[Any]], Awaitable[Lease]]
+#: A task as the functions answer it.
+Raw = Sequence[Any]
 #: See `Store.renew`.
 Renew = Callable[[str, Sequence[tuple[str, int]], float], Awaitable[list[LeaseStatus]]]
 
@@ -50,11 +50,14 @@ class Mailbox:
         given: what came under that number, and was not asked for yet: until that was done, there is no other offer.
     """
 
-    def __init__(self, calls: Calls, worker: str, decode: Decode, look: Callable[[], None]) -> None:
+    def __init__(
+        self, calls: Calls, worker: str, decode: Callable[[Raw], Awaitable[Lease]], look: Callable[[], None]
+    ) -> None:
         self.heard = 0
-        self.given: list[Lease] = []
+        self.given: list[Raw] = []
         self.channel = f"{calls.prefix}given:{worker}"
-        self._client: Any = connections.async_client(calls.config, socket_timeout=None)
+        self._client = connections.async_client(calls.config)
+        self._wire = Wire(self._client, calls.config.timeout_s, self._pushed)
         self._decode = decode
         self._look = look
         self._told = 0
@@ -75,10 +78,16 @@ class Mailbox:
 
     async def take(self, claim: Claim, renew: Renew) -> list[Lease]:
         """What has come since the last time, as far as it is still held."""
-        given, self.given = self.given, []
-        if given:
-            self._standing = False  # what was given ends an offer
-        if given and _now() - self._offered > _OFFERED_S:  # guard: leases count from when a worker gets them
+        if not self.given:
+            return []
+        raw, self.given = self.given, []
+        self._standing = False  # what was given ends an offer
+        try:
+            given = [await self._decode(one) for one in raw]
+        except StoreError:
+            self.heard = 0  # the next claim tells of it again
+            raise
+        if _now() - self._offered > _OFFERED_S:  # guard: leases count from when a worker gets them
             held = [(lease.task.id, lease.token) for lease in given]
             statuses = await renew(claim.worker, held, claim.lease_s)
             given = [lease for lease, status in zip(given, statuses, strict=True) if status.kept]
@@ -96,47 +105,36 @@ class Mailbox:
         asyncio.get_running_loop().call_later(_LATE_S, self._check, number)
 
     def _check(self, number: int) -> None:
-        if self._told < number and not self._work.done():
-            self._work.cancel()
-            self._listens = False
-            self._work = asyncio.create_task(self._listen(), name="opspawn-redis-given")
+        if self._told < number:
+            self._wire.drop()
 
     async def _listen(self) -> None:
         pause = _PAUSE_S
         while True:
             try:
-                async with self._client.pubsub() as pubsub:
-                    await pubsub.subscribe(self.channel)
-                    while True:
-                        sort, _, data = await pubsub.parse_response()
-                        if sort == b"message":
-                            await self._hear(data)
-                        else:
-                            self._listens, pause = True, _PAUSE_S
+                await self._wire.ask("SUBSCRIBE", self.channel)
+                self._listens, pause = True, _PAUSE_S
+                await self._wire.lost.wait()
             except Exception as error:  # without it the worker claims by itself
                 logger.bind(error_type="store").debug("Work cannot be given to this worker for a moment: {}", error)
-            finally:
-                self._listens = False
+            self._listens = False
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _hear(self, data: bytes) -> None:
+    def _pushed(self, reply: Sequence[bytes]) -> None:
+        if reply[0] == b"message":
+            self._hear(reply[2])
+
+    def _hear(self, data: bytes) -> None:
         number, *raw = msgpack.unpackb(data, raw=True)
         self._told = number
-        if number <= self.heard:  # guard: a claim has told of it already
-            return
-        try:
-            given = [await self._decode(one) for one in raw]
-        except StoreError as error:  # the next claim tells of it
-            logger.bind(error_type=error.error_type).debug("What was given could not be read: {}", error)
-            return
-        if number > self.heard:
+        if number > self.heard:  # guard: a claim may have told of it already
             self.heard = number
-            self.given += given
+            self.given = raw
             self._look()
 
     async def aclose(self) -> None:
         """Listen no more."""
         await end((self._work,))
-        with suppress(Exception):
-            await self._client.aclose()
+        await self._wire.aclose()
+        await self._client.aclose()

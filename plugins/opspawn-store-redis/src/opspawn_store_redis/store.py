@@ -173,7 +173,12 @@ class RedisStore(Moving):
         return int((await self._calls.read("read", "state"))[1])
 
     async def _read_after(self, position: int, limit: int, types: Set[str]) -> list[Event]:
-        return (await self.events_after(position, limit, types))[0]
+        try:
+            return (await self.events_after(position, limit, types))[0]
+        except StoreError:
+            if self._calls.closed:  # whoever tails is told of the end a moment later
+                return []
+            raise
 
     async def check(self) -> Sequence[Finding]:
         """What an operator should know of this server, worst first."""
@@ -226,8 +231,8 @@ class RedisStore(Moving):
         """Take back the offer of a worker, and have what came and was never begun among what is given up."""
         words = ("", worker, json.dumps(worker), 0, 0, 0, 0, 0, "-", mailbox.heard)
         answer = await self._calls.write("claim", words, caller=(uuid4().hex, 1))
-        missed = [await self._lease(raw) for raw in answer[4]]
-        self._leases.update((lease.task.id, (worker, lease.token)) for lease in [*mailbox.given, *missed])
+        leases = [await self._lease(raw) for raw in [*mailbox.given, *answer[4]]]
+        self._leases.update((lease.task.id, (worker, lease.token)) for lease in leases)
 
     async def _give_up(self) -> None:
         workers: dict[str, list[tuple[str, int]]] = {}

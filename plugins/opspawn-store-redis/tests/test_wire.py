@@ -1,0 +1,73 @@
+"""The connection that the store speaks to directly: replies in order, whoever is gone, and a new one when it broke."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis
+
+from opspawn_store_redis import RedisConfig, connections
+from opspawn_store_redis.proxy import Proxy
+from opspawn_store_redis.testing import RedisServer
+from opspawn_store_redis.wire import Wire
+
+
+@pytest.fixture
+async def proxy(server: RedisServer) -> AsyncIterator[Proxy]:
+    async with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def wire(proxy: Proxy, config: RedisConfig) -> AsyncIterator[Wire]:
+    client = connections.async_client(config.model_copy(update={"url": proxy.url}))
+    wire = Wire(client, 1.0)
+    yield wire
+    await wire.aclose()
+    await client.aclose()
+
+
+async def test_replies_go_to_whoever_asked_even_if_another_is_gone(wire: Wire) -> None:
+    """Named guard: the reply to a caller that was cancelled is not the next one's."""
+    assert await wire.ask("ECHO", "first") == b"first"
+    asked = [asyncio.create_task(wire.ask("ECHO", str(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    asked[1].cancel()
+    replies = await asyncio.gather(*asked, return_exceptions=True)
+    assert [reply for reply in replies if isinstance(reply, bytes)] == [b"0", b"2", b"3", b"4"]
+
+
+async def test_an_error_is_of_one_command_alone(wire: Wire) -> None:
+    replies = await asyncio.gather(wire.ask("HGET", "x"), wire.ask("ECHO", "x"), return_exceptions=True)
+    assert isinstance(replies[0], redis.exceptions.ResponseError)
+    assert replies[1] == b"x"
+
+
+async def test_many_that_ask_at_first_share_a_connection(wire: Wire) -> None:
+    ids = await asyncio.gather(*(wire.ask("CLIENT", "ID") for _ in range(5)))
+    assert len(set(ids)) == 1
+
+
+async def test_what_waits_fails_when_no_reply_comes_and_the_next_has_a_new_connection(proxy: Proxy, wire: Wire) -> None:
+    before = await wire.ask("CLIENT", "ID")
+    proxy.silent = True
+    late = await asyncio.gather(wire.ask("ECHO", "a"), wire.ask("ECHO", "b"), return_exceptions=True)
+    assert [type(one) for one in late] == [redis.exceptions.TimeoutError] * 2
+    proxy.silent = False
+    assert await wire.ask("CLIENT", "ID") != before
+
+
+async def test_what_waits_fails_when_the_connection_ends(server: RedisServer, wire: Wire) -> None:
+    name = await wire.ask("CLIENT", "ID")
+    blocked = asyncio.create_task(wire.ask("BLPOP", "nothing", 0.9))
+    await asyncio.sleep(0)
+    other: Any = redis.Redis.from_url(server.url)
+    other.execute_command("CLIENT", "KILL", "ID", name)
+    other.close()
+    with pytest.raises(redis.exceptions.ConnectionError):
+        await blocked
+    assert wire.lost.is_set()
+    assert await wire.ask("ECHO", "x") == b"x"
