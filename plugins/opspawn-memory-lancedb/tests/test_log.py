@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
+import struct
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from opspawn.contracts.memory import MemoryItem, MemoryQuery, Selection
+from opspawn.errors import MemoryFailed
 from opspawn.testing import HashingEmbedder
 from opspawn_memory_lancedb.memory import LanceMemory, open_memory
 
@@ -69,14 +73,73 @@ async def test_an_entry_that_is_not_whole_was_never_told_of(tmp_path: Path) -> N
     memory = await opened(tmp_path)
     await memory.add([MemoryItem("One.", ADA)])
     whole = log_in(tmp_path).read_bytes()
+    as_it_is = shutil.copytree(tmp_path, tmp_path / "copy")
     for n, rest in enumerate((b"\x07", whole[: len(whole) // 2], whole[:-1] + b"?")):
         place = tmp_path / str(n)
-        shutil.copytree(tmp_path / "memory.lance", place / "memory.lance")
+        shutil.copytree(as_it_is, place)
         log_in(place).write_bytes(whole + rest)
         found = await opened(place)
         assert await texts(found) == ["One."]
         await found.aclose()
     await memory.aclose()
+
+
+def many(name: str) -> list[MemoryItem]:
+    """So many that their vectors go to the disk ahead of them."""
+    return [MemoryItem(f"Fact {n} of {name}.", ADA) for n in range(200)]
+
+
+async def with_vectors(place: Path) -> LanceMemory:
+    return await open_memory(str(place / "memory.lance"), embedder=HashingEmbedder(512))
+
+
+async def test_many_rows_and_their_vectors_are_one_entry_in_two_parts(tmp_path: Path) -> None:
+    """Where the second is missing or damaged, the first counts for nothing, for what comes after it, too."""
+    memory = await with_vectors(tmp_path)
+    await memory.add(many("one"))
+    first = log_in(tmp_path).read_bytes()
+    await memory.add(many("two"))
+    both = log_in(tmp_path).read_bytes()
+    as_it_is = shutil.copytree(tmp_path, tmp_path / "copy")
+    [size] = struct.unpack_from("<Q", both, len(first))
+    second = len(first) + 12 + size  # where the rest of the second begins
+    assert size > 200 * 512 * 4
+    told = []
+    for n, left in enumerate((both, both[:second], both[:-1] + b"?", both[:second] + first, first[:-9])):
+        place = tmp_path / str(n)
+        shutil.copytree(as_it_is, place)
+        log_in(place).write_bytes(left)
+        found = await with_vectors(place)
+        stats = await found.stats(EVERYTHING)
+        told.append((stats.items, stats.vectors))
+        if stats.items == 400:
+            text = many("two" if n == 0 else "one")[77].text
+            [hit] = await found.search(MemoryQuery(text, EVERYTHING, limit=1, mode="vector"))
+            assert (hit.item.text, round(hit.score, 3)) == (text, 1.0)
+        await found.aclose()
+    await memory.aclose()
+    assert told == [(400, 400), (200, 200), (200, 200), (400, 400), (0, 0)]
+
+
+async def test_vectors_that_the_disk_refuses_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the sync of the rest is told to have done well, as a system says of a fault once only."""
+    memory = await with_vectors(tmp_path)
+    await memory.add([MemoryItem("Before.", ADA)])
+    really = os.fdatasync
+
+    def sync(file: int) -> None:
+        if threading.current_thread().name.startswith("opspawn-memory-syncer"):
+            raise OSError(errno.EIO, "no")
+        really(file)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    with pytest.raises(MemoryFailed, match="cannot be written"):
+        await memory.add(many("one"))
+    monkeypatch.undo()
+    await memory.add([MemoryItem("After.", ADA)])
+    kept = await texts(memory)
+    await memory.aclose()
+    assert kept == ["After.", "Before."]
 
 
 async def test_a_log_that_is_already_in_the_table_is_not_added_again(tmp_path: Path) -> None:
@@ -140,3 +203,22 @@ async def test_an_add_returns_when_the_disk_has_it(tmp_path: Path, monkeypatch: 
         sizes.append(log_in(tmp_path).stat().st_size)
     await memory.aclose()
     assert synced == sizes
+
+
+async def test_many_return_when_the_disk_has_both_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the two syncs come to their ends."""
+    synced: list[str] = []
+    really = os.fdatasync
+
+    def sync(file: int) -> None:
+        name = threading.current_thread().name.split("_")[0]
+        time.sleep(0.05 if name == "opspawn-memory-syncer" else 0)
+        really(file)
+        synced.append(name)
+
+    memory = await with_vectors(tmp_path)
+    monkeypatch.setattr(os, "fdatasync", sync)
+    await memory.add(many("one"))
+    by_then = sorted(synced)
+    await memory.aclose()
+    assert by_then == ["opspawn-memory-syncer", "opspawn-memory-writer"]

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from opspawn.contracts.filters import Eq
@@ -21,10 +22,10 @@ EVERYTHING = Selection((), below=True)
 def test_texts_that_are_taken_apart_together_have_the_words_they_have_alone() -> None:
     """Whatever is in them: no word, what stands between texts, other scripts, more words than one remembers."""
     texts = ["Two apples, 12345 PEARS", "", "...", "a\0b", "\0", " x ", "Ünïcode Straßen", "東京都", "l" * 99, "1 2\n3"]
-    alone = [terms_of([text]) for text in texts]
-    assert [[one] for one in terms_of(texts)] == alone
-    assert alone[0] == ["two appl apple 1234 12345 pear"]
-    assert [one for [one] in alone[1:6]] == ["", "", "a b", "", "x"]
+    alone = [terms_of(pa.array([text])).to_pylist()[0] for text in texts]
+    assert terms_of(pa.array(texts)).to_pylist() == alone
+    assert terms_of(pa.array(["not this", *texts]).slice(1)).to_pylist() == alone
+    assert alone[:6] == ["two appl apple 1234 12345 pear", "", "", "a b", "", "x"]
 
 
 async def test_what_items_have_in_common_is_not_taken_for_more_than_it_is(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ PREFIX = 4
 _WORD = re.compile(r"[^\W_]+")
 #: For texts of ASCII alone: whatever is in no word, as a space.
 _PARTED = bytes(code if code < 128 and chr(code).isalnum() else 32 for code in range(256))
-_PARTED_ALIKE = b"\0" + _PARTED[1:]
 #: Chinese, Japanese and Korean ideographs, kana; Thai, Lao, Myanmar, Khmer: written without spaces between words.
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd]+"
@@ -53,12 +52,14 @@ def _begins(term: str) -> bool:
     return len(term) >= PREFIX and not _UNSPACED.search(term)
 
 
-def ascii_words(text: str, *, several: bool = False) -> list[str]:
-    """The words of a text of ASCII, as most are, not yet as singulars: what `words` begins with, much sooner.
+def ascii_words(text: str) -> list[str]:
+    """The words of a text of ASCII, as most are, not yet as singulars: what `words` begins with, much sooner."""
+    return parted(text.encode()).decode().split()
 
-    Of `several` texts with " \\0 " between them, which is then in the list wherever one ends.
-    """
-    return text.lower().encode().translate(_PARTED_ALIKE if several else _PARTED).decode().split()
+
+def parted(text: bytes) -> bytes:
+    """A text of ASCII, or several, in small letters, with a space for each character that is in no word."""
+    return text.lower().translate(_PARTED)
 
 
 def _words(text: str, *, single: bool) -> Iterator[str]:

@@ -16,7 +16,6 @@ import pyarrow as pa
 from opspawn.contracts.memory import NOWHERE, MemoryItem, Namespace, Provenance
 from opspawn.memories.items import key_of, stamp
 from opspawn_memory_lancedb.rows import digest, fields_of, key_numbers, namespace_key, same_numbers
-from opspawn_memory_lancedb.terms import terms_of
 
 V = TypeVar("V")
 _WHENCE = tuple(field.name for field in fields(Provenance))
@@ -77,14 +76,14 @@ def entry_of(item: MemoryItem, seq: int, vector: Any) -> Entry:
 
 
 def table_of(rows: Rows, schema: pa.Schema, vectors: str | None) -> pa.Table:
-    """Rows as a table of this schema; `vectors` is its column of vectors, if it has one."""
-    arrays = []
+    """Rows as a table of this schema, still without terms; `vectors` is its column of vectors, if it has one."""
+    arrays = {}
     for field in schema:
         if field.name == vectors:
-            arrays.append(vectors_of(rows.vectors, len(rows.items), field.type.list_size))
-        else:
-            arrays.append(_MADE[field.name](rows, field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
+            arrays[field.name] = vectors_of(rows.vectors, len(rows.items), field.type.list_size)
+        elif field.name in _MADE:
+            arrays[field.name] = _MADE[field.name](rows, field.type)
+    return pa.Table.from_arrays(list(arrays.values()), schema=pa.schema([schema.field(name) for name in arrays]))
 
 
 def vectors_of(vectors: Any, count: int, dim: int) -> pa.Array:
@@ -177,7 +176,6 @@ _MADE: dict[str, _Column] = {
     "namespace": _alike(_namespaces, namespace_key),
     "id": _each(lambda rows: [one.id for one in rows.items]),
     "text": _each(lambda rows: [one.text for one in rows.items]),
-    "terms": _each(lambda rows: terms_of([one.text for one in rows.items])),
     "subject": _alike(lambda rows: [one.subject for one in rows.items], str),
     "metadata": _alike(_metadata, str),
     "provenance": _alike(_provenance, str),

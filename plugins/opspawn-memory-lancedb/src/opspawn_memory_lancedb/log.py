@@ -2,14 +2,17 @@
 returns. A version of the table costs some milliseconds, however few rows it brings, and leaves files behind; so rows
 wait here until there are many, until somebody reads, or for a moment.
 
-An entry is its length, its checksum, and rows in Arrow's format. An entry that is not whole was never acknowledged.
+An entry is its length, its checksum, and rows in Arrow's format. An entry that is not whole was never acknowledged. Of
+many rows the vectors come first, as an entry of their own: the disk has to do with these while the rest is made.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,21 +22,61 @@ import pyarrow as pa
 
 _HEAD = struct.Struct("<QI")
 _SUFFIX = ".log"
+#: How an entry says that it is the first columns of rows, or the rest of them.
+_PART = b"opspawn.part"
+_FIRST, _REST = {_PART: b"first"}, {_PART: b"rest"}
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Begun:
+    """The first columns of rows, on their way to the disk."""
+
+    log: Log
+    names: list[str]
+    synced: Future[None]
+
+
+@dataclass(slots=True, eq=False)
 class Log:
-    """A log that this process writes, with its rows. `asked`: they were given to the table, perhaps in vain."""
+    """A log that this process writes, with its rows. `asked`: they were given to the table, perhaps in vain.
+
+    After an OSError nothing more may be appended.
+    """
 
     path: Path
     file: int
+    beside: ThreadPoolExecutor
     size: int = 0
     tables: list[pa.Table] = field(default_factory=list)
     rows: int = 0
     asked: bool = False
 
-    def append(self, table: pa.Table) -> None:
-        """Keep rows, on the disk. Raises: OSError: nothing was kept, and nothing more may be appended."""
+    def begin(self, columns: pa.Table) -> Begun:
+        """Have columns of the next rows written, and synced meanwhile. They count once these are appended."""
+        self._write(columns.replace_schema_metadata(_FIRST))
+        under_way = threading.Event()
+        synced = self.beside.submit(_sync, self.file, under_way)
+        under_way.wait()  # so that Python is free for it to begin
+        return Begun(self, columns.column_names, synced)
+
+    def append(self, table: pa.Table, begun: Begun | None = None) -> None:
+        """Keep rows, on the disk; some columns may have begun. Raises: OSError: nothing was kept."""
+        if begun is None:
+            self._write(table)
+        else:
+            self._write(table.drop_columns(begun.names).replace_schema_metadata(_REST))
+        try:
+            os.fdatasync(self.file)
+            if begun is not None:
+                begun.synced.result()
+        except OSError:
+            self._undo()
+            raise
+        self.size = os.lseek(self.file, 0, os.SEEK_CUR)
+        self.tables.append(table)
+        self.rows += len(table)
+
+    def _write(self, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
@@ -41,14 +84,13 @@ class Log:
         try:
             _write(self.file, _HEAD.pack(len(body), crc32(body)))
             _write(self.file, body)
-            os.fdatasync(self.file)
         except OSError:
-            with suppress(OSError):
-                os.ftruncate(self.file, self.size)
+            self._undo()
             raise
-        self.size += _HEAD.size + len(body)
-        self.tables.append(table)
-        self.rows += len(table)
+
+    def _undo(self) -> None:
+        with suppress(OSError):
+            os.ftruncate(self.file, self.size)
 
     def close(self) -> None:
         """Leave it to whoever reads the folder. Idempotent."""
@@ -65,6 +107,7 @@ class Logs:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
+        self._beside = ThreadPoolExecutor(1, "opspawn-memory-syncer")
 
     def any(self) -> bool:
         """Whether rows wait, of this process or of others."""
@@ -83,22 +126,46 @@ class Logs:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return Log(path, file)
+        return Log(path, file, self._beside)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._beside.shutdown()
 
 
 def rows_in(path: Path) -> pa.Table | None:
     """The rows of a log that somebody else has left; None if it has none."""
     data = memoryview(path.read_bytes())
-    tables = []
+    tables: list[pa.Table] = []
+    first: pa.Table | None = None
     at = 0
     while at + _HEAD.size <= len(data):
         size, check = _HEAD.unpack_from(data, at)
         body = bytes(data[at + _HEAD.size : at + _HEAD.size + size])  # a copy begins where Arrow wants it to
         if len(body) < size or crc32(body) != check:
             break
-        tables.append(pa.ipc.open_stream(pa.py_buffer(body)).read_all())
+        table = pa.ipc.open_stream(pa.py_buffer(body)).read_all()
+        match (table.schema.metadata or {}).get(_PART):
+            case b"first":
+                first = table
+            case b"rest" if first is not None:
+                tables.append(_joined(table, first))
+            case _:
+                tables.append(table)
         at += _HEAD.size + size
     return pa.concat_tables(tables) if tables else None
+
+
+def _joined(rest: pa.Table, first: pa.Table) -> pa.Table:
+    whole = rest.replace_schema_metadata(None)
+    for kind in first.schema:
+        whole = whole.append_column(kind, first[kind.name])
+    return whole
+
+
+def _sync(file: int, under_way: threading.Event) -> None:
+    under_way.set()
+    os.fdatasync(file)
 
 
 def _write(file: int, data: bytes | memoryview) -> None:

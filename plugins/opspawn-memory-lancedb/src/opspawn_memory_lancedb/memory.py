@@ -75,7 +75,8 @@ async def open_memory(
     """
     config = config or LanceConfig()
     options = {name: value.get_secret_value() for name, value in config.storage_options.items()}
-    table = await asyncio.to_thread(open_table, uri, data, options, config.busy_timeout_s)
+    vectors = None if embedder is None or embedder.dim is None else (embedder.model, embedder.dim)
+    table = await asyncio.to_thread(open_table, uri, data, options, config.busy_timeout_s, vectors)
     return LanceMemory(table, config, embedder, reranker or reranker_of(config.reranker), clock)
 
 

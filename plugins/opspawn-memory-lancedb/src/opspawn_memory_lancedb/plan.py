@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from opspawn.contracts.memory import Added, Duplicates, MemoryItem
 from opspawn.memories.items import all_kept, kept_as, moment, said, stamp
-from opspawn_memory_lancedb.columns import Entry, Rows, table_of
+from opspawn_memory_lancedb.columns import Entry, Rows, table_of, vectors_of
 from opspawn_memory_lancedb.known import Known
 from opspawn_memory_lancedb.rows import SCHEMA, item_of, key_numbers, same_numbers
 from opspawn_memory_lancedb.table import Kept, Table
+from opspawn_memory_lancedb.terms import with_terms
 from opspawn_memory_lancedb.vectors import Vectors
 
 _LOOKED_UP = 1000
@@ -108,6 +109,17 @@ class Plan:
                     if row["seq"] not in seen:
                         seen.add(row["seq"])
                         self._note(entry_in(row, self._kept))
+
+    def vectors(self, schema: pa.Schema) -> pa.Table | None:
+        """The column of vectors of `table`, before the rest of it, if that is sure: all items are just new."""
+        if self._kept is None or len(self._asked) > 1 or self._asked[0].add.vectors is None:
+            return None
+        if self._careful(self._asked[0]):
+            return None
+        field = schema.field(self._kept.column)
+        return pa.table(
+            [vectors_of(self._asked[0].add.vectors, len(self._asked[0].ids), field.type.list_size)], pa.schema([field])
+        )
 
     def work_out(self) -> list[list[Added]]:
         """Of each add the items as they will be kept, and whether they are new."""
@@ -238,7 +250,7 @@ def entry_in(row: dict[str, Any], kept: Kept | None) -> Entry:
 def replace_rows(table: Table, entries: Sequence[Entry], kept: Kept | None, more: pa.Table | None = None) -> None:
     """Write rows in place of those with the same number, and those that are new, in one version."""
     made = table_of(Rows.of(entries), table.schema, None if kept is None else kept.column)
-    whole = made if more is None else pa.concat_tables([made, more])
+    whole = with_terms(made if more is None else pa.concat_tables([made, more]))
     table.change(
         lambda lance: lance.merge_insert("seq").when_matched_update_all().when_not_matched_insert_all().execute(whole)
     )

@@ -11,12 +11,15 @@ import pyarrow as pa
 from loguru import logger
 
 from opspawn.errors import MemoryFailed
-from opspawn_memory_lancedb.log import Log, Logs, rows_in
+from opspawn_memory_lancedb.log import Begun, Log, Logs, rows_in
 from opspawn_memory_lancedb.table import Table, told
+from opspawn_memory_lancedb.terms import with_terms
 
 #: A log with so much goes into the table at once; with less, when somebody reads, or after a moment.
 MOST_ROWS = 8192
 MOST_BYTES = 32 << 20
+#: From so many bytes on it is worth to have them synced beside.
+_WORTH = 1 << 18
 
 
 class Settler:
@@ -36,25 +39,42 @@ class Settler:
         """Whether rows of anybody wait. Any thread may ask."""
         return self._logs is not None and self._logs.any()
 
-    def append(self, rows: pa.Table) -> None:
+    def begin(self, columns: pa.Table) -> Begun | None:
+        """Have the first columns of many rows on their way to the disk, to be given to `append`; None if few bytes wait
+        for nothing. Raises: MemoryFailed.
+        """
+        if self._logs is None or columns.nbytes < _WORTH:
+            return None
+        try:
+            return self._log(self._logs).begin(columns)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def append(self, rows: pa.Table, begun: Begun | None = None) -> None:
         """Keep new rows; they are on the disk then. Raises: MemoryFailed."""
         if self._logs is None:
-            self._table.change(lambda lance: lance.add(rows))
-            self._settled(len(rows))
+            self._into(rows)
             return
         if self._sealed and (self._running is None or self._running.done()):
             self.settle()  # what failed in the background is told here
         try:
-            if self._open is None:
-                self._open = self._logs.new()
-            self._open.append(rows)
+            log = self._log(self._logs)
+            log.append(rows, begun if begun is not None and begun.log is log else None)
         except OSError as error:
-            self._seal()
-            raise MemoryFailed(f"The memory cannot be written: {told(error)}.") from error
-        if self._open.rows >= MOST_ROWS or self._open.size >= MOST_BYTES:
+            raise self._failed(error) from error
+        if log.rows >= MOST_ROWS or log.size >= MOST_BYTES:
             self._await()
             self._seal()
             self._running = self._thread.submit(self._beside)
+
+    def _log(self, logs: Logs) -> Log:
+        if self._open is None:
+            self._open = logs.new()
+        return self._open
+
+    def _failed(self, error: OSError) -> MemoryFailed:
+        self._seal()
+        return MemoryFailed(f"The memory cannot be written: {told(error)}.")
 
     def settle(self) -> None:
         """Have the table know all rows, also those of others. Raises: MemoryFailed."""
@@ -80,6 +100,8 @@ class Settler:
         """End the thread."""
         self._thread.shutdown()
         self.abandon()
+        if self._logs is not None:
+            self._logs.close()
 
     def _await(self) -> None:
         if self._running is not None:
@@ -112,9 +134,13 @@ class Settler:
         added all or none.
         """
         if rows is not None and not (asked and self._are_there(rows)):
-            self._table.change(lambda lance: lance.add(rows))
-            self._settled(len(rows))
+            self._into(rows)
         path.unlink(missing_ok=True)
+
+    def _into(self, rows: pa.Table) -> None:
+        whole = with_terms(rows)
+        self._table.change(lambda lance: lance.add(whole))
+        self._settled(len(rows))
 
     def _are_there(self, rows: pa.Table) -> bool:
         seqs: Any = rows["seq"].to_pylist()

@@ -180,7 +180,7 @@ class Table:
 
     def take_vectors(self, model: str, dim: int) -> None:
         """Make the column of vectors. The caller holds `writing`."""
-        field = pa.field(_VECTORS + model.encode().hex(), pa.list_(pa.float32(), dim))
+        field = column_for(model, dim)
         self.change(lambda table: table.add_columns(pa.schema([field])))
 
     def drop_vectors(self, kept: Kept) -> None:
@@ -228,6 +228,11 @@ class Table:
 
 
 _NEWEST: Mapping[str, Any] = {"column_name": "seq", "ascending": False}
+
+
+def column_for(model: str, dim: int) -> pa.Field:
+    """The column for vectors of this embedder, so long."""
+    return pa.field(_VECTORS + model.encode().hex(), pa.list_(pa.float32(), dim))
 
 
 def kept_in(schema: pa.Schema) -> Kept | None:

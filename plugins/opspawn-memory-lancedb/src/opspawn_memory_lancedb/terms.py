@@ -1,46 +1,66 @@
-"""The words of texts, and their begins, as the index of words has them."""
+"""The words of texts, and their begins, for the index of words.
+
+They follow from the text, so that whoever adds does not wait for them: rows get them on their way into the table. Most
+of that is Arrow's work, which leaves Python to others; each word is looked at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-from opspawn.memories.words import PREFIX, ascii_words, is_prefix, singular, words
+import pyarrow as pa
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+from opspawn.memories.words import PREFIX, is_prefix, parted, singular, words
 from opspawn_memory_lancedb.rows import LONGEST
 
+COLUMN = "terms"
 #: Words are found by their begins of `PREFIX` to so many characters; longer words also whole, up to `LONGEST`.
 _LONG = 16
-#: Stands between texts that are taken apart together; where it is in a text, that one is taken apart alone.
-_END = "\0"
+#: Texts are taken together up to so many bytes.
+_MOST = 64 << 20
 
 
-def terms_of(texts: Sequence[str]) -> list[str]:
+def with_terms(rows: pa.Table) -> pa.Table:
+    """Rows with the words of their texts."""
+    if COLUMN in rows.column_names:
+        return rows
+    texts = rows["text"]
+    whole = [texts.combine_chunks()] if texts.nbytes < _MOST else texts.chunks
+    parts = [chunk for part in whole for chunk in (part.chunks if isinstance(part, pa.ChunkedArray) else [part])]
+    return rows.append_column(pa.field(COLUMN, pa.string(), nullable=False), [terms_of(part) for part in parts])
+
+
+def terms_of(texts: pa.Array) -> pa.Array:
     """Of each text its words, and their begins, with spaces between them."""
-    plain = [text for text in texts if text.isascii() and _END not in text]
-    made = _terms_of_ascii(plain)
-    if len(plain) == len(texts):
-        return made
-    left = iter(made)
-    return [next(left) if text.isascii() and _END not in text else _terms_of(text) for text in texts]
+    plain = pc.string_is_ascii(texts)
+    if plain.true_count == len(texts):
+        return _of_ascii(texts)
+    if not plain.true_count:
+        return _of_any(texts)
+    found = pc.replace_with_mask(texts, plain, _of_ascii(texts.filter(plain)))
+    others = pc.invert(plain)
+    return pc.replace_with_mask(found, others, _of_any(texts.filter(others)))
 
 
-def _terms_of_ascii(texts: Sequence[str]) -> list[str]:
-    if not texts:
-        return []
-    found = " ".join(map(_Seen().__getitem__, ascii_words(f" {_END} ".join(texts), several=True)))
-    return [one.strip(" ") for one in found.split(_END)]
+def _of_ascii(texts: pa.Array) -> pa.Array:
+    _, offsets, data = texts.buffers()
+    small = parted(b"" if data is None else data.to_pybytes())
+    plain = pa.Array.from_buffers(texts.type, len(texts), [None, offsets, pa.py_buffer(small)], 0, texts.offset)
+    found = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(plain))
+    each = found.flatten().dictionary_encode()
+    made = pa.array(_of_words(each.dictionary.to_pylist()), pa.string())
+    return pc.binary_join(pa.ListArray.from_arrays(found.offsets, made.take(each.indices)), " ")
 
 
-def _terms_of(text: str) -> str:
-    return " ".join(map(_found_by, words(text)))
+def _of_words(found: Sequence[str]) -> list[str]:
+    # Of short words, as most are, nothing is taken away but the "s" of a plural.
+    return [word if len(word) <= PREFIX and word[-1:] != "s" else _known(word) for word in found]
 
 
-class _Seen(dict[str, str]):
-    """What the words of one call are found by."""
-
-    def __missing__(self, word: str) -> str:
-        made = self[word] = word if word == _END else _known(word) if len(word) <= LONGEST else _found_by(word)
-        return made
+def _of_any(texts: pa.Array) -> pa.Array:
+    return pa.array([" ".join(map(_found_by, words(text))) for text in texts.to_pylist()], pa.string())
 
 
 def _found_by(word: str) -> str:

@@ -143,12 +143,19 @@ class Writer:
         """Whose vectors the table has, once this is in it. Raises: EmbedderMismatch."""
         if add.vectors is None:
             return kept
-        if kept is None:
+        model, dim = str(add.model), len(add.vectors[0])
+        if kept is None or ((kept.model, kept.dim) != (model, dim) and not self._rows()):
             self._settler.settle()
-            self._table.take_vectors(str(add.model), len(add.vectors[0]))
+            if kept is not None:
+                self._table.drop_vectors(kept)
+            self._table.take_vectors(model, dim)
             return self._table.kept()
-        check(kept, str(add.model), len(add.vectors[0]))
+        check(kept, model, dim)
         return kept
+
+    def _rows(self) -> int:
+        self._settler.settle()
+        return self._table.rows_in_all
 
     def _written(self, adds: Sequence[Add], kept: Kept | None) -> list[list[Added]]:
         plan = Plan(self._table, kept, self._places, adds)
@@ -157,6 +164,8 @@ class Writer:
         if keys or sames:
             self._settler.settle()
             plan.look_up(keys, sames)
+        vectors = plan.vectors(self._table.schema)
+        begun = None if vectors is None else self._settler.begin(vectors)
         told = plan.work_out()
         new = plan.table(self._table.schema)
         if plan.gone or plan.changed:
@@ -167,7 +176,7 @@ class Writer:
         if plan.changed:
             replace_rows(self._table, plan.changed, kept, new)
         elif new is not None:
-            self._settler.append(new)
+            self._settler.append(new, begun)
         if self._known is not None:
             self._known.add(*plan.known())
         return told
