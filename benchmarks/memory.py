@@ -38,6 +38,7 @@ PEERS = (
 #: Figures of a worker: name, title.
 FIGURES = (
     ("add", "items/s in batches"),
+    ("settled", "items/s until all is in the table"),
     ("one", "items/s, one a call"),
     ("search", "searches/s"),
     ("recall", "recall@10"),
@@ -76,6 +77,7 @@ def measured(
         f"{name}-{figure}@{size}": harness.rounded(harness.median(rounds, figure))
         for name, rounds in replies.items()
         for figure, _ in FIGURES
+        if figure in rounds[0]
     }
     return results, ratios_of(results, size)
 
@@ -88,6 +90,9 @@ def ratios_of(results: Mapping[str, float], size: int) -> dict[str, float]:
             ours, theirs = results.get(f"us-{figure}@{size}"), results.get(f"{other}-{figure}@{size}")
             if ours and theirs:
                 found[f"us-{figure}/{other}@{size}"] = harness.rounded(ours / theirs)
+        settled, added = results.get(f"us-settled@{size}"), results.get(f"{other}-add@{size}")
+        if settled and added:
+            found[f"us-settled/{other}@{size}"] = harness.rounded(settled / added)
     if (recall := results.get(f"us-recall@{size}")) is not None:
         found[f"recall@{size}"] = recall
     return found
@@ -95,7 +100,10 @@ def ratios_of(results: Mapping[str, float], size: int) -> dict[str, float]:
 
 def cells(replies: Sequence[Reply]) -> list[str]:
     """The figures of one row."""
-    return [f"{harness.median(replies, figure):,.{_DECIMALS.get(figure, 0)}f}" for figure, _ in FIGURES]
+    return [
+        f"{harness.median(replies, figure):,.{_DECIMALS.get(figure, 0)}f}" if figure in replies[0] else ""
+        for figure, _ in FIGURES
+    ]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from _common import expect, report
-from _memory import TOP, Data, timed_searches
+from _memory import TOP, Data, begin, timed_searches
 
 #: From here on an index of vectors is made, with as many parts looked at as the memory does.
 INDEX_FROM, PROBE = 20_000, 0.5
@@ -15,17 +15,17 @@ INDEX_FROM, PROBE = 20_000, 0.5
 
 def measure(data: Data, table: Any, add: Callable[[range], object], read: Callable[[Any], list[int]]) -> None:
     """Add all items, put the table in order, search, and report; `read` gives the numbers that a query finds."""
-    began = time.perf_counter()
+    began = begin()
     for batch in data.batches():
         add(batch)
     seconds = time.perf_counter() - began
     some = data.singles()[:100]
-    began = time.perf_counter()
+    began = begin()
     for n in some:
         add(range(n, n + 1))
     one = len(some) / (time.perf_counter() - began)
     add(range(some[-1] + 1, data.singles()[-1] + 1))
-    began = time.perf_counter()
+    began = begin()
     table.optimize()
     count = table.count_rows()
     parts = round(3 * count**0.5)

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 from _common import Settings, report
-from _memory import TOP, Data, timed_searches
+from _memory import TOP, Data, begin, timed_searches
 
 settings = Settings()
 data = Data(settings.get("items"), settings.get("one_by_one"), settings.get("searches"))
 count = data.items + data.one_by_one
 matrix = np.empty((count, data.vectors.shape[1]), np.float32)
-began = time.perf_counter()
+began = begin()
 for batch in data.batches():
     matrix[batch.start : batch.stop] = data.vectors[batch.start : batch.stop]
 seconds = time.perf_counter() - began
-began = time.perf_counter()
+began = begin()
 for n in data.singles():
     matrix[n] = data.vectors[n]
 one = data.one_by_one / (time.perf_counter() - began)

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import sqlite_vec
 from _common import Settings, expect, report
-from _memory import DIM, TOP, Data, timed_searches
+from _memory import DIM, TOP, Data, begin, timed_searches
 
 settings = Settings()
 data = Data(settings.get("items"), settings.get("one_by_one"), settings.get("searches"))
@@ -37,11 +37,11 @@ def search(question: Any) -> list[int]:
     return [n for n, _ in connection.execute(sql, (question.tobytes(),))]
 
 
-began = time.perf_counter()
+began = begin()
 for batch in data.batches():
     add(batch)
 seconds = time.perf_counter() - began
-began = time.perf_counter()
+began = begin()
 for n in data.singles():
     add(range(n, n + 1))
 one = data.one_by_one / (time.perf_counter() - began)

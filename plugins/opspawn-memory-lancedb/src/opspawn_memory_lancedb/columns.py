@@ -42,9 +42,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Items as they are kept, with the same for each as an `Entry` has; `vectors` may be one array, or None."""
+    """Items, the ids they are kept by, and for each the same as an `Entry` has; `vectors` may be one array, or None."""
 
     items: Sequence[MemoryItem]
+    ids: Sequence[str]
     seqs: Sequence[int]
     keys: Sequence[int]
     sames: Sequence[int]
@@ -58,6 +59,7 @@ class Rows:
         """Those of entries."""
         return cls(
             [one.item for one in entries],
+            [one.item.id for one in entries],
             [one.seq for one in entries],
             [one.key for one in entries],
             [one.same for one in entries],
@@ -174,7 +176,7 @@ _MADE: dict[str, _Column] = {
     "spaces": _alike(_namespaces, _spaces),
     "fields": _alike(lambda rows: list(map(fields_of, rows.items)), lambda one: one),
     "namespace": _alike(_namespaces, namespace_key),
-    "id": _each(lambda rows: [one.id for one in rows.items]),
+    "id": _each(lambda rows: rows.ids),
     "text": _each(lambda rows: [one.text for one in rows.items]),
     "subject": _alike(lambda rows: [one.subject for one in rows.items], str),
     "metadata": _alike(_metadata, str),

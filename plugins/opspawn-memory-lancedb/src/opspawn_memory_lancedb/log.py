@@ -12,14 +12,17 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from zlib import crc32
 
 import pyarrow as pa
 
+T = TypeVar("T")
 _HEAD = struct.Struct("<QI")
 _SUFFIX = ".log"
 #: How an entry says that it is the first columns of rows, or the rest of them.
@@ -54,27 +57,36 @@ class Log:
     def begin(self, columns: pa.Table) -> Begun:
         """Have columns of the next rows written, and synced meanwhile. They count once these are appended."""
         self._write(columns.replace_schema_metadata(_FIRST))
-        under_way = threading.Event()
-        synced = self.beside.submit(_sync, self.file, under_way)
-        under_way.wait()  # so that Python is free for it to begin
-        return Begun(self, columns.column_names, synced)
+        return Begun(self, columns.column_names, self._synced())
 
-    def append(self, table: pa.Table, begun: Begun | None = None) -> None:
-        """Keep rows, on the disk; some columns may have begun. Raises: OSError: nothing was kept."""
+    def append(self, table: pa.Table, begun: Begun | None, meanwhile: Callable[[], T]) -> T:
+        """Keep rows, on the disk, of which some columns may have begun, and return what `meanwhile` does while the disk
+        has to do. Raises: OSError: nothing was kept.
+        """
         if begun is None:
             self._write(table)
         else:
             self._write(table.drop_columns(begun.names).replace_schema_metadata(_REST))
+        synced = self._synced()
         try:
-            os.fdatasync(self.file)
+            done = meanwhile()
+            synced.result()
             if begun is not None:
                 begun.synced.result()
-        except OSError:
+        except BaseException:
             self._undo()
             raise
         self.size = os.lseek(self.file, 0, os.SEEK_CUR)
         self.tables.append(table)
         self.rows += len(table)
+        return done
+
+    def _synced(self) -> Future[None]:
+        """The syncing of what is written by now, which has begun."""
+        under_way = threading.Event()
+        synced = self.beside.submit(_sync, self.file, under_way)
+        under_way.wait()  # it needs Python to begin
+        return synced
 
     def _write(self, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()

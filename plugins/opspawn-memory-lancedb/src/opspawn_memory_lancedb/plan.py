@@ -78,6 +78,8 @@ class Plan:
         #: Numbers that more than one item may have, with those items.
         self._keys: dict[int, list[Entry]] = {}
         self._sames: dict[int, list[Entry]] = {}
+        self._simple = False  # all items are known to be just new
+        self._careful: list[dict[int, tuple[Entry, bool]]] = []
         self._rows: list[Rows] = []
         self._new: list[Entry] = []
         self.changed: list[Entry] = []
@@ -114,18 +116,26 @@ class Plan:
         """The column of vectors of `table`, before the rest of it, if that is sure: all items are just new."""
         if self._kept is None or len(self._asked) > 1 or self._asked[0].add.vectors is None:
             return None
-        if self._careful(self._asked[0]):
+        if self._odd(self._asked[0]):
             return None
+        self._simple = True
         field = schema.field(self._kept.column)
         return pa.table(
             [vectors_of(self._asked[0].add.vectors, len(self._asked[0].ids), field.type.list_size)], pa.schema([field])
         )
 
-    def work_out(self) -> list[list[Added]]:
-        """Of each add the items as they will be kept, and whether they are new."""
-        told = [self._of(asked) for asked in self._asked]
-        # Only now, since what one add has kept another may have changed.
-        return [one if careful is None else _added(one, careful) for one, careful in told]
+    def work_out(self) -> None:
+        """Find out what has to be written."""
+        self._careful = [self._of(asked) for asked in self._asked]
+
+    def told(self) -> list[list[Added]]:
+        """Of each add the items as they are kept, and whether they are new."""
+        told = []
+        rows = iter(self._rows)
+        for careful, asked in zip(self._careful, self._asked, strict=True):
+            plain = _added(next(rows), asked.add.now) if len(careful) < len(asked.ids) else []
+            told.append(_merged(plain, careful) if careful else plain)
+        return told
 
     def table(self, schema: pa.Schema) -> pa.Table | None:
         """All that is new, as columns."""
@@ -138,16 +148,15 @@ class Plan:
         rows = [*self._rows, Rows.of(self._new)]
         return chain.from_iterable(one.keys for one in rows), chain.from_iterable(one.sames for one in rows)
 
-    def _of(self, asked: _Asked) -> tuple[list[Added], dict[int, tuple[Entry, bool]] | None]:
-        places = self._careful(asked)
-        if not places:
-            return list(map(Added, self._together(asked, None))), None
-        careful = {n: self._one(asked, n) for n in places}
-        left = [n for n in range(len(asked.ids)) if n not in careful]
-        return list(map(Added, self._together(asked, left))) if left else [], careful
+    def _of(self, asked: _Asked) -> dict[int, tuple[Entry, bool]]:
+        """Those of an add that are not just new, at their places; the others go together."""
+        careful = {n: self._one(asked, n) for n in ([] if self._simple else self._odd(asked))}
+        if len(careful) < len(asked.ids):
+            self._together(asked, [n for n in range(len(asked.ids)) if n not in careful] if careful else None)
+        return careful
 
-    def _careful(self, asked: _Asked) -> list[int]:
-        """Which items are not just new."""
+    def _odd(self, asked: _Asked) -> list[int]:
+        """Which items are not just new, or bring their times."""
         keys, sames = self._keys, self._sames
         return [
             n
@@ -155,7 +164,7 @@ class Plan:
             if key in keys or same in sames or one.created or one.updated or one.expires
         ]
 
-    def _together(self, asked: _Asked, places: list[int] | None) -> list[MemoryItem]:
+    def _together(self, asked: _Asked, places: list[int] | None) -> None:
         """New items, those at `places`, or all."""
         now, vectors = asked.add.now, asked.add.vectors
         items, ids, keys, sames = asked.add.items, asked.ids, asked.keys, asked.sames
@@ -165,10 +174,7 @@ class Plan:
             keys, sames, seqs = [keys[n] for n in places], [sames[n] for n in places], [seqs[n] for n in places]
             vectors = None if vectors is None else vectors[places]
         expires = [None if one.ttl_s is None else _expiry(one, now) for one in items]
-        ends = [None if one is None else moment(one) for one in expires]
-        kept = all_kept(items, ids, moment(now), ends)
-        self._rows.append(Rows(kept, seqs, keys, sames, vectors, [now] * len(ids), [now] * len(ids), expires))
-        return kept
+        self._rows.append(Rows(items, ids, seqs, keys, sames, vectors, [now] * len(ids), [now] * len(ids), expires))
 
     def _one(self, asked: _Asked, n: int) -> tuple[Entry, bool]:
         """An item that may be there already, and whether it is new."""
@@ -256,10 +262,15 @@ def replace_rows(table: Table, entries: Sequence[Entry], kept: Kept | None, more
     )
 
 
-def _added(others: Sequence[Added], careful: dict[int, tuple[Entry, bool]]) -> list[Added]:
+def _added(rows: Rows, now: int) -> list[Added]:
+    ends = [None if one is None else moment(one) for one in rows.expires]
+    return list(map(Added, all_kept(rows.items, rows.ids, moment(now), ends)))
+
+
+def _merged(plain: Sequence[Added], careful: dict[int, tuple[Entry, bool]]) -> list[Added]:
     """What is told of an add, in its order."""
-    left = iter(others)
-    count = len(others) + len(careful)
+    left = iter(plain)
+    count = len(plain) + len(careful)
     return [Added(careful[n][0].item, careful[n][1]) if n in careful else next(left) for n in range(count)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from loguru import logger
@@ -15,6 +15,7 @@ from opspawn_memory_lancedb.log import Begun, Log, Logs, rows_in
 from opspawn_memory_lancedb.table import Table, told
 from opspawn_memory_lancedb.terms import with_terms
 
+T = TypeVar("T")
 #: A log with so much goes into the table at once; with less, when somebody reads, or after a moment.
 MOST_ROWS = 8192
 MOST_BYTES = 32 << 20
@@ -50,22 +51,23 @@ class Settler:
         except OSError as error:
             raise self._failed(error) from error
 
-    def append(self, rows: pa.Table, begun: Begun | None = None) -> None:
-        """Keep new rows; they are on the disk then. Raises: MemoryFailed."""
+    def append(self, rows: pa.Table, begun: Begun | None, meanwhile: Callable[[], T]) -> T:
+        """Keep new rows, and return what `meanwhile` does; they are on the disk then. Raises: MemoryFailed."""
         if self._logs is None:
             self._into(rows)
-            return
+            return meanwhile()
         if self._sealed and (self._running is None or self._running.done()):
             self.settle()  # what failed in the background is told here
         try:
             log = self._log(self._logs)
-            log.append(rows, begun if begun is not None and begun.log is log else None)
+            done = log.append(rows, begun if begun is not None and begun.log is log else None, meanwhile)
         except OSError as error:
             raise self._failed(error) from error
         if log.rows >= MOST_ROWS or log.size >= MOST_BYTES:
             self._await()
             self._seal()
             self._running = self._thread.submit(self._beside)
+        return done
 
     def _log(self, logs: Logs) -> Log:
         if self._open is None:

@@ -166,8 +166,14 @@ class Writer:
             plan.look_up(keys, sames)
         vectors = plan.vectors(self._table.schema)
         begun = None if vectors is None else self._settler.begin(vectors)
-        told = plan.work_out()
+        plan.work_out()
         new = plan.table(self._table.schema)
+
+        def tell() -> list[list[Added]]:
+            if self._known is not None:
+                self._known.add(*plan.known())
+            return plan.told()
+
         if plan.gone or plan.changed:
             self._settler.settle()
         if plan.gone:
@@ -176,10 +182,8 @@ class Writer:
         if plan.changed:
             replace_rows(self._table, plan.changed, kept, new)
         elif new is not None:
-            self._settler.append(new, begun)
-        if self._known is not None:
-            self._known.add(*plan.known())
-        return told
+            return self._settler.append(new, begun, tell)
+        return tell()
 
     def _know(self, adding: int) -> None:
         """Know the numbers of all rows, if that is worth it for so many items, and nobody unseen can write."""
