@@ -21,7 +21,7 @@ class Numbers:
     """A set of numbers, most of them sorted in an array, the latest in a set."""
 
     def __init__(self, numbers: npt.NDArray[np.int64]) -> None:
-        self._sorted = np.unique(numbers)
+        self._sorted = np.sort(numbers)  # `unique` would import the masked arrays of numpy
         self._late: set[int] = set()
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class Numbers:
         self._late.update(numbers)
         if len(self._late) > max(_LATE, len(self._sorted) // 4):
             late = np.fromiter(self._late, np.int64, len(self._late))
-            self._sorted, self._late = np.union1d(self._sorted, late), set()
+            self._sorted, self._late = np.sort(np.concatenate([self._sorted, late])), set()
 
     def among(self, numbers: set[int]) -> set[int]:
         """Those of the numbers that are here."""

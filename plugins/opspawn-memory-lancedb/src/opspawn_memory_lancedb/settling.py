@@ -17,8 +17,8 @@ from opspawn_memory_lancedb.terms import with_terms
 
 T = TypeVar("T")
 #: A log with so much goes into the table at once; with less, when somebody reads, or after a moment.
-MOST_ROWS = 8192
-MOST_BYTES = 32 << 20
+MOST_ROWS = 32_768
+MOST_BYTES = 64 << 20
 #: From so many bytes on it is worth to have them synced beside.
 _WORTH = 1 << 18
 
