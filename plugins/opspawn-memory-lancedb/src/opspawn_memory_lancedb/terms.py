@@ -7,7 +7,6 @@ of that is Arrow's work, which leaves Python to others; each word is looked at o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc  # type: ignore[import-untyped]
@@ -56,7 +55,7 @@ def _of_ascii(texts: pa.Array) -> pa.Array:
 
 def _of_words(found: Sequence[str]) -> list[str]:
     # Of short words, as most are, nothing is taken away but the "s" of a plural.
-    return [word if len(word) <= PREFIX and word[-1:] != "s" else _known(word) for word in found]
+    return [word if len(word) <= PREFIX and word[-1:] != "s" else _found_by(word) for word in found]
 
 
 def _of_any(texts: pa.Array) -> pa.Array:
@@ -72,6 +71,3 @@ def _found_by(word: str) -> str:
     if not begins:
         return word[:LONGEST]
     return " ".join([*[word[:length] for length in range(PREFIX, min(len(word), _LONG + 1))], word[:LONGEST]])
-
-
-_known = lru_cache(16_384)(_found_by)
