@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from _common import Settings, expect
+from _common import expect
 
 #: Run with "stdio", or with "http" and a port.
 COMMAND = [sys.executable, __file__]
@@ -36,17 +38,28 @@ def http_server() -> Iterator[str]:
         process.wait()
 
 
-async def measure(settings: Settings, way: str, call: Callable[[int], Awaitable[object]]) -> dict[str, float]:
-    """Calls in a second, one after another, and what one costs this process; `call(n)` must answer with n + 1."""
-    seconds: float = settings.get("seconds")
-    for phase in (min(0.5, seconds), seconds):
-        began, cpu, calls = time.perf_counter(), time.process_time(), 0
-        while time.perf_counter() - began < phase:
-            said = await call(calls)
-            expect(said == {"result": calls + 1}, f"call {calls} was answered with {said!r}")
-            calls += 1
-    cpu = time.process_time() - cpu
-    return {f"{way}_per_s": calls / (time.perf_counter() - began), f"{way}_cpu_us": cpu / calls * 1e6}
+#: Calls before the clock of a turn starts.
+_WARM_UP = 20
+
+
+async def in_turns(calls: Mapping[str, Callable[[int], Awaitable[object]]]) -> None:
+    """Make calls, one after another, whenever it is our turn, by the way that is asked for, until there are no turns.
+
+    `calls[way](n)` must answer with n + 1. Told are calls in a second, and what one costs this process.
+    """
+    number = 0
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        asked = json.loads(line)
+        call = calls[asked["way"]]
+        for timed in (False, True):
+            began, cpu, first = time.perf_counter(), time.process_time(), number
+            while (time.perf_counter() - began < asked["seconds"]) if timed else number - first < _WARM_UP:
+                said = await call(number)
+                expect(said == {"result": number + 1}, f"call {number} was answered with {said!r}")
+                number += 1
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
+        made = number - first
+        print(json.dumps({"per_s": made / took, "cpu_us": cpu / made * 1e6}), flush=True)
 
 
 def _serve() -> None:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from _common import Settings, report
-from _mcp import COMMAND, http_server, measure
+from _mcp import COMMAND, in_turns
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 
+def calling(client: Client) -> Callable[[int], Awaitable[object]]:
+    """Calls by one client."""
+
+    async def call(number: int) -> object:
+        return (await client.call_tool("next_of", {"number": number})).structured_content
+
+    return call
+
+
 async def main() -> None:
-    settings = Settings()
-    figures = {}
-    with http_server() as url:
-        stdio = StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], "stdio"])
-        for name, where in (("stdio", stdio), ("http", url)):
-            async with Client(where) as client:
-                await client.list_tools()
-
-                async def call(number: int, client: Client = client) -> object:
-                    return (await client.call_tool("next_of", {"number": number})).structured_content
-
-                figures |= await measure(settings, name, call)
-    report(", ".join(f"{value:,.0f} {name}" for name, value in figures.items()), figures, ("mcp",))
+    stdio = StdioServerParameters(command=COMMAND[0], args=[*COMMAND[1:], "stdio"])
+    async with Client(stdio) as local, Client(Settings().get("url")) as remote:
+        clients = {"stdio": local, "http": remote}
+        for client in clients.values():
+            await client.list_tools()
+        await in_turns({way: calling(client) for way, client in clients.items()})
+    report("", {}, ("mcp",))
 
 
 asyncio.run(main())

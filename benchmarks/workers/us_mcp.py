@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from _common import Settings, report
-from _mcp import COMMAND, http_server, measure
+from _mcp import COMMAND, in_turns
 
 from opspawn import App, Policy, Rule
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.memory_log import MemoryLog
 from opspawn.contracts.run import RunContext
+from opspawn.contracts.tool import Tool
 from opspawn.host import Host
 from opspawn_mcp import McpConfig
 from opspawn_mcp.approvals import awaiting, pin
@@ -44,41 +46,34 @@ async def fleet(url: str) -> AsyncIterator[Fleet]:
         await opened.aclose()
 
 
-async def both(opened: Fleet, ctx: RunContext) -> dict[str, float]:
-    """Measure the calls of one run."""
-    figures = {}
-    for name in NAMES:
-        tool = opened.member(name).tool("next_of")
+async def both(opened: Fleet, ctx: RunContext) -> None:
+    """The calls of one run."""
+    await in_turns({name: partial(calling, ctx, opened.member(name).tool("next_of")) for name in NAMES})
 
-        async def call(number: int, tool: object = tool) -> object:
-            return await ctx.call(tool, {"number": number})  # type: ignore[arg-type]
 
-        figures |= await measure(SETTINGS, name, call)
-    return figures
+async def calling(ctx: RunContext, tool: Tool, number: int) -> object:
+    """One call."""
+    return await ctx.call(tool, {"number": number})
 
 
 async def main() -> None:
-    with http_server() as url:
-        async with fleet(url) as opened:
-            if not SETTINGS.get("journal"):
-                ctx = Context(MemoryLog(policies=POLICY), name="bench")
-                figures = await both(opened, ctx)
-            else:
-                figures = await journaled(opened)
-    report(", ".join(f"{value:,.0f} {name}" for name, value in figures.items()), figures, ("opspawn-mcp", "mcp"))
+    async with fleet(SETTINGS.get("url")) as opened:
+        if not SETTINGS.get("journal"):
+            await both(opened, Context(MemoryLog(policies=POLICY), name="bench"))
+        else:
+            await journaled(opened)
+    report("", {}, ("opspawn-mcp", "mcp"))
 
 
-async def journaled(opened: Fleet) -> dict[str, float]:
+async def journaled(opened: Fleet) -> None:
     """The same in a durable run: intent and result of each call are committed, as its effect "once" wants."""
-    found: dict[str, float] = {}
 
     async def work(ctx: RunContext) -> None:
-        found.update(await both(opened, ctx))
+        await both(opened, ctx)
 
     async with Host.open(App(functions={"work": work}), data=Path(SETTINGS.folder)) as host:
         task = await host.submit("function/work")
-        await host.wait(task.id, 120)
-    return found
+        await host.wait(task.id, 3600)
 
 
 asyncio.run(main())
