@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from opspawn.contracts.tool import ToolContext
@@ -30,7 +36,9 @@ MakeFleet = Callable[..., Fleet]
 
 
 @contextmanager
-def answering(handle: Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]) -> Iterator[str]:
+def answering(
+    handle: Callable[[BaseHTTPRequestHandler, dict[str, Any]], None], certificate: Path | None = None
+) -> Iterator[str]:
     """A server on this machine that answers each POST as `handle` does; gives its URL."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,10 +52,15 @@ def answering(handle: Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]) 
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    scheme = "http" if certificate is None else "https"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/mcp"
+        yield f"{scheme}://127.0.0.1:{server.server_port}/mcp"
     finally:
         server.shutdown()
         server.server_close()
@@ -156,6 +169,64 @@ async def test_an_address_that_is_not_public_is_refused_before_anything_is_sent(
 
     with pytest.raises(ServerFault, match=r"lies at (127\.0\.0\.1|::1), which is no public address \(allow_private\)"):
         await fleet.member("x").server.ready()
+
+
+def certificate_of(name: str, file: Path) -> Path:
+    """A certificate for a name on this machine, with its key, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    parts = [
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain),
+        made.public_bytes(serialization.Encoding.PEM),
+    ]
+    file.write_bytes(b"".join(parts))
+    return file
+
+
+@pytest.mark.parametrize(("name", "trusted"), [("localhost", True), ("elsewhere.example", False)])
+async def test_a_server_over_tls_is_spoken_to_if_its_certificate_is_for_its_name(
+    fleet_of: MakeFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trusted: bool
+) -> None:
+    certificate = certificate_of(name, tmp_path / "certificate.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    reached: list[str] = []
+    long = "x" * 300_000
+
+    def handle(handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
+        reached.append(body["method"])
+        if body["method"] == "initialize":
+            info = {"name": "x", "version": "1"}
+            told = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": info}
+            return _reply(handler, body, told)
+        if body["method"] == "tools/list":
+            return _reply(handler, body, {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]})
+        if body["method"] == "tools/call":
+            said = body["params"]["arguments"]["text"]
+            return _reply(handler, body, {"content": [{"type": "text", "text": said}]})
+        answer(handler, 202)
+
+    with answering(handle, certificate) as url:
+        where = {"url": url.replace("127.0.0.1", "localhost"), "allow_private": True, "mode": "legacy", "pin": "off"}
+        fleet = fleet_of(others={"x": where})
+        calling = fleet.member("x").tool("echo").call({"text": long}, NOBODY)
+        if trusted:
+            assert await calling == long
+        else:
+            with pytest.raises(ServerFault, match="CERTIFICATE_VERIFY_FAILED"):
+                await calling
+        await fleet.aclose()
+
+    assert ("tools/call" in reached) is trusted
 
 
 async def test_a_redirect_to_another_place_is_not_followed(fleet_of: MakeFleet) -> None:

@@ -16,6 +16,7 @@ from opspawn.errors import ConfigError, Halt
 PATIENCE_S = 30.0
 _STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
 _DECISIONS = get_args(Decision)
+_FIXED = frozenset((str, int, float, bool, type(None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _copied(considered: Considered) -> Considered:
     return Considered(
         considered.act,
         considered.name,
-        copy.deepcopy(considered.arguments),
+        _apart(considered.arguments),
         considered.agent,
         considered.effect,
         considered.task,
@@ -79,6 +80,16 @@ def _copied(considered: Considered) -> Considered:
         considered.deps,
         considered.messages,
     )
+
+
+def _apart(value: Any) -> Any:
+    """A deep copy, without its long way for what JSON has."""
+    kind = type(value)
+    if kind is dict:
+        return {name: one if type(one) in _FIXED else _apart(one) for name, one in value.items()}
+    if kind is list:
+        return [one if type(one) in _FIXED else _apart(one) for one in value]
+    return value if kind in _FIXED else copy.deepcopy(value)
 
 
 def as_decider(given: Any) -> Decider:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
+import httpcore2
 import httpx2
 
 from opspawn.ops.agents.egress import is_global
+from opspawn_mcp.wire import Backend
 
-_EVENTS = "text/event-stream"
-#: How long an address that was looked at is used, in seconds.
-_KEPT_S = 30.0
+_EVENTS = b"text/event-stream"
+#: How long a connection is kept that nobody uses, in seconds: after that, addresses are looked at anew.
+_KEPT_S = 5.0
+_MOST_CONNECTIONS = 100
 
 
 class ForbiddenAddress(httpx2.ConnectError):
@@ -51,7 +53,7 @@ def guarded_client(
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
-    """Resolves a name once, refuses it if any of its addresses is not global, and connects to the one it looked at."""
+    """Connects to a name only if all its addresses may be connected to, and to no other; keeps connections."""
 
     def __init__(
         self, allow_private: bool, most_bytes: int, on_error: Callable[[str], None] = lambda status: None
@@ -59,88 +61,85 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._on_error = on_error
         self._allow_private = allow_private
         self._most_bytes = most_bytes
-        self._inner: dict[str, httpx2.AsyncHTTPTransport] = {}
-        self._known: dict[tuple[str, int], tuple[str, float]] = {}
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=httpx2.create_ssl_context(),
+            max_connections=_MOST_CONNECTIONS,
+            keepalive_expiry=_KEPT_S,
+            network_backend=Backend(self._look),
+        )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Raises: ForbiddenAddress, TooLong; and what httpx2 raises."""
         url = request.url
         if url.scheme != "https" and not self._allow_private:
             raise ForbiddenAddress(f"{_shown(url)} is not https", request=request)
-        address = await self._address(url.host, url.port or (443 if url.scheme == "https" else 80), request)
-        # One pool per name: two names at one address must not share a connection, which was made for one of them.
-        inner = self._inner.get(url.host)
-        if inner is None:
-            inner = self._inner[url.host] = httpx2.AsyncHTTPTransport()
-        direct = httpx2.Request(
+        direct = httpcore2.Request(
             request.method,
-            url.copy_with(host=address),
-            headers=request.headers,
-            stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": url.host},
+            httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
         )
-        response = await inner.handle_async_request(direct)
-        if response.status_code >= 400:
-            self._on_error(f"HTTP {response.status_code}")
-        stream = response.stream
-        assert isinstance(stream, httpx2.AsyncByteStream)
-        by_event = response.headers.get("content-type", "").startswith(_EVENTS)
-        response.stream = _Limited(stream, self._most_bytes, request, by_event, self._on_error)
-        return response
-
-    async def _address(self, host: str, port: int, request: httpx2.Request) -> str:
-        address, until = self._known.get((host, port), ("", 0.0))
-        if time.monotonic() < until:
-            return address
-        address = await self._looked_at(host, port, request)
-        self._known[host, port] = address, time.monotonic() + _KEPT_S
-        return address
-
-    async def _looked_at(self, host: str, port: int, request: httpx2.Request) -> str:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=1)  # SOCK_STREAM
-        except OSError as error:
-            raise httpx2.ConnectError(f"{host} has no address: {error.strerror or error}", request=request) from error
-        addresses = [str(entry[4][0]) for entry in found]
+            answer = await self._pool.handle_async_request(direct)
+        except Exception as error:
+            raise _translated(error, request) from error
+        if answer.status >= 400:
+            self._on_error(f"HTTP {answer.status}")
+        return httpx2.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=_Limited(answer, self._most_bytes, request, self._on_error),
+            extensions=answer.extensions,
+        )
+
+    def _look(self, host: str, addresses: list[str]) -> None:
         if not self._allow_private and (inner := [one for one in addresses if not is_global(one)]):
-            words = f"{_shown(request.url)} lies at {inner[0]}, which is no public address (allow_private)"
-            raise ForbiddenAddress(words, request=request)
-        return addresses[0]
+            raise ForbiddenAddress(f"{host} lies at {inner[0]}, which is no public address (allow_private)")
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for inner in self._inner.values():
-            await inner.aclose()
+        await self._pool.aclose()
+
+
+def _translated(error: Exception, request: httpx2.Request) -> Exception:
+    """An error of httpcore2 as httpx2 tells it, which has a class of the same name for each; any other as it is."""
+    for kind in type(error).__mro__:
+        if kind.__module__.partition(".")[0] == httpcore2.__name__:
+            told: type[httpx2.RequestError] = getattr(httpx2, kind.__name__, httpx2.TransportError)
+            return told(str(error), request=request)
+    return error
 
 
 class _Limited(httpx2.AsyncByteStream):
     """A body of so many bytes; of a stream of events, each of these."""
 
     def __init__(
-        self,
-        inner: httpx2.AsyncByteStream,
-        most: int,
-        request: httpx2.Request,
-        by_event: bool,
-        on_error: Callable[[str], None],
+        self, answer: httpcore2.Response, most: int, request: httpx2.Request, on_error: Callable[[str], None]
     ) -> None:
-        self._by_event = by_event
+        kinds = (value for name, value in answer.headers if name.lower() == b"content-type")
+        self._by_event = next(kinds, b"").startswith(_EVENTS)
         self._on_error = on_error
-        self._inner = inner
+        self._inner: Any = answer.stream
         self._most = most
         self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         seen = 0
-        async for chunk in self._inner:
-            seen += len(chunk)
-            if self._by_event and (end := max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n"))) >= 0:
-                seen = len(chunk) - end
-            if seen > self._most:
-                words = f"more than {self._most:,} bytes (max_message_bytes)"
-                self._on_error(words)
-                raise TooLong(f"{_shown(self._request.url)} answered with {words}", request=self._request)
-            yield chunk
+        try:
+            async for chunk in self._inner:
+                seen += len(chunk)
+                if self._by_event and (end := max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n"))) >= 0:
+                    seen = len(chunk) - end
+                if seen > self._most:
+                    words = f"more than {self._most:,} bytes (max_message_bytes)"
+                    self._on_error(words)
+                    raise TooLong(f"{_shown(self._request.url)} answered with {words}", request=self._request)
+                yield chunk
+        except Exception as error:
+            if (told := _translated(error, self._request)) is error:
+                raise
+            raise told from error
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -75,7 +75,7 @@ class Audit:
             return await make()
         who = {"agent": context.agent, "task": context.task, "session": context.session}
         about = self._about(who, server, tool, arguments, pin)
-        about |= {"decision": "allow", "effect": effect, "key": context.idempotency_key or None}
+        about["decision"], about["effect"], about["key"] = "allow", effect, context.idempotency_key or None
         n = await self._must(server, tool, "call", about)
         began = time.monotonic()
         try:
@@ -150,7 +150,7 @@ class Audit:
         lost, (ended, self._ended) = self._lost, (self._ended, [])
         record = {"kind": kind, "at": now(), **told, "lost": lost or None}
         try:
-            n = await self._log.append(*ended, {key: value for key, value in record.items() if value is not None})
+            n = await self._log.append(*ended, record)
         except AuditFailed:
             self._lost += len(ended)
             raise

@@ -29,8 +29,12 @@ class Chain:
     key: bytes | None = None
 
     def line(self, record: Mapping[str, Any], n: int, before: str) -> tuple[bytes, str]:
-        """The line of a record, with its end, and its hash."""
-        body = _encoded({"n": n, "prev": before, **record})
+        """The line of a record, with its end, and its hash. What is None is left out."""
+        told: dict[str, Any] = {"n": n, "prev": before}
+        for name, value in record.items():
+            if value is not None:
+                told[name] = value
+        body = _encoded(told)
         made = self._hash(body)
         return b'%b%b%b"}\n' % (body[:-1], _MARK_BYTES, made.encode()), made
 
