@@ -134,7 +134,7 @@ class Serve(Process):
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None, *arguments: str) -> None:
         super().__init__([OPSPAWN, "serve", "--port", "0", *arguments], folder, env)
-        self._client = httpx2.Client(timeout=PATIENCE_S, trust_env=False)
+        self._client = httpx2.Client(timeout=PATIENCE_S, trust_env=False, verify=False)
         try:
             self.url = self.line("listens on").partition("listens on ")[2].split()[0]
             wait_for(self._healthy, "an answer of /healthz")

@@ -56,7 +56,9 @@ async def client_of(host: Host, mode: str = "auto", key: str | None = None, **op
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     (transport,) = host.transports
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False))
+        http = await stack.enter_async_context(
+            httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False, verify=False)
+        )
         way = streamable_http_client(transport.address, http_client=http)
         yield await stack.enter_async_context(Client(way, mode=mode, cache=None, **options))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -21,6 +23,15 @@ from opspawn.plugins.kinds import KINDS, kind_of
 from opspawn.plugins.status import INSTALL, Found, PluginStatus, normal
 
 GROUP = "opspawn"
+
+
+class _Manager(pluggy.PluginManager):
+    """Looks for hooks in a module only where something can be called: pluggy looks long at each of its names."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        if isinstance(plugin, ModuleType) and not inspect.isroutine(vars(plugin).get(name)):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
 
 
 class Plugins:
@@ -55,7 +66,7 @@ class Plugins:
 
         Raises: PluginError: one of `required` is not to be had.
         """
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager = _Manager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
         found = _entries()
         for item in found:
@@ -215,10 +226,12 @@ class Plugins:
 def _entries() -> list[Found]:
     """Every entry point of the group, without importing anything: built-ins first, then by distribution and name."""
     found = []
+    told: dict[int, tuple[str, str]] = {}  # by the identity of a distribution; the metadata take a millisecond to read
     for entry in entry_points(group=GROUP):
-        distribution = entry.dist
-        name = (distribution.metadata["Name"] if distribution else None) or "unknown"
-        found.append(Found(entry, name, (distribution.version if distribution else None) or "?"))
+        if id(entry.dist) not in told:
+            metadata: Any = entry.dist.metadata if entry.dist else {}
+            told[id(entry.dist)] = (metadata.get("Name") or "unknown", metadata.get("Version") or "?")
+        found.append(Found(entry, *told[id(entry.dist)]))
     return sorted(found, key=lambda item: (not item.builtin, normal(item.distribution), item.name))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from opspawn.contracts.transport import Host
 from opspawn.rest import (
@@ -31,6 +31,30 @@ from opspawn.rest.listening import is_loopback
 from opspawn.rest.plugin import RestConfig
 from opspawn.rest.schemas import ProblemView
 
+#: Every route, with what all of them share. FastAPI works out a route when it is first asked for: once for the process,
+#: instead of for each host.
+_ROUTES = APIRouter(
+    default_response_class=JsonAnswer,
+    responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
+)
+for _module in (
+    health,
+    memory,
+    agents,
+    opscore,
+    registry,
+    sessions,
+    schedules,
+    seeing,
+    signals,
+    questions,
+    approvals,
+    store,
+    stream,
+    run_stream,
+):
+    _ROUTES.include_router(_module.router)
+
 
 class _Api(FastAPI):
     """FastAPI, whose description of itself says under which media type the problems come."""
@@ -53,28 +77,9 @@ def build_api(host: Host, config: RestConfig) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        default_response_class=JsonAnswer,
-        responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
+        routes=_ROUTES.routes,
     )
     api.state.host = host
-    modules = (
-        health,
-        memory,
-        agents,
-        opscore,
-        registry,
-        sessions,
-        schedules,
-        seeing,
-        signals,
-        questions,
-        approvals,
-        store,
-        stream,
-        run_stream,
-    )
-    for module in modules:
-        api.include_router(module.router)
     api.add_middleware(
         Limits,
         max_body_bytes=config.max_body_bytes,
