@@ -25,10 +25,11 @@ _ENDED = ("succeeded", "failed", "cancelled", "paused", "in_doubt")
 
 def wait_for(look: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
     """What `look` returns once that is true. Raises: AssertionError, which names `what` was waited for."""
-    deadline = time.monotonic() + timeout_s
+    deadline, pause_s = time.monotonic() + timeout_s, 0.01
     while not (found := look()):
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain for {what}"
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, 0.05)  # a look is often a request, which takes work from what is waited for
     return found
 
 
