@@ -211,8 +211,8 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the idempotency key of a submit",
         "ops/engine/accepting.py",
-        "await self._commit([mark, *operations], task.queue)",
-        "await self._commit(operations, task.queue)",
+        "await self._commit([mark, *operations], task.queue, task.id)",
+        "await self._commit(operations, task.queue, task.id)",
         f"{_OPS}test_dead.py::test_one_key_makes_one_task_however_many_ask_at_once",
     ),
     Guard(

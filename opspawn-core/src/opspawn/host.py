@@ -376,7 +376,7 @@ class Host(Hosted):
 
     def _work(self, options: WorkerOptions) -> None:
         self.worker = self._new_worker(options, None)
-        self._engine.coming = self.worker.expect
+        self._engine.coming, self._engine.claimed = self.worker.expect, self.worker.has
         self._working = asyncio.create_task(self.worker.run(), name="opspawn-worker")
         keep = keep_of(self.loaded.settings.retention)
         self._keeping = [

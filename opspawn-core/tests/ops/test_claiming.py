@@ -32,6 +32,23 @@ async def test_a_free_worker_claims_what_its_process_accepts_in_the_same_commit(
     raise AssertionError(f"{_TRIES} tasks were all claimed later than they were accepted")
 
 
+async def test_who_has_claimed_a_new_task_already_is_not_rung(house: Any) -> None:
+    rung: list[str] = []
+    house.waker.ring = rung.append
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return ctx.input
+
+    worker = house.worker(poll_s=3600.0)
+    house.engine.coming, house.engine.claimed = worker.expect, worker.has
+    await asyncio.sleep(0.02)  # until it has looked
+    results = [(await house.engine.dispatch("function/work", number)).result for number in range(5)]
+
+    assert results == list(range(5))
+    assert rung == []
+
+
 async def test_what_a_worker_without_a_free_slot_cannot_claim_waits_for_the_next(house: Any) -> None:
     """The slot of a run goes to the next task in the very commit that ends the run."""
 

@@ -112,7 +112,7 @@ class Accepting(Desk):
         )
         operations = [*transitions.accept(task, delay_s, deadline_s), *also(task)]
         if idempotency_key is None:
-            return _accepted(task, await self._commit(operations, queue), operations)
+            return _accepted(task, await self._commit(operations, queue, id), operations)
         asked = _request(task, plain, agent, session, [delay_s, timeout_s, deadline_s], limits)
         return await self._accept_once(task, operations, idempotency_key, asked)
 
@@ -143,7 +143,7 @@ class Accepting(Desk):
     async def _accept_once(self, task: Task, operations: Sequence[Operation], key: str, asked: str) -> Task:
         mark = Put(Record("idempotency", key, {"task": task.id, "digest": asked}, fields={"task": task.id}), expect=0)
         try:
-            return _accepted(task, await self._commit([mark, *operations], task.queue), operations)
+            return _accepted(task, await self._commit([mark, *operations], task.queue, task.id), operations)
         except Conflict:
             known = await self._store.get("idempotency", key)
             if known is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ class Desk:
 
     Attributes:
         coming: called with a queue just before something is committed that may be work in it.
+        claimed: whether a worker of this process has a task, by its id.
     """
 
     def __init__(self, store: Store, waker: Waker, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -29,6 +31,7 @@ class Desk:
         self._waker = waker
         self._clock = clock
         self.coming: Callable[[str], None] = lambda queue: None
+        self.claimed: Callable[[str], bool] = lambda task: False
 
     async def task(self, id: str) -> Task:
         """A task. Raises: NotFound."""
@@ -51,7 +54,8 @@ class Desk:
             return await self.task(id)
         raise InvalidTransition(f"Task {id} changes too fast to decide on.", remedy="Try again.")
 
-    async def _commit(self, operations: Sequence[Operation], queue: str) -> Receipt:
+    async def _commit(self, operations: Sequence[Operation], queue: str, made: str | None = None) -> Receipt:
+        """Commit what may be work in a queue, and ring it; `made` is the new task, if it is one."""
         self.coming(queue)
         try:
             receipt = await self._store.commit(Batch(operations))
@@ -60,8 +64,15 @@ class Desk:
         except StoreError:
             refuse_oversize(operations)
             raise
-        self._waker.ring(queue)
+        if made is None:
+            self._waker.ring(queue)
+        else:  # a claim that came with the commit is answered with it: its worker knows in a moment
+            asyncio.get_running_loop().call_soon(self._ring_unless_claimed, made, queue)
         return receipt
+
+    def _ring_unless_claimed(self, task: str, queue: str) -> None:
+        if not self.claimed(task):
+            self._waker.ring(queue)
 
 
 def as_json(what: str, value: Any) -> Any:

@@ -171,6 +171,10 @@ class Worker:
         if queue in self._options.queues and self._free > 0:
             self._look.set()
 
+    def has(self, task: str) -> bool:
+        """Whether it has claimed a task and not ended the claim."""
+        return task in self._latest
+
     @property
     def stopping(self) -> bool:
         """Whether `stop` was called."""
