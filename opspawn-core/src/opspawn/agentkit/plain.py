@@ -77,6 +77,8 @@ def _plain(value: Any) -> bool | None:
         return isfinite(value)
     else:
         return True if kind in _SCALARS else None
+    if _SCALARS.issuperset(map(type, items)):
+        return True
     known: bool | None = True
     for item in items:
         if type(item) not in _SCALARS and (one := _plain(item)) is not True:

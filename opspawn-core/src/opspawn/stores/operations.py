@@ -145,20 +145,22 @@ def _prepare(operation: Operation, large: Large) -> Prepared:
 
 
 def _prepare_append(operation: Append, large: Large) -> Prepared:
-    event = operation.event
-    if event.type == "":
+    event, task, token = operation.event, operation.task, operation.token
+    type = event.type
+    if type == "":
         raise StoreError("An event has no type.")
-    data = large.place(rows.dump(event.data, event.type))
-    arguments: tuple[Any, ...] = (event.type, event.level, event.error_type or "", data)
+    data = large.place(rows.dump(event.data, type))
     run: Callable[[Transaction, Any], int]
-    if operation.token is not None and operation.task is not None:
-        run, arguments = append_fenced, (*arguments, operation.task, operation.token)
-    elif operation.task is None:
-        if operation.token is not None:
+    arguments: tuple[Any, ...]
+    if task is None:
+        if token is not None:
             raise StoreError("An event of no task came with a token.", remedy="Leave the token out.")
-        run, arguments = _append_apart, (*arguments, operation.agent, operation.session)
+        agent, session = operation.agent, operation.session
+        run, arguments = _append_apart, (type, event.level, event.error_type or "", data, agent, session)
+    elif token is None:
+        run, arguments = append_inbox, (type, event.level, event.error_type or "", data, task)
     else:
-        run, arguments = append_inbox, (*arguments, operation.task)
+        run, arguments = append_fenced, (type, event.level, event.error_type or "", data, task, token)
     if data[0] != rows.MARK:
         return run, "position", arguments, len(data)
     return _append_large, "position", (run, arguments, data, large), len(data)

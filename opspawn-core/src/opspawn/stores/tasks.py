@@ -7,6 +7,8 @@ import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import compress, repeat
+from operator import is_not
 from typing import Any
 
 from opspawn.contracts.store import (
@@ -180,8 +182,13 @@ def update(tx: Transaction, prepared: PreparedPut) -> int:
 
 def _write(tx: Transaction, statement: Callable[[tuple[bool, ...]], str], values: Sequence[Any], *last: int) -> None:
     """Run the statement for these values, of which it binds those that are not None: see `operations`."""
-    given = [value for value in values if value is not None]
-    tx.execute(statement(tuple([value is not None for value in values])), (*given, *last))
+    bound = given(values)
+    tx.execute(statement(bound), (*compress(values, bound), *last))
+
+
+def given(values: Sequence[Any]) -> tuple[bool, ...]:
+    """Which of these values are not None; without a call of Python for each."""
+    return tuple(map(is_not, values, repeat(None)))
 
 
 @lru_cache(maxsize=256)

@@ -179,7 +179,13 @@ class Writer:
             if job.sort != "append":
                 return None
         transaction = Transaction(self._connection, self._time)
-        return transaction if self._together(jobs, transaction) else None
+        try:
+            receipts = groups.append_all(transaction, [job.arguments for job in jobs])
+        except Exception:  # whatever it is, it may be the fault of one of them
+            return None
+        for job, receipt in zip(jobs, receipts, strict=True):
+            job.result = receipt
+        return transaction
 
     def _begin_with(self, jobs: list[Job]) -> tuple[Transaction, list[Job]]:
         """Begin a transaction with all jobs that have a sort; the transaction, and what is left to do in it."""

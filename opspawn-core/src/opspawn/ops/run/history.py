@@ -13,12 +13,15 @@ from typing import Any
 
 from opspawn.agentkit.codec import usage_from_json
 from opspawn.agentkit.ledger import ASIDE, READ, Amount, Ledger
-from opspawn.agentkit.recorded import Recorded, Tries
+from opspawn.agentkit.recorded import NO_TRIES, Recorded, Tries
 from opspawn.contracts.events import TOLD_BY_RUNS, Event
 from opspawn.contracts.model import Usage
 from opspawn.contracts.store import TaskState
 from opspawn.ops.run.losses import LOSSES, Losses
 from opspawn.ops.run.received import MAIL, Mail
+
+#: What runs have used that called no model and had no children.
+NOTHING_USED = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,13 @@ class History:
         self.timers: dict[str, Timer] = {}
         self.children: dict[str, Child] = {}
         self.child_ends: dict[str, Recorded] = {}
-        self.within = Usage()
+        self.within = NOTHING_USED
         self.asides: dict[str, Usage] = {}
         self.former_children: dict[str, str] = {}
         self.emitted: dict[str, Recorded] = {}
         self.notes: dict[str, list[Any]] = {}
         self.lives: dict[str, int] = {}
-        self.postponements = Tries()
+        self.postponements = NO_TRIES
         self.fell_back = False
         self.pause_requested = False
         self.paused_by: str | None = None
@@ -160,7 +163,7 @@ class History:
             if end is None or not end.ok:
                 self.former_children[key] = self.children.pop(key).child
         self.tries = {}
-        self.postponements = Tries()
+        self.postponements = NO_TRIES
         self.fell_back = False
         self.emitted = {}
         self.position = 0
@@ -188,7 +191,7 @@ class History:
     def _retry(self, data: dict[str, Any]) -> None:
         """A try failed for certain, so nothing is in doubt. A postponement is a try that does not count."""
         self.intents.pop(data["key"], None)
-        before = self.tries.get(data["key"], Tries())
+        before = self.tries.get(data["key"], NO_TRIES)
         was_put_off = data["try"] == before.failures
         first = before.first or (data["until"] if was_put_off else 0.0)
         self.tries[data["key"]] = Tries(data["try"], before.postponed + was_put_off, data["until"], first)

@@ -27,7 +27,7 @@ from opspawn.contracts.question import Question
 from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Record, Store, Take, Task
 from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
 from opspawn.ops.retry_plans import plan_of
-from opspawn.ops.run.history import History
+from opspawn.ops.run.history import NOTHING_USED, History
 from opspawn.ops.run.inbox import Inbox
 from opspawn.ops.run.liveness import Pulse
 from opspawn.ops.run.noting import Notes
@@ -157,8 +157,11 @@ class Journal:
 
     def _used(self) -> dict[str, Any]:
         """What the model calls of the run used, those of its children included."""
+        history = self.history
+        if self._answered is None and not history.asides and history.within is NOTHING_USED:
+            return {}
         own = {} if self._answered is None else self._answered["usage"]
-        return usage_to_json(sum(self.history.asides.values(), usage_from_json(own) + self.history.within))
+        return usage_to_json(sum(history.asides.values(), usage_from_json(own) + history.within))
 
     @property
     def ledger(self) -> Ledger:
@@ -438,8 +441,11 @@ class Journal:
         return self._add(event, beside)
 
     def _add(self, event: NewEvent, beside: Sequence[Operation] = ()) -> Coroutine[Any, Any, Receipt]:
-        operations: list[Operation] = [Append(self.task.id, event, self._token), *beside, *self._owed]
+        operations: list[Operation] = [Append(self.task.id, event, self._token)]
+        if beside:
+            operations += beside
         if self._owed:
+            operations += self._owed
             self._owed = []
         if self.closed:
             raise self._over()

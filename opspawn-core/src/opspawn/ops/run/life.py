@@ -147,8 +147,7 @@ class Life:
             self._watch(idle_s)
         try:
             verdict = await self._await_verdict()
-            due, what = self._waits()
-            needs = self.branches.needs
+            due, what, needs = self._waits() if verdict == "idle" else (None, "", 1)
             self._seen = self.journal.wakes  # news that come from now on are not for this life
             if body.done() and verdict != "lost":
                 verdict = "ended"
@@ -156,7 +155,10 @@ class Life:
             self.journal.closed = self.branches.closed = True
             for timer in self._timers:
                 timer.cancel()
-            await _close(body, self.task, self._clock)
+            if not body.done():
+                await _close(body, self.task, self._clock)
+            if body.done() and not body.cancelled():
+                body.exception()  # whatever it says while it is unwound is of no account
             await self.journal.settle()
         return await self._sentence(verdict, body, due, what, needs)
 
@@ -167,14 +169,14 @@ class Life:
         told = ended is not None and ended.state is not TaskState.CANCELLED
         last_words = self.journal.last_words if told else ()
         try:
-            receipt = await self.journal.commit([*last_words, *self._closing(operations)])
+            receipt = await self.journal.commit([*last_words, *self._closing(operations, ended)])
         except InvalidInput as error:
             if ended is None or ended.result is None:
                 operations = await self.condemn(error_to_json(error))
             else:
                 operations = await self._failed(result_too_large(self.task, ended.result))
             ended = _ended(operations)
-            receipt = await self.journal.commit(self._closing(operations))
+            receipt = await self.journal.commit(self._closing(operations, ended))
         if self._orphans:
             await cancel_children(self._store, self._orphans, tell=False)
         if self._looked is not None:
@@ -184,9 +186,9 @@ class Life:
             await withdraw(self._store, open_questions)
         return None if ended is None else transitions.as_ended(ended, receipt.time)
 
-    def _closing(self, operations: Sequence[Operation]) -> Sequence[Operation]:
+    def _closing(self, operations: Sequence[Operation], ended: Task | None) -> Sequence[Operation]:
         """With what the task used, if it ends."""
-        return operations if _ended(operations) is None else self.journal.closing(operations)
+        return operations if ended is None else self.journal.closing(operations)
 
     async def _body(self) -> Any:
         context = Context(
@@ -268,13 +270,13 @@ class Life:
             return False
         return self.branches.only_timers and soonest - self._clock.time() < RESIDENT_S
 
-    def _waits(self) -> tuple[float | None, str]:
-        """In how many seconds a waiting run has something to do by itself, and what it waits for."""
+    def _waits(self) -> tuple[float | None, str, int]:
+        """In how many seconds a waiting run has something to do by itself, what it waits for, and its `needs`."""
         soonest = self.branches.soonest
         waits = [] if soonest is None else [soonest - self._clock.time()]
         if self._deadline is not None:
             waits.append(self._deadline - self._clock.monotonic())
-        return (max(0.0, min(waits)) if waits else None), self.branches.what
+        return (max(0.0, min(waits)) if waits else None), self.branches.what, self.branches.needs
 
     def _rest_s(self) -> float:
         """How long it is until the next attempt is due, for a run that an urgent wake has called too early."""
@@ -401,8 +403,10 @@ class Life:
 
 def _ended(operations: Sequence[Operation]) -> Task | None:
     """The task that these operations end, as they leave it; None if they end none."""
-    records = (operation.record for operation in operations if isinstance(operation, Put))
-    return next((task for task in records if isinstance(task, Task) and task.state.terminal), None)
+    for operation in operations:
+        if isinstance(operation, Put) and isinstance(operation.record, Task) and operation.record.state.terminal:
+            return operation.record
+    return None
 
 
 async def _close(body: asyncio.Task[Any], task: Task, clock: Clock) -> None:
@@ -411,10 +415,7 @@ async def _close(body: asyncio.Task[Any], task: Task, clock: Clock) -> None:
     while not body.done() and clock.monotonic() < deadline:
         body.cancel()
         await asyncio.wait({body}, timeout=0.5)
-    if body.done():
-        if not body.cancelled():
-            body.exception()  # whatever it says while it is unwound is of no account
-    else:
+    if not body.done():
         logger.bind(task=task.id, agent=task.agent).error(
             "The code of the task ignores its cancellation and is left behind."
         )
