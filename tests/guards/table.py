@@ -195,6 +195,20 @@ GUARDS: tuple[Guard, ...] = (
         f"{_OPS}test_replay.py::test_a_changed_question_pauses_the_task_and_returns_nothing_wrong",
     ),
     Guard(
+        "a new `once` effect waits for those in doubt",
+        "ops/run/journal.py",
+        "if self._unasked:  # guard",
+        "if False:  # guard",
+        f"{_OPS}test_renamed_effects.py::test_under_another_name_it_does_not_begin_again",
+    ),
+    Guard(
+        "a run does not end over what is in doubt",
+        "ops/run/life.py",
+        "error = self.journal.left_in_doubt()",
+        "error = None",
+        f"{_OPS}test_renamed_effects.py::test_code_that_does_without_it_does_not_succeed_over_it",
+    ),
+    Guard(
         "the intent of a `once` effect",
         "agentkit/acting.py",
         "await log.begin(asked, _shown(arguments))",

@@ -7,6 +7,7 @@ not go on with an effect whose record is uncertain, and whoever claims the task 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,10 @@ from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
 Accepts = Callable[[str, Any], Awaitable[Any]]
+
+
+#: How often, and after how many seconds each, a new `once` effect looks whether an older one is still in doubt.
+_LOOKS, _LOOK_S = 100, 0.01
 
 
 def _nobody() -> None:
@@ -107,6 +112,8 @@ class Journal:
         self._inbox: Inbox | None = None
         self._redeemer: Redeemer | None = None
         self.pulse = Pulse(clock)
+        #: `once` effects that began before, whose end is not known, and for which the code has not asked again.
+        self._unasked = history.doubts if history.intents else {}
         self._owed: list[Take] = []
         self._noted: dict[str, list[Any]] = {}
         self._answered: dict[str, Any] | None = None
@@ -250,6 +257,7 @@ class Journal:
             return end
         intent = history.intents.get(asked.key)
         if intent is not None:
+            self._unasked.pop(asked.key, None)
             self._same(asked, intent.name, intent.digest)
             raise InDoubt(asked.key, asked.name, intent.arguments, kind=asked.kind)
         self._unlike(asked, history.timers, history.children, history.mail.waits, history.mail.questions)
@@ -278,7 +286,28 @@ class Journal:
             raise self._over()
         self._may_act()
 
+    def left_in_doubt(self) -> InDoubt | None:
+        """A `once` effect that began before, and for which the code has not asked again: it may have been renamed."""
+        for key, intent in self._unasked.items():
+            doubt = InDoubt(key, intent.name, intent.arguments, kind=intent.kind)
+            doubt.note = "The code does not ask for it any more: it was renamed or removed."
+            return doubt
+        return None
+
     def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, Receipt]:
+        if self._unasked:  # guard: what is in doubt may be this very effect, under another name
+            return self._begin_after_doubts(asked, arguments)
+        return self._begin(asked, arguments)
+
+    async def _begin_after_doubts(self, asked: Asked, arguments: Any) -> Receipt:
+        """Another branch may be on its way to what is in doubt. Raises: InDoubt: none is."""
+        for _ in range(_LOOKS):
+            if not self._unasked:
+                return await self._begin(asked, arguments)
+            await asyncio.sleep(_LOOK_S)
+        raise self.left_in_doubt() or self._over()
+
+    def _begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, Receipt]:
         beside = () if self._redeemer is None else self._redeemer.pending(asked.key)
         return self.append("step.started", asked, arguments=arguments, beside=beside)
 
