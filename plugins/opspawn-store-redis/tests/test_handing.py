@@ -96,6 +96,20 @@ async def test_who_holds_something_is_given_nothing_more(store: RedisStore, work
     assert (await state(store, "t-2"))[0] == "queued"
 
 
+async def test_who_has_ended_what_it_was_given_is_told_to_offer_itself_again(
+    store: RedisStore, worker: Waiting
+) -> None:
+    for n in range(3):
+        await accept(store, f"t-{n}")
+        await asyncio.wait_for(worker.told.wait(), 20)
+        (lease,) = await worker.claim()
+        worker.told.clear()
+        await end(worker.store, lease)
+        await asyncio.wait_for(worker.told.wait(), 20)
+        assert await worker.claim() == []
+        worker.told.clear()
+
+
 async def test_who_cannot_hear_is_passed_over(store: RedisStore, worker: Waiting) -> None:
     """A worker that was killed has no connection any more, although its offer still stands."""
     await worker.mailbox.aclose()

@@ -43,7 +43,7 @@ class Mailbox:
     """What one worker is given.
 
     Args:
-        decode: makes a lease of a task. look: called when something has come.
+        decode: makes a lease of a task. look: called when something has come, or an offer may be made.
 
     Attributes:
         heard: the number of what the worker was given last, as far as it is known here.
@@ -59,7 +59,7 @@ class Mailbox:
         self._client = connections.async_client(calls.config)
         self._wire = Wire(self._client, calls.config.timeout_s, self._pushed)
         self._decode = decode
-        self._look = look
+        self.look = look
         self._told = 0
         self._listens = False
         self._asked = self._offered = 0.0
@@ -131,7 +131,7 @@ class Mailbox:
         if number > self.heard:  # guard: a claim may have told of it already
             self.heard = number
             self.given = raw
-            self._look()
+            self.look()
 
     async def aclose(self) -> None:
         """Listen no more."""

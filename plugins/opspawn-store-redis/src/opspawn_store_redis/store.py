@@ -94,7 +94,9 @@ class RedisStore(Moving):
         receipt = await self._groups.commit(encoding.encode(batch))
         for operation in batch.operations:
             if isinstance(operation, Put) and operation.token is not None and isinstance(operation.record, Task):
-                self._leases.pop(operation.record.id, None)
+                over = self._leases.pop(operation.record.id, None)
+                if over is not None and not self._leases and (mailbox := self._mailboxes.get(over[0])) is not None:
+                    mailbox.look()  # who holds nothing any more may offer itself again
         return receipt
 
     async def claim(self, claim: Claim) -> list[Lease]:

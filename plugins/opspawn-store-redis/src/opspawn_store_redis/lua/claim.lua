@@ -63,7 +63,7 @@ local function claimed()
     for _, id in ipairs(more) do ids[#ids + 1] = id end
   end
   if offers == '+' and #ids == 0 and slots > 0 then
-    offer(worker, worker_json, slots, lease, queues, handlers)
+    offer(worker, worker_json, slots, lease, queues, handlers, number)
   elseif offers ~= '' then
     withdraw(worker)
   end

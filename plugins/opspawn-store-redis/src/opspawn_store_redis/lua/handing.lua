@@ -25,10 +25,10 @@ local function missed_by(worker, heard, lease_end)
 end
 
 -- Let a worker be given what comes to these lanes.
-local function offer(worker, worker_json, slots, lease, queues, handlers)
+local function offer(worker, worker_json, slots, lease, queues, handlers, number)
   local known = {}
   for _, handler in ipairs(handlers) do known[handler] = true end
-  call('SET', P .. 'offer:' .. worker, pack({worker_json, slots, lease, known}), 'PX', OFFERED_MS)
+  call('SET', P .. 'offer:' .. worker, pack({worker_json, slots, lease, known, number}), 'PX', OFFERED_MS)
   for _, queue in ipairs(queues) do call('SADD', P .. 'idle:' .. queue, worker) end
 end
 
@@ -41,7 +41,7 @@ local function offer_of(worker)
   return unpacked(packed)
 end
 
-local handed -- what was handed over in this call: worker, ids, worker, ids, ...
+local handed -- what was handed over in this call: worker, number, ids, worker, ...
 opened[#opened + 1] = function() handed = nil end
 
 -- Lease what was roused in a queue to a worker that waits for such; how many tasks.
@@ -57,7 +57,8 @@ local function hand_to(worker, standing, queue, most)
   if #ids == 0 then return 0 end
   withdraw(worker)
   handed = handed or {}
-  handed[#handed + 1], handed[#handed + 2] = worker, ids
+  local at = #handed
+  handed[at + 1], handed[at + 2], handed[at + 3] = worker, standing[5] > 0 and standing[5] + 1 or now, ids
   return #ids
 end
 
@@ -86,12 +87,9 @@ end
 
 -- Tell the workers, once all is written.
 local function tell()
-  for n = 1, #(handed or NOTHING), 2 do
-    local worker, ids = handed[n], handed[n + 1]
-    local key = P .. 'given:' .. worker
-    local former = call('GET', key)
-    local number = former and (unpacked(former))[1] + 1 or now
-    local kept, told = {number}, {number}
+  for n = 1, #(handed or NOTHING), 3 do
+    local worker, number, ids = handed[n], handed[n + 1], handed[n + 2]
+    local key, kept, told = P .. 'given:' .. worker, {number}, {number}
     for m, id in ipairs(ids) do
       kept[2 * m], kept[2 * m + 1] = id, rows[id][T]
       told[m + 1] = whole(id, rows[id])
