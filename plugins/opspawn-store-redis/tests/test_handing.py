@@ -29,7 +29,7 @@ class Waiting:
         return self.store._mailboxes[self.name]
 
     async def claim(self, slots: int = 10) -> list[Lease]:
-        return await self.store.claim(Claim(self.name, ("default",), ("function/f",), slots, 30.0))
+        return await self.store.claim(Claim(self.name, ("default", "other"), ("function/f",), slots, 30.0))
 
     async def wait(self) -> None:
         """Find nothing to do, and offer to take what comes."""
@@ -160,7 +160,7 @@ async def test_limits_and_closed_lanes_hold(store: RedisStore, worker: Waiting) 
     await end(worker.store, lease)
     assert await worker.claim() == []
     await accept(store, "t-3")
-    assert (await state(store, "t-3"))[0] == "queued"
+    assert [(await state(store, id))[0] for id in ("t-1", "t-2", "t-3")].count("queued") == 2
 
 
 async def test_those_who_wait_share_what_comes(config: RedisConfig, store: RedisStore, worker: Waiting) -> None:
@@ -183,6 +183,16 @@ async def test_what_was_given_and_not_begun_goes_back_when_its_worker_stops(conf
     (lease,) = await store.claim(Claim("w2", ("default",), ("function/f",), 1, 30.0))
     assert lease.token == 2
     await store.aclose()
+
+
+async def test_an_offer_is_taken_once_whatever_comes_to_its_queues(store: RedisStore, worker: Waiting) -> None:
+    """Of two queues, in one commit; the worker has as many slots as it has."""
+    tasks = [
+        Task(id=f"t-{queue}", handler="function/f", root=f"t-{queue}", queue=queue) for queue in ("default", "other")
+    ]
+    await store.commit(Batch([operation for task in tasks for operation in transitions.accept(task)]))
+    assert sorted([(await state(store, task.id))[0] for task in tasks]) == ["queued", "running"]
+    assert len(await worker.given()) == 1
 
 
 async def test_an_offer_is_over_once_something_else_was_claimed(store: RedisStore, worker: Waiting) -> None:
