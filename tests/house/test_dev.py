@@ -217,8 +217,9 @@ def test_the_ci_runs_the_commands_of_the_readme_and_nothing_else(root: Path) -> 
     script = (root / ".ci" / "run").read_text().splitlines()
     commands = [line for line in script if line.startswith("python3 ")]
 
-    assert commands == ["python3 dev test", "python3 dev check", "python3 dev matrix"]
+    assert commands == ["python3 dev test", "python3 dev check &", "python3 dev matrix"]
     assert "set -euo pipefail" in script
+    assert script[-1] == "wait $!", "else a failed check would be a success"
     assert os.access(root / ".ci" / "run", os.X_OK)
 
 
