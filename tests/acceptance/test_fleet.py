@@ -65,8 +65,6 @@ waker = "arq"
 [plugins.redis]
 url = "{url}"
 durability = "always"
-[plugins.arq]
-url = "{url}"
 [worker]
 lease_s = 2
 slots = 8

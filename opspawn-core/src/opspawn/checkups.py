@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from opspawn.config import Loaded
 from opspawn.contracts.store import Batch, Finding, Query, Store, TaskState
 from opspawn.contracts.transport import DeadQuery
+from opspawn.contracts.waker import Waker
 from opspawn.errors import ConfigError, StoreError
 from opspawn.ops.presence import workers
 from opspawn.ops.schedules.firing import LATE_S
@@ -48,6 +49,13 @@ async def examine_store(store: Store) -> AsyncIterator[Part]:
         yield part
     async for part in _schedules(store):
         yield part
+
+
+async def examine_waker(waker: Waker) -> AsyncIterator[Part]:
+    """What is to be said of a waker: of one that says nothing of itself, nothing."""
+    check: Callable[[], Awaitable[Sequence[Finding]]] | None = getattr(waker, "check", None)
+    for finding in await check() if check is not None else ():
+        yield "waker", finding
 
 
 def _python() -> Iterator[Part]:

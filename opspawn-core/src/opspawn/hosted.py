@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from opspawn.checkups import examine_process, examine_store
+from opspawn.checkups import examine_process, examine_store, examine_waker
 from opspawn.config import Loaded
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.lifecycle import AgentStatus
 from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
 from opspawn.contracts.store import Finding, Page, Query, Store, Task
+from opspawn.contracts.waker import Waker
 from opspawn.ops.agents.agents import Agents
 from opspawn.ops.definitions import Definitions
 from opspawn.ops.engine.engine import Engine
@@ -31,6 +32,7 @@ class Hosted:
     _engine: Engine
     _roster: Roster
     _schedules: StoredSchedules
+    _waker: Waker
     store: Store
     loaded: Loaded
     plugins: Plugins
@@ -78,6 +80,7 @@ class Hosted:
 
     async def examine(self) -> Sequence[tuple[str, Finding]]:
         found = [part async for part in examine_process(self.loaded, self.plugins)]
+        found += [part async for part in examine_waker(self._waker)]
         return [*found, *[part async for part in examine_store(self.store)]]
 
     async def prune(

@@ -67,7 +67,11 @@ async def open_as_it_is(loaded: Loaded, record: StorePlugin, section: PluginConf
 async def open_waker(plugins: Plugins, loaded: Loaded) -> Waker:
     """Open the configured waker alone: for commands that change something that a worker should look at."""
     record = cast(WakerPlugin, plugins.get("waker", loaded.settings.waker))
-    return await record.open(plugins.section(record, loaded.sections))
+    section = plugins.section(record, loaded.sections)
+    if record.beside is not None:
+        store = plugins.get("store", loaded.settings.store)
+        section = record.beside(section, plugins.section(store, loaded.sections))
+    return await record.open(section)
 
 
 def new_kit(loaded: Loaded, plugins: Plugins) -> Kit:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from opspawn import App
+from opspawn.checkups import examine_waker
 from opspawn.config import load_settings
 from opspawn.contracts.store import Batch, Put, Task
 from opspawn.contracts.waker import Waker
 from opspawn.errors import PluginError
 from opspawn.host import Host
+from opspawn.opening import load_plugins, open_waker, overridden
 from opspawn.stores.sqlite import open_sqlite
 from opspawn_store_redis import ArqConfig, RedisConfig, plugin
 from opspawn_store_redis.store import open_redis
@@ -176,3 +179,91 @@ async def test_a_task_that_one_process_accepts_another_does(
                     await k._client.delete(key)
                 assert (await front.wait(task.id, 20.0)).state == "succeeded"
     assert sorted(done) == [0, 1, 2, 3, 4, 10, 11, 12]
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
+    yield lines
+    logger.remove(sink)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_waker_that_cannot_reach_its_server_says_so_once(kind: str, told: list[str]) -> None:
+    """With the section to correct, whatever it tries at the same time, and less and less often."""
+    nowhere = RedisConfig(url="redis://127.0.0.1:1/0", namespace="nowhere", timeout_s=1.0)
+    async with a_waker(kind, nowhere) as waker:
+        await waker.wait(("default",), 0.9)
+        waker.ring("default")
+        await waker.wait(("default",), 0.2)
+        (finding,) = await waker.check()
+    section = "[plugins.arq]" if kind == "arq" else "[plugins.redis]"
+
+    assert len(told) == 1
+    assert f"Start it, or correct url in {section}." in told[0]
+    assert finding.level == "error"
+    assert section in (finding.remedy or "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_fault_after_a_good_while_is_told_again(kind: str, config: RedisConfig, told: list[str]) -> None:
+    async with a_waker(kind, config) as waker:
+        first = waker.telling.failed(ConnectionError("away"), "list")
+        longer = waker.telling.failed(ConnectionError("away"), "list")
+        waker.telling.worked("list")
+        again = waker.telling.failed(ConnectionError("away"), "list")
+
+    assert first == again < longer
+    assert len(told) == 2
+
+
+if HAS_ARQ:
+
+    async def test_a_user_who_may_not_use_arqs_keys_is_told_so(config: RedisConfig, told: list[str]) -> None:
+        async with a_waker("redis", config) as one:
+            rules = ("~osp:*", "&osp:*", "+@all", "-@dangerous")
+            await one._client.execute_command("ACL", "SETUSER", "half", "reset", "on", ">secret", *rules)
+        half = ArqConfig(url=config.url, namespace=config.namespace, username="half", password="secret")  # type: ignore[arg-type]
+        waker: Any = await plugin.open_arq(half)
+        await waker.wait(("default",), 0.5)
+        (finding,) = await waker.check()
+        await waker.aclose()
+
+        assert len(told) == 1
+        assert "~arq:*" in told[0]
+        assert "~arq:*" in (finding.remedy or "")
+
+
+async def test_arqs_waker_goes_where_the_store_is(tmp_path: Path) -> None:
+    """As far as its own section says nothing else; credentials go to no other server."""
+    store = RedisConfig(url="redis://there:1/2", namespace="shop", password="secret")  # type: ignore[arg-type]
+
+    def beside(**section: Any) -> ArqConfig:
+        return plugin.arq_beside(ArqConfig.model_validate(section), store)  # type: ignore[no-any-return]
+
+    assert (beside().url, beside().namespace, beside().password) == (store.url, "shop", store.password)
+    assert beside().section == "[plugins.redis]"
+    assert beside(health_check_s=7).health_check_s == 7
+    assert beside(namespace="other").namespace == "other"
+    assert beside(url=store.url).password == store.password
+    elsewhere = beside(url="redis://elsewhere:1/0")
+    assert (elsewhere.url, elsewhere.namespace, elsewhere.password) == ("redis://elsewhere:1/0", "shop", None)
+    assert elsewhere.section == "[plugins.arq]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_two_lines_of_configuration_and_where_the_server_is(
+    kind: str, config: RedisConfig, tmp_path: Path
+) -> None:
+    """And the doctor looks at the waker."""
+    section = {"url": config.url, "namespace": config.namespace, "durability": "none"}
+    lines = load_settings(environ={}, cwd=tmp_path, overrides={"store": "redis", "waker": kind, "data": str(tmp_path)})
+    loaded = overridden(lines, None, None, {"redis": section})
+    waker: Any = await open_waker(load_plugins(loaded), loaded)
+    ((part, finding),) = [part async for part in examine_waker(waker)]
+    await waker.aclose()
+
+    assert (waker.config.url, waker.config.namespace) == (config.url, config.namespace)
+    assert (part, finding.level) == ("waker", "ok")
+    assert repr(config.namespace) in finding.what

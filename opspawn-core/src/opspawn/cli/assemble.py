@@ -43,9 +43,10 @@ def find_app(named: str | None, loaded: Loaded) -> App:
 
 @asynccontextmanager
 async def existing_store(loaded: Loaded) -> AsyncIterator[Store]:
-    """The configured store; refuses to make one where nothing has run yet."""
+    """The configured store; refuses to make one where nothing has run yet. What it logs comes as in a server."""
     from opspawn.opening import load_plugins, open_store
 
+    start_logs(loaded)
     plugins = load_plugins(loaded)
     _refuse_nothing(loaded, plugins)
     store = await open_store(loaded, plugins)

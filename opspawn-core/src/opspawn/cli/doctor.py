@@ -56,6 +56,8 @@ async def _examine(loaded: Loaded, invariants: bool) -> AsyncIterator[Part]:
 
     async for part in examine_process(loaded, installed(loaded)):
         yield part
+    async for part in _waker(loaded):
+        yield part
     try:
         async with existing_store(loaded) as store:
             async for part in examine_store(store):
@@ -67,6 +69,22 @@ async def _examine(loaded: Loaded, invariants: bool) -> AsyncIterator[Part]:
         yield "store", Finding("warning", error.message, error.remedy)
     except OpspawnError as error:
         yield "store", Finding("error", error.message, error.remedy)
+
+
+async def _waker(loaded: Loaded) -> AsyncIterator[Part]:
+    from opspawn.checkups import examine_waker
+    from opspawn.opening import open_waker
+
+    try:
+        waker = await open_waker(installed(loaded), loaded)
+    except OpspawnError as error:
+        yield "waker", Finding("error", error.message, error.remedy)
+        return
+    try:
+        async for part in examine_waker(waker):
+            yield part
+    finally:
+        await waker.aclose()
 
 
 async def _invariants(store: Store) -> AsyncIterator[Part]:

@@ -122,12 +122,17 @@ class StorePlugin:
 
 @dataclass(frozen=True, slots=True)
 class WakerPlugin:
-    """A waker; users write `waker = "NAME"`."""
+    """A waker; users write `waker = "NAME"`.
+
+    `beside` gets the waker's section and that of the configured store, and gives the section with which to open: so
+    that a waker which shares the server of the store need not be told of it twice.
+    """
 
     name: str
     open: Callable[[Any], Awaitable[Waker]]
     config: type[PluginConfig] = PluginConfig
     help: str = ""
+    beside: Callable[[Any, Any], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

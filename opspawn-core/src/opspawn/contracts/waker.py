@@ -6,7 +6,11 @@ from typing import Protocol
 
 
 class Waker(Protocol):
-    """Tells workers of a queue to look into the store."""
+    """Tells workers of a queue to look into the store.
+
+    One that may fail can also have `async def check(self) -> Sequence[Finding]`: what an operator should know of it
+    (`opspawn.contracts.store.Finding`), for `opspawn doctor`.
+    """
 
     def ring(self, queue: str) -> None:
         """Say that there may be work in `queue`. Called after the commit; never blocks, never fails."""

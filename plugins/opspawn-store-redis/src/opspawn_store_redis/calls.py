@@ -22,9 +22,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from opspawn.contracts.clock import Clock
-from opspawn.errors import OpspawnError, StoreError
+from opspawn.errors import StoreError
 from opspawn_store_redis import connections, scripts
 from opspawn_store_redis.encoding import Argument
+from opspawn_store_redis.faults import as_store_error
 from opspawn_store_redis.scripts import Function
 from opspawn_store_redis.settings import RedisConfig
 from opspawn_store_redis.watermark import Watermark
@@ -56,7 +57,7 @@ class Calls:
         self.home = asyncio.get_running_loop()
         self.watermark = Watermark()
         self.went_back: Callable[[], None] = lambda: None
-        self.closed = False
+        self.opened = self.closed = False
         self._meta = f"{self.prefix}meta"
         self._clock = clock
         once: Any = AsyncRetry(NoBackoff(), 0)
@@ -168,7 +169,7 @@ class Calls:
         now = time.monotonic()
         give_up = now + self.config.retry_s if give_up is None else give_up
         if not connections.is_passing(error) or now + pause > give_up or self.closed:
-            raise as_store_error(error, self.config) from error
+            raise as_store_error(error, self.config, writing=self.opened) from error
         return give_up, min(pause * 2, _LONGEST_PAUSE_S)
 
     def _now(self) -> Argument:
@@ -200,7 +201,7 @@ class Calls:
         try:
             return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
         except Exception as error:
-            raise as_store_error(error, self.config) from error
+            raise as_store_error(error, self.config, writing=False) from error
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent."""
@@ -209,34 +210,3 @@ class Calls:
         for wire in (self._wire, self._acked):
             await wire.aclose()
         await self._client.aclose()
-
-
-def as_store_error(error: Exception, config: RedisConfig) -> Exception:
-    """What callers get to see: our own errors as they are, everything else as a `StoreError` that names the cause."""
-    if isinstance(error, OpspawnError):
-        return error
-    server, said = connections.shown(config), str(error) or type(error).__name__
-    if isinstance(error, UnicodeError):
-        return StoreError(f"A name holds what is no text: {error}.")
-    if isinstance(error, redis.exceptions.AuthenticationError):
-        return StoreError(
-            f"The server {server} refuses the user or the password: {said.rstrip('.')}.",
-            remedy="Correct username and password in [plugins.redis].",
-        )
-    if isinstance(error, redis.exceptions.OutOfMemoryError) or said.startswith("OOM"):
-        return StoreError(
-            f"The memory of {server} is used up.", remedy="Raise maxmemory, or delete by `opspawn store prune`."
-        )
-    if said.startswith("NOPERM") or isinstance(error, redis.exceptions.NoPermissionError):
-        return StoreError(
-            f"The user of {server} may not do this: {said}.",
-            remedy='Allow it "~osp:*", "&osp:*" and "+@all -@dangerous +info +config|get".',
-        )
-    if said.startswith("MISCONF"):
-        return StoreError(f"{server} cannot write to its disk: {said}.", remedy="Free space, or see the server's log.")
-    if connections.is_passing(error):
-        return StoreError(
-            f"The server {server} cannot be reached: {said.rstrip('.')}.",
-            remedy="Start it, or correct url in [plugins.redis]; a write that was under way may have been applied.",
-        )
-    return StoreError(f"The server {server} failed: {said}.")

@@ -6,9 +6,10 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 import redis.asyncio
@@ -66,7 +67,7 @@ def async_client(config: ConnectionConfig, **options: Any) -> redis.asyncio.Redi
         )
         client.sentinels = sentinel.sentinels
         return client
-    made: redis.asyncio.Redis = redis.asyncio.Redis.from_url(config.url, **options)
+    made: redis.asyncio.Redis = _made(redis.asyncio.Redis.from_url, config, options)
     return made
 
 
@@ -79,7 +80,24 @@ def client(config: ConnectionConfig, **options: Any) -> redis.Redis:
         )
         found: redis.Redis = sentinel.master_for(config.sentinel_master, db=_db(config), **options)
         return found
-    return redis.Redis.from_url(config.url, **options)
+    plain: redis.Redis = _made(redis.Redis.from_url, config, options)
+    return plain
+
+
+def _made(from_url: Callable[..., Any], config: ConnectionConfig, options: dict[str, Any]) -> Any:
+    """A client. Raises: StoreUnusable: what follows "?" in the URL makes no sense."""
+    try:
+        made = from_url(config.url, **options)
+        pool = made.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # redis-py looks at names only when it makes a connection
+    except (TypeError, ValueError) as error:
+        named = re.search(r"['\"`](\w+)['\"`]", str(error))
+        what = f"{named[1]!r}" if named else "something"
+        raise StoreUnusable(
+            f'The url in {config.section} has {what} after "?", which is no option there, or has no such value.',
+            remedy="Leave it out: user, password, TLS and time-outs are keys of the section.",
+        ) from error
+    return made
 
 
 def _options(config: ConnectionConfig) -> dict[str, Any]:
@@ -101,7 +119,7 @@ def _options(config: ConnectionConfig) -> dict[str, Any]:
             if not Path(path).is_file():
                 raise StoreUnusable(
                     f"The file {path} of the TLS settings does not exist.",
-                    remedy="Correct tls_ca, tls_cert or tls_key in [plugins.redis].",
+                    remedy=f"Correct tls_ca, tls_cert or tls_key in {config.section}.",
                 )
             options[f"ssl_{name}"] = path
     if config.url.startswith("rediss://"):
@@ -124,8 +142,9 @@ def _sentinel_options(config: ConnectionConfig) -> dict[str, Any]:
 
 
 def _db(config: ConnectionConfig) -> int:
-    last = config.url.partition("://")[2].partition("?")[0].rpartition("/")[2]
-    return int(last) if last.isdigit() else 0
+    parts = urlsplit(config.url)
+    named = parse_qs(parts.query).get("db") or [parts.path.strip("/")]
+    return int(named[0]) if named[0].isdecimal() else 0  # the path of a Unix socket is none
 
 
 def shown(config: ConnectionConfig) -> str:

@@ -22,11 +22,11 @@ from uuid import uuid4
 
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
-from loguru import logger
 
 from opspawn_store_redis import connections
 from opspawn_store_redis.ending import end
 from opspawn_store_redis.settings import ArqConfig
+from opspawn_store_redis.telling import FIRST_PAUSE_S
 from opspawn_store_redis.waker import RedisWaker
 
 FUNCTION = "opspawn_look"
@@ -34,8 +34,7 @@ _KEPT = 64
 _POLL_S = 1.0
 _DOORBELL_EVERY_S = 0.5
 _EXPIRES_S = 60
-_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 2.0
+_LIVED_S = 5.0
 
 
 class ArqWaker(RedisWaker):
@@ -70,13 +69,18 @@ class ArqWaker(RedisWaker):
         await self._arq.enqueue_job(FUNCTION, queue, _job_id=uuid4().hex, _expires=_EXPIRES_S)
         await self._arq.zremrangebyrank(self.queue, 0, -_KEPT - 1)
 
+    async def try_out(self) -> None:
+        """Do what a ring does, without a ring."""
+        await super().try_out()
+        await self._arq.zremrangebyrank(self.queue, 0, -_KEPT - 1)
+
     def listeners(self) -> list[Any]:
         """The list, and arq's worker under its supervisor."""
         return [*super().listeners(), self._supervise()]
 
     async def _supervise(self) -> None:
-        pause = _PAUSE_S
         while True:
+            pause = FIRST_PAUSE_S
             worker = self._worker = self._new_worker()
             began = self._home.time()
             try:
@@ -85,10 +89,11 @@ class ArqWaker(RedisWaker):
                 if (own := asyncio.current_task()) is not None and own.cancelling():
                     raise
             except Exception as error:
-                logger.bind(error_type="waker").warning("arq's worker ended and is made anew: {}", error)
+                if self._home.time() - began > _LIVED_S:
+                    self.telling.worked("arq")
+                pause = self.telling.failed(error, "arq")
             finally:
                 await self._end(worker)
-            pause = _PAUSE_S if self._home.time() - began > _LONGEST_PAUSE_S else min(pause * 2, _LONGEST_PAUSE_S)
             await asyncio.sleep(pause)
 
     def _new_worker(self) -> Worker:

@@ -27,6 +27,7 @@ from opspawn_store_redis import connections, decoding
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.ending import end
 from opspawn_store_redis.reading import FREQUENT
+from opspawn_store_redis.telling import Telling
 
 _BLOCK_S = 2.0
 _PAGE = 500
@@ -212,6 +213,8 @@ class Deltas:
         self._quiet_until = 0.0
         self._sending: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
+        deaf = "Answers of other processes are not shown word by word."
+        self._telling = Telling(deaf, calls.config, error_type="store")
         self.heard: Callable[[int, Sequence[TaskDelta]], None] = lambda before, deltas: None
 
     def publish(self, deltas: Sequence[TaskDelta]) -> None:
@@ -247,18 +250,25 @@ class Deltas:
     async def _hear(self) -> None:
         client = connections.async_client(self._calls.config, socket_timeout=None)
         try:
-            async with client.pubsub() as pubsub:
-                await pubsub.subscribe(self._channel)
-                async for message in pubsub.listen():
-                    if message["type"] == "message":
-                        own, before, deltas = json.loads(message["data"])
-                        if own != self._own:
-                            self.heard(before, [TaskDelta(task, data) for task, data in deltas])
-        except (ValueError, *connections.PASSING) as error:
-            logger.bind(error_type="store").debug("Deltas of others are not heard for a moment: {}", error)
+            while True:
+                try:
+                    async with client.pubsub() as pubsub:
+                        await pubsub.subscribe(self._channel)
+                        async for message in pubsub.listen():
+                            self._telling.worked()
+                            if message["type"] == "message":
+                                self._take(message["data"])
+                except Exception as error:  # the journal has the whole answer
+                    passing = connections.is_passing(error)  # others tell of a server that is away
+                    await asyncio.sleep(_PAUSE_S if passing else self._telling.failed(error))
         finally:
             with suppress(Exception):
                 await client.aclose()
+
+    def _take(self, data: bytes) -> None:
+        own, before, deltas = json.loads(data)
+        if own != self._own:
+            self.heard(before, [TaskDelta(task, data) for task, data in deltas])
 
     async def aclose(self) -> None:
         """Stop. Idempotent."""

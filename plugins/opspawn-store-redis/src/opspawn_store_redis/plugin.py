@@ -42,6 +42,11 @@ async def open_arq(section: Any) -> Waker:
     return ArqWaker(section if isinstance(section, ArqConfig) else ArqConfig.model_validate(section or {}))
 
 
+def arq_beside(section: Any, store: Any) -> Any:
+    """The section of arq's waker beside that of the store: where both are on a server, it is the same by default."""
+    return section.beside(store) if isinstance(store, RedisConfig) else section
+
+
 def from_address(address: str) -> dict[str, Any] | None:
     """The server of "redis://…", "rediss://…" or "unix://…"; "?namespace=NAME" says which namespace."""
     if not address.startswith(("redis://", "rediss://", "unix://")):
@@ -63,5 +68,6 @@ def opspawn_stores() -> Iterable[StorePlugin]:
 @hookimpl
 def opspawn_wakers() -> Iterable[WakerPlugin]:
     """The wakers of a fleet, whatever its store."""
-    yield WakerPlugin("arq", open_arq, ArqConfig, "Doorbells by arq, and a short list of hints, for many processes.")
+    help = "Doorbells by arq, and a short list of hints, for many processes."
+    yield WakerPlugin("arq", open_arq, ArqConfig, help, beside=arq_beside)
     yield WakerPlugin("redis", open_waker, RedisConfig, "A short list of hints on the server, for many processes.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -12,7 +13,9 @@ Durability = Literal["always", "everysec", "none"]
 
 
 class ConnectionConfig(PluginConfig):
-    """Where the server is, and how to reach it."""
+    """Where the server is, and how to reach it. `section` is where to correct that."""
+
+    section: ClassVar[str] = "[plugins.redis]"
 
     url: str = Field(
         default="redis://127.0.0.1:6379/0",
@@ -42,6 +45,25 @@ class ConnectionConfig(PluginConfig):
     def _has_a_scheme(cls, url: str) -> str:
         if not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError('must begin with "redis://", "rediss://" or "unix://"')
+        return url
+
+    @field_validator("url")
+    @classmethod
+    def _is_no_misprint(cls, url: str) -> str:
+        """What redis-py would take for database 0, or fail at in words of its own."""
+        parts = urlsplit(url)
+        if parts.scheme != "unix":
+            try:
+                port = parts.port
+            except ValueError:
+                port = 0
+            if port == 0:
+                raise ValueError("must have a number from 1 to 65535 as the port")
+            if (db := parts.path.strip("/")) and not db.isdecimal():
+                raise ValueError(f'must end with the number of a database, e.g. "/0", and not with "/{db}"')
+        for db in parse_qs(parts.query).get("db", ()):
+            if not db.isdecimal():
+                raise ValueError(f'must have a number as "db", and not "{db}"')
         return url
 
     @field_validator("sentinels")
@@ -84,8 +106,29 @@ class RedisConfig(ConnectionConfig):
 
 
 class ArqConfig(ConnectionConfig):
-    """The section `[plugins.arq]`."""
+    """The section `[plugins.arq]`. What it leaves out is that of the store, if that is on a server as well."""
+
+    section: ClassVar[str] = "[plugins.arq]"
 
     health_check_s: int = Field(
         default=30, ge=1, le=3600, description="How often arq's worker tells that it lives, in seconds."
     )
+
+    def beside(self, store: RedisConfig) -> ArqConfig:
+        """These settings where the store has such ones: its namespace, and its server unless another is named."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if self._names_a_server(store):
+            return self.model_copy(update={"namespace": given.get("namespace", store.namespace)})
+        shared = {name: getattr(store, name) for name in ConnectionConfig.model_fields}
+        return _ArqBesideStore.model_construct(**{**dict(self), **shared, **given})
+
+    def _names_a_server(self, store: RedisConfig) -> bool:
+        """Credentials go to no other server than the one that they are for."""
+        url, sentinels = "url" in self.model_fields_set, "sentinels" in self.model_fields_set
+        return (url and self.url != store.url) or (sentinels and self.sentinels != store.sentinels)
+
+
+class _ArqBesideStore(ArqConfig):
+    """Those of a waker that shares the server of the store."""
+
+    section: ClassVar[str] = ConnectionConfig.section

@@ -60,6 +60,7 @@ async def open_redis(config: RedisConfig | None = None, *, clock: Clock | None =
             remedy="Upgrade opspawn-store-redis, or choose another namespace in [plugins.redis].",
         )
     calls.watermark.start(era=answer[3].decode(), writes=answer[2], pos=answer[1])
+    calls.opened = True
     return RedisStore(calls)
 
 

@@ -9,21 +9,23 @@ the namespace is, and so its commits have pushed before, a moment later, when th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from loguru import logger
 
+from opspawn.contracts.store import Finding
 from opspawn_store_redis import connections
 from opspawn_store_redis.ending import end
+from opspawn_store_redis.faults import as_store_error
 from opspawn_store_redis.settings import ConnectionConfig
+from opspawn_store_redis.telling import Telling
 
 _KEPT = 64
 _RING_EVERY_S = 0.05
 _AFTER_A_COMMIT_S = 0.02
 _BLOCK_S = 2
-_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 2.0
 
 
 class RedisWaker:
@@ -46,6 +48,7 @@ class RedisWaker:
         self._ringing: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self.telling = Telling("Hints cannot be heard, so workers look by their timer.", config, error_type="waker")
 
     def ring(self, queue: str) -> None:
         """Say that there may be work in `queue`; from any thread; never blocks, never fails."""
@@ -98,6 +101,21 @@ class RedisWaker:
             pipe.ltrim(key, 0, _KEPT - 1)
             await pipe.execute()
 
+    async def check(self) -> Sequence[Finding]:
+        """Whether hints get to the server, for an operator: it is asked for what takes the same rights."""
+        try:
+            await self.try_out()
+        except Exception as error:
+            fault: Any = as_store_error(error, self.config, writing=False)
+            words = f"Hints cannot be sent, so work waits for the timer of a worker. {fault.message}"
+            return [Finding("error", words, fault.remedy)]
+        words = f"Hints go by {connections.shown(self.config)}, in the namespace {self.config.namespace!r}."
+        return [Finding("ok", words)]
+
+    async def try_out(self) -> None:
+        """Do what a ring does, without a ring."""
+        await self._client.ltrim(f"{self.prefix}no-queue", 0, -1)
+
     def heard(self, queue: str) -> None:
         """There may be work in a queue."""
         self._rung.add(queue)
@@ -129,16 +147,13 @@ class RedisWaker:
     async def _pop(self) -> None:
         """Pop hints, while somebody has room for work: one who has none would only take them from others."""
         keys = [self.prefix + queue for queue in self._queues]
-        pause = _PAUSE_S
         while True:
             await self._room.wait()
             try:
                 found = await self._popper.execute_command("BLPOP", *keys, _BLOCK_S)
-                pause = _PAUSE_S
+                self.telling.worked("list")
             except Exception as error:
-                logger.bind(error_type="waker").warning("Hints cannot be heard; looking by the timer: {}", error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_S)
+                await asyncio.sleep(self.telling.failed(error, "list"))
                 with suppress(Exception):
                     await self._popper.connection_pool.disconnect(inuse_connections=False)
                 continue
