@@ -112,7 +112,12 @@ def test_a_plugin_comes_in_through_its_own_module(folder: Path) -> None:
 OF_TESTS = {"hypothesis", "pytest", "pytest-asyncio"}
 
 #: What a package may import that only comes with something it asks for, since that is made of it.
-BRINGS = {"pydantic": {"pydantic-core"}, "fastapi": {"starlette"}, "mcp": {"anyio", "httpcore2", "httpx2", "starlette"}}
+BRINGS = {
+    "pydantic": {"pydantic-core"},
+    "fastapi": {"starlette"},
+    "mcp": {"anyio", "httpcore2", "httpx2", "starlette"},
+    "redis": {"hiredis"},  # which is asked for with its extra
+}
 
 
 def requirements(lines: list[str]) -> set[str]:
