@@ -391,3 +391,16 @@ async def test_what_the_same_process_brings_in_order_is_waited_for(
         await waiting
         assert not early
     await memory.aclose()
+
+
+def test_the_clients_of_lancedbs_cloud_are_not_imported_until_they_are_wanted() -> None:
+    """They take two seconds of each command; whoever wants them in the same process has them, whole."""
+    code = (
+        "import sys, opspawn_memory_lancedb.memory, lance_namespace_urllib3_client as clients\n"
+        "print('lance_namespace_urllib3_client.api' in sys.modules)\n"
+        "print(hasattr(clients, '__wrapped__'), clients.TableApi.__name__, hasattr(clients, 'Nothing'))\n"
+        "from lance_namespace_urllib3_client import *\n"
+        "print(NamespaceApi.__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "TableApi", "False", "NamespaceApi"]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from lancedb.query import MatchQuery
 
 from opspawn.contracts.filters import matches
 from opspawn.contracts.memory import Hit, MemoryItem, Namespace, Selection
@@ -18,6 +17,7 @@ from opspawn.memories.ranking import Candidate, fused
 from opspawn.memories.words import terms
 from opspawn_memory_lancedb.columns import Entry
 from opspawn_memory_lancedb.conditions import ALL, where
+from opspawn_memory_lancedb.lance import MatchQuery
 from opspawn_memory_lancedb.plan import entry_in
 from opspawn_memory_lancedb.rows import ITEM, LONGEST, SCHEMA, item_of
 from opspawn_memory_lancedb.settings import LanceConfig

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import lancedb
-
 from opspawn.errors import MemoryUnusable, OpspawnError
+from opspawn_memory_lancedb.lance import lancedb
 from opspawn_memory_lancedb.locks import FileLock
 from opspawn_memory_lancedb.rows import LAYOUT, SCHEMA, digest
 from opspawn_memory_lancedb.table import NAME, Table, column_for, told

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pyarrow as pa
-from lancedb.background_loop import LOOP
-from lancedb.index import FTS
 
 from opspawn.errors import MemoryFailed, OpspawnError
 from opspawn_memory_lancedb.disk import Disk
+from opspawn_memory_lancedb.lance import FTS, LOOP
 from opspawn_memory_lancedb.locks import FileLock, LastWriter
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from lancedb.index import Bitmap, BTree, IvfFlat
 from loguru import logger
 
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.conditions import ALL
+from opspawn_memory_lancedb.lance import Bitmap, BTree, IvfFlat
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.table import PARTS, Table, parts_of
 
