@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from opspawn.contracts.store import Batch, Claim, Hold, Lease, Put, SetLane, Task
+from opspawn.errors import Conflict
 from opspawn.ops import transitions
 from opspawn_store_redis import RedisConfig
 from opspawn_store_redis.handing import Mailbox
@@ -37,9 +38,12 @@ class Waiting:
             await asyncio.sleep(0.001)
         assert await self.claim() == []
 
-    async def given(self) -> list[str]:
+    async def given_leases(self) -> list[Lease]:
         await asyncio.wait_for(self.told.wait(), 20)
-        return [lease.task.id for lease in await self.claim()]
+        return await self.claim()
+
+    async def given(self) -> list[str]:
+        return [lease.task.id for lease in await self.given_leases()]
 
 
 @pytest.fixture
@@ -108,6 +112,22 @@ async def test_who_has_ended_what_it_was_given_is_told_to_offer_itself_again(
         await asyncio.wait_for(worker.told.wait(), 20)
         assert await worker.claim() == []
         worker.told.clear()
+
+
+async def test_who_has_lost_what_it_held_is_told_to_offer_itself_again(store: RedisStore, worker: Waiting) -> None:
+    await accept(store, "t-1", "t-2")
+    first, second = await worker.given_leases()
+    worker.told.clear()
+    for lease in (first, second):
+        await store.renew("w1", [(lease.task.id, lease.token)], 0.0)  # as if it had run out
+    assert len(await store.claim(Claim("w2", ("default",), ("function/f",), 2, 30.0))) == 2
+    assert [status.kept for status in await worker.store.renew("w1", [(first.task.id, 1)], 30.0)] == [False]
+    with pytest.raises(Conflict):
+        await end(worker.store, second)
+    await asyncio.wait_for(worker.told.wait(), 20)
+    assert await worker.claim() == []
+    await accept(store, "t-3")
+    assert (await state(store, "t-3"))[:2] == ("running", "w1")
 
 
 async def test_who_cannot_hear_is_passed_over(store: RedisStore, worker: Waiting) -> None:

@@ -21,7 +21,7 @@ from loguru import logger
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.store import Append, Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
-from opspawn.errors import StoreError, StoreUnusable
+from opspawn.errors import Conflict, StoreError, StoreUnusable
 from opspawn_store_redis import connections, decoding, encoding, health
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, optional
@@ -92,13 +92,27 @@ class RedisStore(Moving):
 
     async def commit(self, batch: Batch) -> Receipt:
         """Apply a batch, all or nothing. Raises: Conflict; Limited; StoreError."""
-        receipt = await self._groups.commit(encoding.encode(batch))
+        try:
+            receipt = await self._groups.commit(encoding.encode(batch))
+        except Conflict:  # which ends the life of a run as well
+            self._end_claims(batch)
+            raise
+        self._end_claims(batch)
+        return receipt
+
+    def _end_claims(self, batch: Batch) -> None:
         for operation in batch.operations:
             if isinstance(operation, Put) and operation.token is not None and isinstance(operation.record, Task):
-                over = self._leases.pop(operation.record.id, None)
-                if over is not None and not self._leases and (mailbox := self._mailboxes.get(over[0])) is not None:
-                    mailbox.look()  # who holds nothing any more may offer itself again
-        return receipt
+                self._over(operation.record.id, operation.token)
+
+    def _over(self, task: str, token: int) -> None:
+        """A claim has ended: who holds nothing any more may offer itself again."""
+        worker, held = self._leases.get(task, ("", 0))
+        if held != token:
+            return
+        self._leases.pop(task, None)
+        if not self._leases and (mailbox := self._mailboxes.get(worker)) is not None:
+            mailbox.look()
 
     async def claim(self, claim: Claim) -> list[Lease]:
         """Lease due tasks, lowest rank first."""
@@ -141,6 +155,9 @@ class RedisStore(Moving):
         answer = await self._calls.write(
             "renew", [worker, round(lease_s * 1_000_000), *encoding.lease_words(leases)]
         )  # fmt: skip
+        for (task, token), (kept, _) in zip(leases, answer[4], strict=True):
+            if not kept:  # maybe in another loop than that of the store
+                self._calls.home.call_soon_threadsafe(self._over, task, token)
         return [
             LeaseStatus(task, bool(kept), wakes) for (task, _), (kept, wakes) in zip(leases, answer[4], strict=True)
         ]
