@@ -199,7 +199,7 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 
 async def latency(settings: Settings) -> Figures:
     """One run after the other: from `submit` to the first line of user code, and from step to step. A commit that does
-    hardly anything is measured beside them: a start takes two commits, one after the other, and a step takes one.
+    hardly anything is measured beside them: a start takes one commit, and so does a step.
     """
     count: int = settings.get("samples")
     begun: dict[str, float] = {}
