@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from opspawn.config.settings import RetentionSettings
+from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.store import Batch, Delete, Put, TaskState
 from opspawn.errors import StoreError, StoreUnusable
+from opspawn.ops.housekeeping import prune_now
 from opspawn_store_redis import RedisConfig, health
 from opspawn_store_redis.packing import packed_each
 from opspawn_store_redis.store import LAYOUT, RedisStore, open_redis
@@ -149,3 +152,23 @@ async def test_a_full_server_says_so_and_nothing_is_applied_but_a_deletion(tmp_p
         await store._calls.command("CONFIG", "SET", "maxmemory", "0")
         await create(store, "t2")
         await store.aclose()
+
+
+async def test_what_is_old_can_be_deleted_by_a_new_process_while_memory_is_used_up(tmp_path: Path) -> None:
+    """As the remedy of that error says: by `opspawn store prune`, which opens the store and takes its turn first."""
+    from opspawn.testing.store_promises import create
+
+    with RedisServer(tmp_path) as server:
+        config = RedisConfig(url=server.url, durability="none")
+        store = await open_redis(config)
+        await create(store, "t1")
+        await cancel(store, "t1", maxmemory="0")
+        await store._calls.command("CONFIG", "SET", "maxmemory", "1mb")
+        other = await open_redis(config)
+        done = await prune_now(other, RetentionSettings(), "me", SYSTEM_CLOCK, keep_at_most=0)
+        await other.aclose()
+        with pytest.raises(StoreError, match=r"memory of .* is used up"):
+            await create(store, "t2")
+        await store.aclose()
+
+    assert done.tasks == 1

@@ -11,8 +11,9 @@ from collections.abc import Awaitable
 from typing import Any
 from uuid import uuid4
 
-from opspawn.contracts.store import Batch, Delete, Receipt
+from opspawn.contracts.store import Batch, Delete, Operation, Put, Receipt, Record
 from opspawn.errors import StoreError
+from opspawn.ops import turns
 from opspawn_store_redis import decoding
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, Encoded, encode
@@ -21,6 +22,13 @@ from opspawn_store_redis.packing import packed, unpacked
 _MOST_BATCHES = 128
 _MOST_OPERATIONS = 500
 _MOST_BYTES = 1 << 20
+
+
+def _frees(operation: Operation) -> bool:
+    """Whether it leads to more room on the server: whoever deletes what is old first takes their turn."""
+    if isinstance(operation, Put):
+        return isinstance(operation.record, Record) and operation.record.kind == turns.KIND
+    return isinstance(operation, Delete)
 
 
 class Groups:
@@ -103,7 +111,7 @@ class Groups:
         batches = [word for encoded in group for word in (encoded.batch.id or False, len(encoded.operations))]
         words: list[Argument] = [packed(large) if large else "", packed(tasks), packed(batches)]
         words += [operation for encoded in group for operation in encoded.operations]
-        frees = all(isinstance(operation, Delete) for encoded in group for operation in encoded.batch.operations)
+        frees = all(_frees(operation) for encoded in group for operation in encoded.batch.operations)
         answer = await self._calls.write("freeing" if frees else "commit", words, caller=caller)
         outcomes: list[Any] = unpacked(answer[4])
         return outcomes

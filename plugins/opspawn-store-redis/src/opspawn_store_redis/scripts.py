@@ -20,13 +20,17 @@ READS = ("find", "events", "read", "kept")
 _PARTS = ("base", "write", "checks", "tasks", "others", "restoring", "claiming", "handing", *WRITES, *READS)
 
 
+#: What the flags below are called in the name of the library, for each change of them is another library, too.
+_FLAGS = "2"
+
+
 @cache
 def library() -> str:
     """The whole library, as `FUNCTION LOAD` takes it."""
     folder = files("opspawn_store_redis") / "lua"
     text = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS)
-    name = f"opspawn_{hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]}"
-    registered = [_registered(name, one, "") for one in WRITES]
+    name = f"opspawn_{hashlib.sha1(f'{_FLAGS}{text}'.encode(), usedforsecurity=False).hexdigest()[:12]}"
+    registered = [_registered(name, one, "allow-oom" if one == "era" else "") for one in WRITES]
     registered.append(_registered(name, "commit", "allow-oom", "freeing"))
     registered += [_registered(name, one, "no-writes") for one in READS]
     made = f"local ops\nlocal function make()\nlocal ops = {{}}\n{text}\nreturn ops, open\nend\nlocal open\n"
