@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opspawn.contracts.moving import Kept, Movable
-from opspawn.contracts.store import Record
+from opspawn.contracts.store import Put, Record
 from opspawn.errors import Conflict, InvalidTransition, StoreError, StoreUnusable
 from opspawn.ops.moving import copy, refuse_unfinished
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
@@ -130,6 +130,10 @@ async def test_who_may_not_list_the_clients_sees_the_leases(server: RedisServer,
     assert isinstance(limited, Moving)
     (user,) = await limited.others()
     assert user.startswith("worker w1, whose lease ends at ")
+    about = {"host": "there", "pid": 7, "version": "1", "queues": [], "handlers": [], "slots": 1, "running": 0}
+    about |= {"draining": False, "started": "2026-01-01T00:00:00Z", "every_s": 15.0, "more_handlers": 0}
+    await commit(store, Put(Record("worker", "idle", about), 0))
+    assert "worker idle, process 7 on there" in await limited.others()
     assert await store.others() == []
     assert (await the_task(limited)).owner == "w1"
     await commit(limited)
@@ -139,8 +143,6 @@ async def test_who_may_not_list_the_clients_sees_the_leases(server: RedisServer,
 
 async def test_records_of_workers_are_not_copied(sqlite: SqliteStore, redis: RedisStore) -> None:
     """They tell of processes, which do not go with the store."""
-    from opspawn.contracts.store import Put
-
     await commit(sqlite, Put(Record("worker", "w1", {}), 0), Put(Record("k", "i", {}), 0))
     assert (await copy(sqlite, redis, "the first")).parts["records"].count == 1
     assert await redis.get("worker", "w1") is None

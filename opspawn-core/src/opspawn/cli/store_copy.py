@@ -64,7 +64,7 @@ async def _copy(loaded: Loaded, origin: str, goal: str, as_json: bool) -> int:
         parts = {name: asdict(part) for name, part in done.parts.items()}
         print_json({"from": _shown(origin), "to": _shown(goal), "already": done.already, "parts": parts})
     else:
-        say(f"{_summary(done)} {_shown(origin)} is as it was; name {_shown(goal)} in opspawn.toml to go on there.")
+        say(f"{_summary(done)} {_shown(origin)} is as it was; to go on there, {_how_to_go_on(*ends[1], goal)}")
     return 0
 
 
@@ -84,6 +84,14 @@ def _end(plugins: Plugins, loaded: Loaded, option: str, named: str) -> tuple[Sto
         f"{option}: no store that is installed has addresses like {_shown(named)!r}.",
         remedy=f"Write e.g. sqlite:///var/opspawn.db or redis://127.0.0.1:6379/0; installed are {known}.",
     )
+
+
+def _how_to_go_on(record: StorePlugin, section: PluginConfig, goal: str) -> str:
+    """What to write into opspawn.toml."""
+    values = None if ":" not in goal or record.from_address is None else record.from_address(goal)
+    keys = [f'{key} = "{_shown(str(value))}"' for key, value in (values or {}).items()]
+    inside = f" and, in [plugins.{record.name}], {', '.join(keys)}" if keys else ""
+    return f'write store = "{record.name}"{inside} into opspawn.toml.'
 
 
 def _shown(named: str) -> str:

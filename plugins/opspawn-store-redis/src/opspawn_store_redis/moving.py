@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 from uuid import uuid4
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.moving import Kept, KeptRest, KeptTask
-from opspawn.contracts.store import Put, Query, Record
+from opspawn.contracts.store import Put, Query, Record, Store
 from opspawn.errors import Conflict, StoreError
+from opspawn.ops.presence import workers
 from opspawn.stores import rows
 from opspawn.stores.moving import as_put, line_of
 from opspawn.stores.payloads import Large
@@ -79,11 +80,19 @@ class Moving(Reading):
         try:
             listed = decoding.must(await self._calls.command("CLIENT", "LIST"))
         except StoreError:  # not everybody may ask
-            return await self._holding_leases()
+            return [*await self._telling_of_themselves(), *await self._holding_leases()]
         own, ours = connections.own_name(self._calls.config), f"opspawn:{self._calls.config.namespace}:"
         named = {word[5:] for line in listed.splitlines() for word in line.split() if word.startswith("name=")}
         places = [name.removeprefix(ours).rpartition(":") for name in named if name.startswith(ours) and name != own]
         return [f"process {pid} on {host}" for host, _, pid in sorted(places)]
+
+    async def _telling_of_themselves(self) -> list[str]:
+        now = datetime.now(UTC)
+        return [
+            f"worker {one.id}, process {one.pid} on {one.host}"
+            for one in await workers(cast(Store, self))
+            if one.alive(now)
+        ]
 
     async def _holding_leases(self) -> list[str]:
         (now, *_) = await self._calls.read("kept", "rest", 0, 0)
@@ -128,7 +137,10 @@ def _time(time: datetime | None) -> int | None:
 
 def _refusal(item: Kept, there: Any) -> Conflict:
     if isinstance(item, Event):
-        return Conflict(f"Task {item.task!r}, whose event is at {item.position}, is not there.")
+        return Conflict(
+            f"Task {item.task!r}, whose event is at {item.position}, is not there: somebody wrote while it was copied.",
+            remedy="Stop all servers and workers of both stores, then copy once more, into an empty store.",
+        )
     if isinstance(item, KeptTask):
         what, version = f"Task {item.task.id!r}", item.task.version
     else:
