@@ -317,8 +317,15 @@ class Host(Hosted):
     def stop(self) -> None:
         """Begin to stop: no new claims, streams end; a second call gives tasks back at once."""
         self._closing.set()
+        self._hurry()
         if self.worker is not None:
             self.worker.stop()
+
+    def _hurry(self) -> None:
+        """Have the store wait for nothing any more once the worker has had its time."""
+        stopping: Callable[[float], None] | None = getattr(self.store, "stopping", None)
+        if stopping is not None:
+            stopping(self.worker.drain_s if self.worker is not None else 0.0)
 
     async def working(self) -> None:
         """Return when the worker has ended, which it does only after `stop` or by a fault, which is then raised."""
@@ -422,6 +429,7 @@ class Host(Hosted):
 
     async def _stop(self) -> None:
         self._closing.set()
+        self._hurry()
         for keeper in self._keeping:
             keeper.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)

@@ -395,6 +395,9 @@ class Store(Protocol):
     A store that can lease to a worker what becomes ready while it waits, without being asked, has a method
     `give_to(worker, look)`, which a worker calls before its first claim; `look` is called when its next claim will
     return something at once.
+
+    A store that waits for a server has a method `stopping(after_s)`: this process stops, and from so many seconds on no
+    call of the store may wait for long.
     """
 
     name: str

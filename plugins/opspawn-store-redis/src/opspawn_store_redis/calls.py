@@ -57,7 +57,7 @@ class Calls:
         self.home = asyncio.get_running_loop()
         self.watermark = Watermark()
         self.went_back: Callable[[], None] = lambda: None
-        self.opened = self.closed = False
+        self.opened = self.closed = self.given_up = False
         self._meta = f"{self.prefix}meta"
         self._clock = clock
         once: Any = AsyncRetry(NoBackoff(), 0)
@@ -103,6 +103,7 @@ class Calls:
         own = asyncio.current_task()
         cancels = 0 if own is None else own.cancelling()
         while True:
+            self._refuse_given_up()
             try:
                 answer = await ask()
                 if own is not None and own.cancelling() > cancels:  # before Python 3.12 `wait_for`, which redis-py
@@ -157,6 +158,7 @@ class Calls:
     def _thread_command(self, words: Sequence[Argument]) -> Any:
         give_up, pause = None, _FIRST_PAUSE_S
         while True:
+            self._refuse_given_up()
             try:
                 return self._thread_client.execute_command(*words)  # type: ignore[no-untyped-call]
             except Exception as error:
@@ -168,7 +170,7 @@ class Calls:
         """When to give up, and how long to pause before. Raises: StoreError: there is no point in trying again."""
         now = time.monotonic()
         give_up = now + self.config.retry_s if give_up is None else give_up
-        if not connections.is_passing(error) or now + pause > give_up or self.closed:
+        if not connections.is_passing(error) or now + pause > give_up or self.closed or self.given_up:
             raise as_store_error(error, self.config, writing=self.opened) from error
         return give_up, min(pause * 2, _LONGEST_PAUSE_S)
 
@@ -198,10 +200,24 @@ class Calls:
 
     async def command(self, *words: Argument) -> Any:
         """The answer of a plain command, tried once, from the home loop. Raises: StoreError."""
+        self._refuse_given_up()
         try:
             return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
         except Exception as error:
             raise as_store_error(error, self.config, writing=False) from error
+
+    async def give_up(self) -> None:
+        """Let everything that waits for the server fail now, and from now on whatever is asked of it."""
+        self.given_up = True
+        self._wire.give_up()
+        self._acked.give_up()
+        self._thread_client.connection_pool.disconnect()
+        await self._client.connection_pool.disconnect()
+
+    def _refuse_given_up(self) -> None:
+        if self.given_up:
+            server = connections.shown(self.config)
+            raise StoreError(f"The server {server} did not answer any more while this process stopped.")
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent."""

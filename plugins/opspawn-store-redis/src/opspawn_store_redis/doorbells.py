@@ -35,6 +35,7 @@ _POLL_S = 1.0
 _DOORBELL_EVERY_S = 0.5
 _EXPIRES_S = 60
 _LIVED_S = 5.0
+_GOODBYE_S = 1.0
 
 
 class ArqWaker(RedisWaker):
@@ -123,8 +124,9 @@ class ArqWaker(RedisWaker):
         if worker._pool is not None:
             pool = worker._pool
             worker._pool = None
-            with suppress(Exception):
-                await pool.delete(worker.health_check_key)
+            with suppress(Exception):  # of a server that hangs, in a moment
+                async with asyncio.timeout(_GOODBYE_S):
+                    await pool.delete(worker.health_check_key)
             with suppress(Exception):
                 await pool.aclose(close_connection_pool=True)
 

@@ -31,6 +31,7 @@ from opspawn_store_redis.handing import Mailbox
 from opspawn_store_redis.lookups import Lookups
 from opspawn_store_redis.moving import Moving
 from opspawn_store_redis.settings import RedisConfig
+from opspawn_store_redis.winding import Winding
 
 LAYOUT = 4
 _CLAIMED_AT_ONCE = 256
@@ -84,6 +85,7 @@ class RedisStore(Moving):
         self._me = uuid4().hex
         self._mending: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
+        self._winding = Winding(calls)
 
     @property
     def alarm(self) -> str | None:
@@ -229,6 +231,10 @@ class RedisStore(Moving):
         finally:
             self._mending = None
 
+    def stopping(self, after_s: float) -> None:
+        """This process stops: from so many seconds on, nothing waits for a server that does not answer."""
+        self._winding.begin(after_s)
+
     async def aclose(self) -> None:
         """Finish what was accepted, end our leases, close all connections. Idempotent."""
         if self._closing is None:
@@ -236,6 +242,7 @@ class RedisStore(Moving):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        self._winding.begin(0.0)
         await self._groups.aclose()
         try:
             await self._give_up()
@@ -243,6 +250,7 @@ class RedisStore(Moving):
             logger.bind(error_type=error.error_type).warning("Leases end by themselves, later: {}", error)
         await self._lookups.aclose()
         self._calls.closed = True
+        await self._winding.aclose()
         await self._following.aclose()
         await self._deltas.aclose()
         await self._calls.aclose()

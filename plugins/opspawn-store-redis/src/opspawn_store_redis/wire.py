@@ -18,6 +18,8 @@ import hiredis
 import redis
 import redis.asyncio
 
+_GIVEN_UP = "The connection was given up."
+
 
 class Wire(asyncio.Protocol):
     """One connection of `client`'s pool, made when it is first needed and again after it broke.
@@ -64,7 +66,14 @@ class Wire(asyncio.Protocol):
         if self._connecting is None:
             self._connecting = asyncio.ensure_future(self._take_over())
             self._connecting.add_done_callback(self._connected)
-        await asyncio.shield(self._connecting)
+        connecting = self._connecting
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if not connecting.cancelled() or (own is not None and own.cancelling()):
+                raise
+            raise redis.exceptions.ConnectionError(_GIVEN_UP) from None
         if self._transport is None:
             raise redis.exceptions.ConnectionError("Connection closed by server.")
 
@@ -148,7 +157,13 @@ class Wire(asyncio.Protocol):
 
     def drop(self) -> None:
         """Let go of the connection; the next command makes another. What waits for a reply fails."""
-        self._break(redis.exceptions.ConnectionError("The connection was given up."))
+        self._break(redis.exceptions.ConnectionError(_GIVEN_UP))
+
+    def give_up(self) -> None:
+        """The same, and let go of a connection that is being made."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        self.drop()
 
     async def aclose(self) -> None:
         """Close. Idempotent."""

@@ -185,6 +185,11 @@ class Worker:
         """How many tasks hold a slot now."""
         return len(self._runs)
 
+    @property
+    def drain_s(self) -> float:
+        """How long a stop may take from now on, in seconds, until what runs is given back."""
+        return self._options.drain_s if self._runs else 0.0
+
     def _presence(self) -> Presence:
         return Presence(
             self._store,
