@@ -35,6 +35,8 @@ class Word(StrEnum):
     ("value", "words"),
     [
         (NAN, "it is NaN"),
+        (10**4000, "it is a number of more than 4,000 digits"),
+        ({"a": [1, -(10**5000)]}, r"at a\[1\] it has a number of more than 4,000 digits"),
         ([1.0, float("-inf")], r"at \[1\] it has -Infinity"),
         ({"scores": [0.5, {"best": NAN}]}, r"at scores\[1\]\.best it has NaN"),
         (({"a": (1, float("inf"))},), r"at \[0\]\.a\[1\] it has Infinity"),

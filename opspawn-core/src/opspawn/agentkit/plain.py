@@ -1,8 +1,8 @@
 """Values as JSON: what a journal keeps is what the code gets, on the first run as on a replay.
 
-JSON has no NaN, no infinity, and no keys but texts. Something else in their place (null, "1") would be another result
-than the code returned, on every replay, without a word; so they are refused, and the refusal names the place. Models
-and dataclasses write themselves as they like, but no NaN either.
+JSON has no NaN, no infinity, and no keys but texts, and Python reads no number of thousands of digits. Something else
+in their place (null, "1") would be another result than the code returned, on every replay, without a word; so they are
+refused, and the refusal names the place. Models and dataclasses write themselves as they like, but no NaN either.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from opspawn.agentkit.parts import plain_parts
+from opspawn.contracts.numbers import LARGEST, TOO_LONG
 from opspawn.errors import ToolError
 
-_SCALARS = frozenset((str, int, bool, NoneType))
+_SCALARS = frozenset((str, bool, NoneType))
 _TEXT = frozenset((str,))
 _ROWS = (list, tuple, set, frozenset)
 
@@ -75,13 +76,18 @@ def _plain(value: Any) -> bool | None:
         items = value
     elif kind is float:
         return isfinite(value)
+    elif kind is int:
+        return -LARGEST <= value <= LARGEST
     else:
         return True if kind in _SCALARS else None
     if _SCALARS.issuperset(map(type, items)):
         return True
     known: bool | None = True
     for item in items:
-        if type(item) not in _SCALARS and (one := _plain(item)) is not True:
+        kind = type(item)
+        if kind in _SCALARS or (kind is int and -LARGEST <= item <= LARGEST):
+            continue
+        if (one := _plain(item)) is not True:
             if one is False:
                 return False
             known = None
@@ -94,6 +100,9 @@ def _faults(value: Any, where: str) -> Iterator[str]:
         if not isfinite(value):
             name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
             yield f"{_at(where) or 'it is'} {name}, which JSON does not know; give None instead"
+    elif isinstance(value, int):
+        if not -LARGEST <= value <= LARGEST:
+            yield f"{_at(where) or 'it is'} {TOO_LONG}"
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -29,7 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SCALARS = (str, int, bool, type(None))
+_SCALARS = (str, bool, type(None))
 #: How many calls of one plain function may be at work in a process unless the tool says otherwise.
 MOST_THREADS = 32
 

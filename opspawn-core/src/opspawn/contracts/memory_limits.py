@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opspawn.contracts.numbers import TOO_LONG
 from opspawn.errors import InvalidInput
 
 MAX_TEXT = 64 * 1024  # bytes
@@ -113,5 +114,8 @@ def _bytes(text: str, what: str) -> bytes:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        return TOO_LONG
     return text if len(text) <= 60 else f"{text[:60]}…"

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import EventQuery, Page, Query, Record, Task, TaskState
-from opspawn.errors import InvalidInput
+from opspawn.contracts.unreadable import Unreadable
+from opspawn.errors import InvalidInput, StoreError
 from opspawn.stores import rows
 from opspawn.stores.payloads import fetching
 from opspawn.stores.records import NAME
@@ -32,9 +33,12 @@ _OF_SESSION = "(events.task IN (SELECT seq FROM tasks WHERE session = ?) OR (eve
 
 
 def record(connection: sqlite3.Connection, key: tuple[str, str]) -> Record | None:
-    """The record of a kind and id."""
+    """The record of a kind and id. Raises: StoreError: it cannot be read."""
     row = connection.execute(f"SELECT {rows.RECORD_COLUMNS} FROM records WHERE kind = ? AND id = ?", key).fetchone()
-    return None if row is None else rows.record(row)
+    found = None if row is None else rows.record(row)
+    if found is not None and type(found.data) is Unreadable:
+        raise StoreError(f"The record {key[0]}/{key[1]} cannot be read: {found.data.why}.")
+    return found
 
 
 def task(connection: sqlite3.Connection, id: str) -> Task | None:
@@ -68,7 +72,10 @@ def find_tasks(connection: sqlite3.Connection, query: Query) -> Page[Task]:
 
 
 def find(connection: sqlite3.Connection, asked: tuple[str, Query]) -> Page[Record]:
-    """Records of a kind that match, newest first: (kind, query). Raises: InvalidInput: as `find_tasks`."""
+    """Records of a kind that match, newest first: (kind, query); what cannot be read is left out.
+
+    Raises: InvalidInput: as `find_tasks`.
+    """
     kind, query = asked
     if kind == "task" or query.labels or query.ended_before is not None:
         raise InvalidInput("Only tasks have labels and an end.", remedy="Find tasks by `find_tasks`.")
@@ -85,7 +92,8 @@ def find(connection: sqlite3.Connection, asked: tuple[str, Query]) -> Page[Recor
             raise InvalidInput(f"Records have no field {name!r}.", remedy='Names are of letters, digits and "_".')
         values.append(value)
     select = f"SELECT {rows.RECORD_COLUMNS}, seq FROM records WHERE {' AND '.join(terms)} ORDER BY seq DESC LIMIT ?"
-    return _page(connection, select, values, query, rows.record)
+    page = _page(connection, select, values, query, rows.record)
+    return Page([record for record in page.items if type(record.data) is not Unreadable], page.cursor)
 
 
 def _terms(query: Query) -> tuple[list[str], list[Any]]:

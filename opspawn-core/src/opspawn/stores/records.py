@@ -7,6 +7,7 @@ import sqlite3
 from typing import Any
 
 from opspawn.contracts.store import MAX_FIELDS, Delete, Put, Record
+from opspawn.contracts.unreadable import Unreadable
 from opspawn.errors import Conflict, StoreError
 from opspawn.stores import rows
 from opspawn.stores.transaction import Transaction
@@ -28,7 +29,7 @@ def prepare(put: Put, record: Record) -> tuple[PreparedPut, int]:
     what = f"Record {record.kind}/{record.id}"
     if record.kind == "task":
         raise StoreError(f"{what} cannot be put.", remedy='The kind "task" is that of tasks; put a Task.')
-    data = rows.dump(dict(record.data), what)
+    data = rows.dump(record.data if type(record.data) is Unreadable else dict(record.data), what)
     if not record.fields:
         return (put, record, data, "{}"), rows.size(data)
     fields = rows.texts(record.fields, f"{what}: fields")

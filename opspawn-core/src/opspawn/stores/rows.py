@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import pydantic_core
+from loguru import logger
 
 from opspawn.contracts.events import Event
+from opspawn.contracts.numbers import MAX_DIGITS, TOO_LONG, has_long_number
 from opspawn.contracts.store import Hold, Record, Task, TaskState
+from opspawn.contracts.unreadable import Unreadable
 from opspawn.errors import InvalidInput, StoreError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,29 +42,50 @@ MARK = "@"  # begins the marker of a large value; see `payloads`
 def dump(value: Any, what: str) -> str:
     """A value as JSON text; `what` names it if it is not JSON.
 
-    Raises: StoreError: it holds something that JSON cannot say.
+    Raises: StoreError: it holds something that JSON cannot say. InvalidInput: a number that nobody could read again.
     """
     if value is None:
         return "null"
+    if type(value) is Unreadable:
+        return str(value.text)
     try:
-        return pydantic_core.to_json(value).decode()
+        text = pydantic_core.to_json(value).decode()
     except (pydantic_core.PydanticSerializationError, ValueError) as error:
         try:
-            return json.dumps(value)  # half a surrogate pair, which models do send, only passes here
+            text = json.dumps(value)  # half a surrogate pair, which models do send, only passes here
         except (TypeError, ValueError, RecursionError):
             raise StoreError(f"{what} is not JSON: {error}.") from error
+    if len(text) > MAX_DIGITS and has_long_number(text):
+        raise InvalidInput(f"{what} holds {TOO_LONG}.")
+    return text
 
 
-def load(text: str, fetch: Callable[[str], str] | None = None) -> Any:
-    """The value of a JSON text that `dump` made; of a marker, what `fetch` gets for its digest, or a stand-in."""
-    if text[0] == MARK:
+def load(text: str, fetch: Callable[[str], str] | None = None, of: str | int = "a row") -> Any:
+    """The value of a JSON text that `dump` made; of a marker, what `fetch` gets for its digest, or a stand-in.
+
+    What cannot be read becomes an `Unreadable`: one bad row must not hide the others. `of` names the task, or the
+    position of the event, that has it.
+    """
+    if text[:1] == MARK:
         if fetch is None:
             return {"$payload": digest(text), "bytes": int(text.partition(":")[2])}
         text = fetch(digest(text))
     try:
         return pydantic_core.from_json(text)
     except ValueError:
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            _tell(f"event {of}" if isinstance(of, int) else of, len(text), str(error))
+            return Unreadable(str(error), text)
+
+
+@lru_cache(maxsize=1000)
+def _tell(of: str, characters: int, why: str) -> None:
+    """Log it, once."""
+    logger.bind(error_type="unreadable").error(
+        "A value of {} in the store, of {} characters, cannot be read: {}", of, characters, why
+    )
 
 
 def digest(marker: str) -> str:
@@ -93,7 +118,7 @@ def task(row: tuple[Any, ...], fetch: Callable[[str], str] | None = None) -> Tas
     values[_HOLDS] = holds(row[_HOLDS])
     for place in _JSON:
         if row[place] is not None:
-            values[place] = load(row[place], fetch)
+            values[place] = load(row[place], fetch, row[0])
     for place in _TIMES:
         if row[place] is not None:
             values[place] = moment(row[place])
@@ -107,7 +132,7 @@ def holds(text: str | None) -> tuple[Hold, ...]:
 
 def event(row: tuple[Any, ...], fetch: Callable[[str], str] | None = None) -> Event:
     """A row of `EVENT_COLUMNS` as an event; whole with `fetch`, else with a stand-in for large data."""
-    return Event(row[0], row[1], moment(row[2]), row[3], load(row[4], fetch), *row[5:9])
+    return Event(row[0], row[1], moment(row[2]), row[3], load(row[4], fetch, row[0]), *row[5:9])
 
 
 RECORD_COLUMNS = "kind, id, data, version, fields, created, updated"
@@ -115,7 +140,9 @@ RECORD_COLUMNS = "kind, id, data, version, fields, created, updated"
 
 def record(row: tuple[Any, ...]) -> Record:
     """A row of `RECORD_COLUMNS` as a record."""
-    return Record(row[0], row[1], load(row[2]), row[3], load(row[4]), moment(row[5]), moment(row[6]))
+    return Record(
+        row[0], row[1], load(row[2], None, f"{row[0]}/{row[1]}"), row[3], load(row[4]), moment(row[5]), moment(row[6])
+    )
 
 
 def texts(values: Mapping[str, str], what: str) -> dict[str, str]:

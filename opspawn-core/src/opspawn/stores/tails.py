@@ -21,6 +21,8 @@ from collections import deque
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
+from loguru import logger
+
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.stores import queries
 from opspawn.stores.followers import KEPT, Follower, wanted_types
@@ -112,7 +114,8 @@ class Hub:
         self._source.close()
 
     def _work(self, position: int) -> None:
-        version = None
+        version: int | None = None
+        told = ""
         while True:
             self._look.wait(_LOOK_EVERY_S)
             self._look.clear()
@@ -130,10 +133,19 @@ class Hub:
                     seen = None if self._source.shared else connection.execute("PRAGMA data_version").fetchone()[0]
                     changed = seen is None or seen != version
                     events, reached = self._read(position, wanted) if changed else ([], position)
+                version = seen
+                self._offer(followers, events, reached)
             except sqlite3.Error:
                 continue  # a disk that fails will tell the writer and the readers, who have somebody to tell
-            version = seen
-            self._offer(followers, events, reached)
+            except Exception as error:  # whatever it is, those who follow must not wait for ever, and nobody know why
+                if str(error) != told:
+                    told = str(error)
+                    logger.bind(error_type="tail").error(
+                        "Events after {} could not be told; trying again: {}: {}", position, type(error).__name__, told
+                    )
+                for follower in followers:  # each reads by itself, and hears what is wrong
+                    follower.miss()
+                continue
             position = reached
             if len(events) == _PAGE:
                 version = None

@@ -72,8 +72,8 @@ def task(row: Row, large: Values | None = None) -> Task:
         parent=get("pa"),
         agent=get("ag"),
         session=own_session(id) if session is True else session,
-        input=rows.load(row["vi"], fetch),
-        result=rows.load(row["vr"], fetch),
+        input=rows.load(row["vi"], fetch, id),
+        result=rows.load(row["vr"], fetch, id),
         error=error,
         attempt=attempt,
         retry=retry,
@@ -140,7 +140,8 @@ def _time(raw: int | None) -> Any:
 def record(kind: str, raw: Sequence[Any]) -> Record:
     """A record of a kind."""
     created, updated = rows.moment(raw[2]), rows.moment(raw[3])
-    return Record(kind, must(raw[0]), rows.load(must(raw[5])), raw[1], pairs(raw[4]), created, updated)
+    id = must(raw[0])
+    return Record(kind, id, rows.load(must(raw[5]), None, f"{kind}/{id}"), raw[1], pairs(raw[4]), created, updated)
 
 
 def event(entry: Sequence[Any], large: Values | None = None) -> Event:
@@ -152,7 +153,7 @@ def event(entry: Sequence[Any], large: Values | None = None) -> Event:
         task=task or None,
         time=rows.moment(time),
         type=type,
-        data=rows.load(text, None if large is None else large.__getitem__),
+        data=rows.load(text, None if large is None else large.__getitem__, position(place)),
         level=level,
         error_type=error or None,
         agent=agent or None,

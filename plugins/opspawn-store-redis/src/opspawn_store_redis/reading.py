@@ -7,7 +7,8 @@ from typing import Any
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.store import EventQuery, Page, Query, Record, Task
-from opspawn.errors import InvalidInput, NotFound
+from opspawn.contracts.unreadable import Unreadable
+from opspawn.errors import InvalidInput, NotFound, StoreError
 from opspawn.stores import rows
 from opspawn.stores.queries import TASK_FIELDS, check_limit, cursor_position
 from opspawn.stores.records import NAME
@@ -30,9 +31,12 @@ class Reading:
     _lookups: Lookups
 
     async def get(self, kind: str, id: str) -> Record | None:
-        """A record other than a task, or None."""
+        """A record other than a task, or None. Raises: StoreError: it cannot be read."""
         raw = await self._calls.read("read", "record", kind, id)
-        return decoding.record(kind, raw) if raw else None
+        found = decoding.record(kind, raw) if raw else None
+        if found is not None and type(found.data) is Unreadable:
+            raise StoreError(f"The record {kind}/{id} cannot be read: {found.data.why}.")
+        return found
 
     async def get_task(self, id: str) -> Task | None:
         """A task, or None."""
@@ -86,7 +90,8 @@ class Reading:
             if name != "id" and not NAME.fullmatch(name):
                 raise InvalidInput(f"Records have no field {name!r}.", remedy='Names are of letters, digits and "_".')
         found, cursor = await self._find(kind, query)
-        return Page([decoding.record(kind, raw) for raw in found], cursor)
+        records = [decoding.record(kind, raw) for raw in found]
+        return Page([record for record in records if type(record.data) is not Unreadable], cursor)
 
     async def _find(self, kind: str, query: Query) -> tuple[list[Any], str | None]:
         check_limit(query.limit, 200)

@@ -26,6 +26,7 @@ from opspawn.ops import transitions
 from opspawn.ops.presence import Presence
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.blocking import LoopWatch
+from opspawn.ops.run.damage import Damaged, check_events, check_task, fail
 from opspawn.ops.run.heart import HASTE, Heart
 from opspawn.ops.run.history import History
 from opspawn.ops.run.journal import Accepts, Journal
@@ -324,6 +325,9 @@ class Worker:
             if former is not None:
                 await self._end_former(task, former)
             journal = await self._open_journal(lease, clock)
+        except Damaged as damaged:
+            await self._fail_damaged(task, damaged)
+            return
         except StoreError as error:
             logger.bind(task=task.id, error_type=error.error_type).error("The journal could not be read: {}", error)
             await self._give_back(task)
@@ -396,20 +400,24 @@ class Worker:
         await asyncio.wait({former})
 
     async def _open_journal(self, lease: Lease, clock: Clock) -> Journal | None:
-        """The journal of a claimed task; None while the generation whose work it inherits has not ended."""
+        """The journal of a claimed task; None while the generation whose work it inherits has not ended.
+
+        Raises: Damaged: the task or its journal cannot be read. StoreError.
+        """
         task, store = lease.task, self._store
+        check_task(task)
         generations: list[Sequence[Event]] = []
         identity, before = task.id, None if plan_of(task).from_scratch else task.retry_of
         while before is not None:
             older = await store.get_task(before)
             if older is not None and not older.state.terminal:
                 return None
-            generations.insert(0, await store.journal(before))
+            generations.insert(0, await self._events(before))
             identity, before = before, None if older is None or plan_of(older).from_scratch else older.retry_of
         history = History(*generations)
         never_ran = task.version == 1 and task.wakes == 0 and task.deliveries == 0
         if not never_ran:
-            history.absorb(await store.journal(task.id))
+            history.absorb(await self._events(task.id))
         return Journal(
             store,
             lease,
@@ -423,6 +431,20 @@ class Worker:
             policies=self._policies,
             holds=self._holds,
         )
+
+    async def _events(self, task: str) -> Sequence[Event]:
+        events = await self._store.journal(task)
+        check_events(events)
+        return events
+
+    async def _fail_damaged(self, task: Task, damaged: Damaged) -> None:
+        try:
+            await fail(self._store, task, damaged)
+        except StoreError as error:
+            logger.bind(task=task.id, error_type=error.error_type).warning("{}", error)
+            await self._give_back(task)
+        else:
+            self._waker.ring(task.queue)  # whoever waits for it
 
     async def _give_back(self, task: Task) -> None:
         """The task could not go on here for now. If this fails too, it comes back when its lease ends."""

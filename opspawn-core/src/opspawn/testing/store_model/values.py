@@ -13,6 +13,7 @@ from typing import Any
 import pydantic_core
 
 from opspawn.contracts.events import Event
+from opspawn.contracts.numbers import TOO_LONG, has_long_number
 from opspawn.contracts.store import (
     HEAD_START_S,
     INLINE_BYTES,
@@ -31,7 +32,7 @@ from opspawn.contracts.store import (
     Task,
     TaskState,
 )
-from opspawn.errors import StoreError
+from opspawn.errors import InvalidInput, StoreError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HORIZON_S = 100.0 * 365 * 86400
@@ -105,14 +106,17 @@ def within(after: datetime | None, time: datetime | None, before: datetime | Non
 
 
 def dump(value: Any, what: str) -> str:
-    """JSON text. Raises: StoreError: it is no JSON."""
+    """JSON text. Raises: StoreError: it is no JSON. InvalidInput: it has too long a number."""
     try:
-        return pydantic_core.to_json(value).decode()
+        text = pydantic_core.to_json(value).decode()
     except (pydantic_core.PydanticSerializationError, ValueError):
         try:
-            return json.dumps(value)
+            text = json.dumps(value)
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{what} is not JSON: {error}.") from error
+    if has_long_number(text):
+        raise InvalidInput(f"{what} holds {TOO_LONG}.")
+    return text
 
 
 def copy(value: Any) -> Any:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from opspawn.contracts.numbers import LARGEST, MAX_DIGITS
 from opspawn.contracts.store import MAX_BATCH_BYTES, MAX_OPERATIONS, Batch, Put, Record, Store, TaskState
-from opspawn.errors import Conflict, StoreError
+from opspawn.errors import Conflict, InvalidInput, StoreError
 from opspawn.testing.store_promises import (
     a_task,
     claim,
@@ -227,6 +228,18 @@ class CommitPromises:
             await commit(store, step({"x": object()}))
         await commit(store, step({"x": 1}))
         assert [event.data for event in await store.journal("t1")] == [{"x": 1}]
+
+    async def test_a_number_that_could_not_be_read_again_is_refused(self, store: Store) -> None:
+        """Python reads none of more than 4,300 digits: the longest allowed one comes back, the next is not written."""
+        await create(store)
+        digits = "9" * (2 * MAX_DIGITS)
+        for long in (LARGEST + 1, [digits, -LARGEST - 1]):
+            refused = (step({"n": long}), Put(a_task("t2", input=long), 0), Put(Record("k", "i", {"n": long}), 0))
+            for operation in refused:
+                with pytest.raises(InvalidInput, match=r"4,000 digits"):
+                    await commit(store, operation)
+        await commit(store, step({"n": [LARGEST, -LARGEST, digits]}))
+        assert [event.data for event in await store.journal("t1")] == [{"n": [LARGEST, -LARGEST, digits]}]
 
     async def test_a_closed_store_says_so(self, store: Store) -> None:
         """`aclose` finishes what was accepted, may be called twice, and whatever comes later is a StoreError."""
