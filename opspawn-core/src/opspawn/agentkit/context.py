@@ -4,10 +4,9 @@ What its acts stand on is in `acting`, children and branches are in `branching`.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from opspawn.agentkit.meaning import meant
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import check_wait, make_question
 from opspawn.agentkit.retries import LONGEST_SLEEP_S, ONE_TRY, check_retry
+from opspawn.agentkit.threads import STEPS
 from opspawn.contracts.clock import iso
 from opspawn.contracts.filters import Filter
 from opspawn.contracts.memory import Hit, MemoryItem, Namespace, Selection
@@ -54,7 +54,7 @@ class Context(Branching):
         with self._asking("step", name, key, args) as asked:
             return await self._once(
                 asked,
-                partial(fn, *args) if _is_async(fn) else partial(_in_thread, fn, *args),
+                partial(fn, *args) if _is_async(fn) else partial(STEPS.run, fn, *args),
                 encode=plain_json,
                 decode=same,
                 effect=effect,
@@ -254,8 +254,3 @@ def _is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling it only makes a coroutine; most say so by their code, and with every step it counts."""
     code = getattr(fn, "__code__", None)
     return (code is not None and bool(code.co_flags & inspect.CO_COROUTINE)) or inspect.iscoroutinefunction(fn)
-
-
-async def _in_thread(fn: Callable[..., Any], *args: Any) -> Any:
-    value = await asyncio.to_thread(fn, *args)
-    return await value if isinstance(value, Awaitable) else value

@@ -11,6 +11,7 @@ from opspawn.agentkit.codec import result_to_json
 from opspawn.agentkit.log import StepLog
 from opspawn.agentkit.plain import as_text, plain_json
 from opspawn.agentkit.recorded import Asked, Recorded
+from opspawn.agentkit.threads import STEPS
 from opspawn.contracts.tool import Check, DidNotHappen, GoOn, Happened, ToolContext, ToolResult
 from opspawn.errors import Halt, InDoubt
 
@@ -29,9 +30,7 @@ def asking(check: Check, context: ToolContext, timeout_s: float | None) -> Ask:
             if inspect.iscoroutinefunction(check):
                 said = await check(arguments, context)
             else:
-                said = await asyncio.to_thread(check, arguments, context)
-                if inspect.isawaitable(said):
-                    said = await said
+                said = await STEPS.run(check, arguments, context)
         return said() if said is DidNotHappen or said is GoOn else said
 
     return ask

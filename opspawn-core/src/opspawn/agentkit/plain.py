@@ -77,7 +77,7 @@ def _plain(value: Any) -> bool | None:
     elif kind is float:
         return isfinite(value)
     elif kind is int:
-        return -LARGEST <= value <= LARGEST
+        return bool(-LARGEST <= value <= LARGEST)
     else:
         return True if kind in _SCALARS else None
     if _SCALARS.issuperset(map(type, items)):

@@ -1,8 +1,9 @@
 """Threads for plain functions, which nothing can stop.
 
 `asyncio.to_thread` shares a few threads among everything in the process, and waits for all of them at exit: a handful
-of calls that hang would stop every other one, and then the process from ending. These threads belong to one tool. One
-whose caller gave up is *leaked*: it counts for nothing, runs to its end, if it has one, and does not hold up the exit.
+of calls that hang would stop every other one, and then the process from ending. These threads belong to one tool, or
+to the plain steps of all runs. One whose caller gave up is *leaked*: it counts for nothing, runs to its end, if it has
+one, and does not hold up the exit.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from loguru import logger
 
+from opspawn.agentkit.slots import Slots
+
+#: How many calls of one plain tool, and how many plain steps, are at work at a time, unless a tool says otherwise.
+MOST_THREADS = 32
 #: How long a thread without work stays, in seconds.
 IDLE_S = 5.0
 
@@ -95,6 +101,24 @@ class Threads:
                 self._idle.append(own)
             _answer(job.future, value, error)
             del job, value, error  # an idle thread keeps nothing alive
+
+
+class PlainCalls:
+    """Threads for functions that belong to nobody, at most `MOST_THREADS` at a time in each event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._threads = Threads(name)
+        self._slots = Slots(MOST_THREADS)
+
+    async def run(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Return what the function returns, or what the awaitable gives that it returns. See `Threads.run`."""
+        async with self._slots.here():
+            value = await self._threads.run(partial(fn, *args), {})
+        return await value if isinstance(value, Awaitable) else value
+
+
+#: The plain steps of all runs, and the plain checks of steps in doubt.
+STEPS = PlainCalls("steps")
 
 
 def _answer(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:

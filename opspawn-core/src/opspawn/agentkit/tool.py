@@ -19,7 +19,7 @@ from opspawn.agentkit.sandbox.builtin import as_sandbox, own_runner
 from opspawn.agentkit.sandbox.naming import check_name
 from opspawn.agentkit.schema import signature_of
 from opspawn.agentkit.slots import Slots
-from opspawn.agentkit.threads import Threads
+from opspawn.agentkit.threads import MOST_THREADS, Threads
 from opspawn.contracts.retry import Retry
 from opspawn.contracts.sandbox import Sandbox, SandboxCall, SandboxRunner
 from opspawn.contracts.tool import MAX_RESULT, Check, Effect, Tool, ToolContext, ToolOptions
@@ -30,8 +30,6 @@ R = TypeVar("R")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCALARS = (str, bool, type(None))
-#: How many calls of one plain function may be at work in a process unless the tool says otherwise.
-MOST_THREADS = 32
 
 
 class FunctionTool(Generic[P, R]):

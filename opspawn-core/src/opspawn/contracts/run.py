@@ -79,8 +79,10 @@ class RunContext(Protocol):
     ) -> Any:
         """Run any function (async, or a plain one, which runs in a thread) once and record its JSON result.
 
-        `retry` is None for a single try. A wait for the next try holds no slot and survives a restart. `check` settles
-        the doubt about a step with the effect "once" that began before a crash; it gets the list of `args`.
+        A plain function runs in one of 32 threads in this process, and cannot be interrupted: when its run ends before
+        it, it is left to itself, and holds up no other. `retry` is None for a single try. A wait for the next try holds
+        no slot and survives a restart. `check` settles the doubt about a step with the effect "once" that began before
+        a crash; it gets the list of `args`.
         """
         ...
 
