@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from click.testing import CliRunner, Result
 
 from opspawn.cli import main
 from opspawn.cli.lazy import explain
+from opspawn.cli.views import tell_halt
 from opspawn.contracts.lifecycle import AgentState, SessionState
-from opspawn.contracts.store import TaskState
+from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import InvalidInput
 
 APP = """
@@ -116,3 +118,30 @@ def test_an_approval_that_is_not_there_is_called_one() -> None:
 def test_a_word_too_many_is_a_whole_sentence() -> None:
     result = invoke("config", "show", "nope")
     assert result.stderr == "Error: Got unexpected extra argument (nope). Try 'opspawn config show --help'.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "advice"),
+    [
+        ("pay", {"amount": 1}, '@tool(effect="idempotent")'),
+        ("bank__send-money", {"amount": 1}, '[plugins.mcp.servers.bank]\n  effects = { "send-money" = "idempotent" }'),
+        (
+            "mcp",
+            {"action": "call", "tool": "bank/pay"},
+            '[plugins.mcp.servers.bank]\n  effects = { "pay" = "idempotent" }',
+        ),
+    ],
+)
+def test_who_has_a_call_in_doubt_is_told_where_its_effect_is_said(
+    name: str, arguments: dict[str, object], advice: str
+) -> None:
+    """A user of MCP servers writes settings, and no decorators."""
+    doubt = {"key": "k", "kind": "tool", "name": name, "arguments": arguments}
+    moment = datetime(2026, 11, 26, tzinfo=UTC)
+    task = Task("t1", "agent/clerk", "t1", state=TaskState.IN_DOUBT, error=doubt, created=moment, updated=moment)
+
+    said = tell_halt(task)
+
+    assert advice in said
+    assert ("@tool" in said) is (name == "pay")
+    assert "opspawn tasks resolve t1 --not-happened" in said

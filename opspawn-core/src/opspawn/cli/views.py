@@ -38,6 +38,20 @@ Look at the world, then decide:
   opspawn tasks resolve {task.id}{step} --not-happened   call it as if for the first time
   opspawn tasks resolve {task.id}{step} --again          call it again, even if it happened
   opspawn tasks resolve {task.id}{step} --fail           treat the call as failed; the agent is told
+{_hint(doubts[0])}"""
+
+
+def _hint(doubt: DoubtView) -> str:
+    """What keeps such a call out of doubt the next time, for whoever wrote the tool or configured its server."""
+    named = doubt.arguments.get("tool") if isinstance(doubt.arguments, Mapping) else None
+    full = str(named or "").replace("/", "__", 1) if doubt.name == "mcp" else doubt.name
+    server, apart, tool = full.partition("__")
+    if apart:
+        return f"""\
+A tool of an MCP server that may safely be called twice is named in the server's settings, as "idempotent" or "read":
+  [plugins.mcp.servers.{server}]
+  effects = {{ {json.dumps(tool)} = "idempotent" }}"""
+    return """\
 A tool that may safely be called twice says so: @tool(effect="idempotent"), or "read". One that can find out what
 happened brings a check: @tool(check=...)."""
 
