@@ -135,6 +135,29 @@ def test_the_doctor_names_each_fault_with_a_remedy(plain: MakePlain) -> None:
     assert "error    dead: it ended with exit code 1" in result.stdout
 
 
+def test_the_doctor_tells_of_the_quick_ones_before_the_slow_have_answered(
+    plain: MakePlain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow one begins once something was told of the quick one."""
+    settings, go = plain("slow").settings(), tmp_path / "go"
+    wait = ["-c", 'while [ ! -e "$0" ]; do sleep 0.05; done; exec "$@"', str(go)]
+    args = json.dumps([*wait, settings["command"], *settings["args"]])
+    configure(plain("quick"), more=f'[plugins.mcp.servers.slow]\ncommand = "sh"\nargs = {args}\n')
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        go.touch()
+
+    monkeypatch.setattr("opspawn_mcp.cli.servers.print_text", tell)
+    opspawn("mcp", "doctor")
+
+    assert [line.split(maxsplit=2)[1:] for line in told] == [
+        ["quick:", "It answers, protocol 2025-11-25, with 1 tools. Held back: 1. See 'opspawn mcp approve quick'."],
+        ["slow:", "It answers, protocol 2025-11-25, with 1 tools. Held back: 1. See 'opspawn mcp approve slow'."],
+    ]
+
+
 @pytest.mark.parametrize(
     ("toml", "arguments", "words"),
     [

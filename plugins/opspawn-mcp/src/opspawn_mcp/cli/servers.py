@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import click
@@ -149,17 +151,30 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
 async def _doctor(as_json: bool) -> int:
     async with fleet() as found:
-        began = time.monotonic()
-        await found.connect(_switched_on(found))
-        parts = [_finding(member) for member in found.members.values()]
-        if as_json:
-            print_json(parts)
-        else:
-            for part in parts:
+        began, parts = time.monotonic(), {}
+        async for member in _as_they_answer(found):
+            part = parts[member.name] = _finding(member)
+            if not as_json:  # a slow one does not keep back what is known of the others
                 remedy = f" {part['remedy']}" if part["remedy"] else ""
                 print_text(f"{part['level']:<8} {part['server']}: {part['message']}{remedy}")
+        if as_json:
+            print_json([parts[name] for name in found.members])
+        else:
             say(f"Looked for {time.monotonic() - began:.1f} s.")
-        return int(any(part["level"] == "error" for part in parts))
+        return int(any(part["level"] == "error" for part in parts.values()))
+
+
+async def _as_they_answer(found: Fleet) -> AsyncIterator[Member]:
+    """The servers, each once it is there or has failed; those that are switched off first."""
+
+    async def one(name: str) -> Member:
+        if name in on:
+            await found.connect([name])
+        return found.members[name]
+
+    on = _switched_on(found)
+    for coming in asyncio.as_completed([one(name) for name in found.members]):
+        yield await coming
 
 
 def _finding(member: Member) -> dict[str, Any]:
