@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
@@ -59,7 +59,11 @@ class Policies:
         strictest = 0
         rulings: list[Ruling] = []
         for decider in self._deciders:
-            verdict = await _asked(decider, seen)
+            verdict = _asked(decider, seen)
+            if verdict is None:
+                continue
+            if not isinstance(verdict, Verdict):
+                verdict = await verdict
             strictness = _STRICTNESS[verdict.decision]
             if strictness > strictest:
                 strictest, rulings = strictness, []
@@ -101,25 +105,39 @@ def as_decider(given: Any) -> Decider:
     raise ConfigError(f"{given!r:.80} is no policy.", remedy="Give Policy([...]), or a function of what is considered.")
 
 
-async def _asked(decider: Decider, considered: Considered) -> Verdict:
-    """What one policy says. Whatever goes wrong with it forbids."""
+def _asked(decider: Decider, considered: Considered) -> Verdict | Coroutine[Any, Any, Verdict] | None:
+    """What one policy says, or is about to say. Whatever goes wrong with it forbids."""
     try:
         said: Any = decider.decide(considered)
-        if said is None:
-            return ALLOWED.verdict
-        if not isinstance(said, Verdict) and inspect.isawaitable(said):
-            async with asyncio.timeout(PATIENCE_S):
-                said = await said
     except Halt:
         raise
     except (Exception, SystemExit) as error:
-        fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return Verdict("deny", f"The policy {decider.name!r} failed, which forbids: {fault}")
+        return _failed(decider, error)
+    if said is None or (isinstance(said, Verdict) and said.decision in _DECISIONS):
+        return said
+    return _waited_for(decider, said) if inspect.isawaitable(said) else _wrong(decider)
+
+
+async def _waited_for(decider: Decider, saying: Awaitable[Any]) -> Verdict:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            said = await saying
+    except Halt:
+        raise
+    except (Exception, SystemExit) as error:
+        return _failed(decider, error)
     if said is None:
         return ALLOWED.verdict
-    if not isinstance(said, Verdict) or said.decision not in _DECISIONS:
-        return Verdict("deny", f"The policy {decider.name!r} gave no verdict, which forbids.")
-    return said
+    return said if isinstance(said, Verdict) and said.decision in _DECISIONS else _wrong(decider)
+
+
+def _failed(decider: Decider, error: BaseException) -> Verdict:
+    fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Verdict("deny", f"The policy {decider.name!r} failed, which forbids: {fault}")
+
+
+def _wrong(decider: Decider) -> Verdict:
+    return Verdict("deny", f"The policy {decider.name!r} gave no verdict, which forbids.")
 
 
 def _together(rulings: Sequence[Ruling]) -> Ruling:

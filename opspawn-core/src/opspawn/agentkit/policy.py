@@ -13,6 +13,7 @@ from opspawn.contracts.tool import Effect
 from opspawn.errors import ConfigError
 
 _ACTS = {"tool": "tool", "model": "model", "dispatch": "dispatch"}
+_MOST_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,10 @@ class Rule:
 
     def fits(self, considered: Considered) -> bool:
         """Whether the rule is about this."""
+        return self._names(considered) and self._means(considered.arguments)
+
+    def _names(self, considered: Considered) -> bool:
+        """Whether the rule is about this, as far as that does not depend on arguments."""
         act = self._act
         named = getattr(self, act)
         return (
@@ -75,10 +80,12 @@ class Rule:
             and (named is None or glob(named, considered.name))
             and glob(self.agent, considered.agent)
             and (self.effect is None or self.effect == considered.effect)
-            and all(
-                any(matches(pattern, value) for value in found(considered.arguments, path))
-                for path, pattern in self.arguments.items()
-            )
+        )
+
+    def _means(self, arguments: Any) -> bool:
+        """Whether the arguments are those that the rule is about."""
+        return all(
+            any(matches(pattern, value) for value in found(arguments, path)) for path, pattern in self.arguments.items()
         )
 
     @property
@@ -120,16 +127,33 @@ class Policy:
         self.name = name
         self._rules = tuple(rules)
         self._defaults = dict(defaults)
+        #: Of what was considered before, the rules that may fit, up to the first one that does whatever the arguments.
+        self._about: dict[tuple[str, str, str, str | None], tuple[tuple[Rule, Verdict], ...]] = {}
 
     def __repr__(self) -> str:
         return f"<Policy {self.name!r}, {len(self._rules)} rules>"
 
     def decide(self, considered: Considered) -> Verdict | None:
         """What the first rule that fits says, or the default."""
-        for rule in self._rules:
-            if rule.fits(considered):
-                return rule.verdict
+        for rule, verdict in self._rules_about(considered):
+            if not rule.arguments or rule._means(considered.arguments):
+                return verdict
         default = self._defaults.get(considered.effect) if considered.effect is not None else None
         if default is None:
             return None
         return Verdict(default, f"Tools with the effect {considered.effect!r} are under this rule.")
+
+    def _rules_about(self, considered: Considered) -> tuple[tuple[Rule, Verdict], ...]:
+        key = (considered.act, considered.name, considered.agent, considered.effect)
+        about = self._about.get(key)
+        if about is None:
+            found: list[tuple[Rule, Verdict]] = []
+            for rule in self._rules:
+                if rule._names(considered):
+                    found.append((rule, rule.verdict))
+                    if not rule.arguments:
+                        break
+            if len(self._about) >= _MOST_KEPT:
+                self._about.clear()
+            about = self._about[key] = tuple(found)
+        return about

@@ -106,7 +106,9 @@ class Calls:
                 return await self._request(what, send, effect, check)
 
     async def _request(self, what: str, send: Send[T], effect: Effect, check: Callable[[Link], None]) -> T:
-        link = await self._server.ready()
+        link = self._server.link
+        if link is None or link.lost.is_set():
+            link = await self._server.ready()
         check(link)
         try:
             return await self._send(link, send)

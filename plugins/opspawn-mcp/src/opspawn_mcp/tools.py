@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcp.shared.dispatcher import ProgressFnT
@@ -80,39 +81,33 @@ class McpTool:
         Raises: Denied: it is not. InvalidInput: the server has no such tool. ServerFault: the server failed; says how.
             ToolError: the tool did.
         """
-        result = await self._recorded(arguments, context)
-        return value_of(result, self._member.name, self.tool, self._member.config.max_result_bytes)
-
-    async def _recorded(self, arguments: dict[str, Any], context: ToolContext) -> CallToolResult:
-        """The answer, and a record of the call before and after it."""
         member, audit = self._member, self._member.audit
+        send = partial(self._send if member.signer is None else self._signed_in, arguments, context)
         if audit is None:
-            return await self._signed_in(arguments, context)
-        return await audit.around(
-            lambda: self._signed_in(arguments, context),
-            member.name,
+            result = await send()
+        else:
+            pin = member.standing(self.tool, look=False).status
+            result = await audit.around(send, member.name, self.tool, arguments, context, self.effect, pin)
+        return value_of(result, member.name, self.tool, member.config.max_result_bytes)
+
+    def _send(self, arguments: dict[str, Any], context: ToolContext) -> Coroutine[Any, Any, CallToolResult]:
+        return self._member.calls.call(
             self.tool,
             arguments,
-            context,
-            self.effect,
-            member.standing(self.tool, look=False).status,
+            effect=self.effect,
+            check=self._check,
+            on_progress=None if context.report is None else _telling(context),
+            ask=context.ask,
+            think=context.think,
+            notes=context.notes,
         )
 
     async def _signed_in(self, arguments: dict[str, Any], context: ToolContext) -> CallToolResult:
         """The answer; where a person must sign in first, somebody is asked to."""
-        calls, signer, fault = self._member.calls, self._member.signer, ""
+        signer, fault = self._member.signer, ""
         for left in range(MOST_ROUNDS, -1, -1):
             try:
-                return await calls.call(
-                    self.tool,
-                    arguments,
-                    effect=self.effect,
-                    check=self._check,
-                    on_progress=None if context.report is None else _telling(context),
-                    ask=context.ask,
-                    think=context.think,
-                    notes=context.notes,
-                )
+                return await self._send(arguments, context)
             except SignInNeeded as needed:
                 if signer is None or left == 0:
                     raise

@@ -150,7 +150,9 @@ class Audit:
         lost, (ended, self._ended) = self._lost, (self._ended, [])
         record = {"kind": kind, "at": now(), **told, "lost": lost or None}
         try:
-            n = await self._log.append(*ended, record)
+            n = self._log.append_now(*ended, record)
+            if n is None:
+                n = await self._log.append(*ended, record)
         except AuditFailed:
             self._lost += len(ended)
             raise

@@ -90,12 +90,16 @@ class AuditLog:
         self._file: tuple[int, int] | None = None
         self._turn = asyncio.Lock()
 
+    def append_now(self, *records: Mapping[str, Any]) -> int | None:
+        """As `append`; None, and nothing is recorded, while somebody else writes."""
+        return None if self._turn.locked() else self._try(records)
+
     async def append(self, *records: Mapping[str, Any]) -> int:
         """Record these, one after the other, all or none; gives the number of the last.
 
         Raises: AuditFailed: they could not be written, or the log was tampered with.
         """
-        if not self._turn.locked() and (n := self._try(records)) is not None:
+        if (n := self.append_now(*records)) is not None:
             return n
         async with self._turn:
             left = _PATIENCE_S
