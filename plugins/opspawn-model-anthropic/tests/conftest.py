@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import opspawn_model_anthropic.provider  # noqa: F401  else the first test does, for ten seconds where nothing is compiled
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
