@@ -386,7 +386,7 @@ class InDoubt(Halt):
 
     def __init__(self, key: str, name: str, arguments: Any, *, kind: str = "step") -> None:
         super().__init__(
-            f"{name!r} began, the process died, and nothing tells whether it happened.",
+            f"{name!r} began, its end was never recorded, and nothing tells whether it happened.",
             remedy="See 'opspawn tasks show', then 'opspawn tasks resolve'.",
         )
         self.key = key

@@ -23,13 +23,14 @@ class Hears:
         self.heard: list[Event] = []
         self.threads: set[str] = set()
         self.fails = lambda call: False
+        self.fault: BaseException = ValueError("no")
         self.calls = 0
 
     async def on_event(self, event: Event) -> None:
         self.calls += 1
         self.threads.add(threading.current_thread().name)
         if self.fails(self.calls):
-            raise ValueError("no")
+            raise self.fault
         self.heard.append(event)
 
     def types(self, task: Any) -> list[str]:
@@ -122,9 +123,10 @@ async def test_an_event_at_which_it_failed_comes_again(work: Any) -> None:
     assert listener.types(task) == ["task.accepted", "task.claimed", "step.done", "task.succeeded"]
 
 
-async def test_one_that_always_fails_is_switched_off_and_no_run_notices(work: Any) -> None:
+@pytest.mark.parametrize("fault", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
+async def test_one_that_always_fails_is_switched_off_and_no_run_notices(work: Any, fault: BaseException) -> None:
     listener = Hears()
-    listener.fails = lambda call: True
+    listener.fails, listener.fault = lambda call: True, fault
     listeners = Listeners({"ear": listener})
     await listeners.start(work.store, "w-1")
     await ready(work, "ear")
@@ -141,7 +143,7 @@ async def test_one_that_always_fails_is_switched_off_and_no_run_notices(work: An
     assert (task.result, later.result) == ("done", "done")
     assert listener.calls == listening.FAILURES
     assert (event.level, event.data["listener"]) == ("warning", "ear")
-    assert event.data["error"]["message"] == "ValueError: no"
+    assert event.data["error"]["message"] == f"{type(fault).__name__}: {fault}"
     kept = await work.store.get("listener", "ear")
     assert kept.data["position"] < event.position  # it begins there again
 

@@ -10,6 +10,8 @@ import pytest
 from opspawn import tool
 from opspawn.agentkit.agent_run import AgentRun
 from opspawn.agentkit.bound import BoundModel
+from opspawn.agentkit.recorded import Tries
+from opspawn.agentkit.retries import counted
 from opspawn.contracts.model import Message
 from opspawn.contracts.run import MAX_POSTPONEMENTS, RetryPolicy
 from opspawn.contracts.store import TaskState
@@ -126,7 +128,7 @@ async def test_a_once_effect_that_ran_out_of_time_is_never_tried_again(house: An
 
 
 async def test_come_back_later_costs_no_try(house: Any) -> None:
-    later = ModelError("slow down", error_type="rate_limited", retry_after_s=0.0)
+    later = ModelError("slow down", error_type="rate_limited", retry_after_s=0.001)
     broken = ModelError("gone", error_type="transient")
     script = [later] * 5 + [broken, "Hello."]
 
@@ -157,12 +159,24 @@ async def test_come_back_much_later_frees_the_slot_until_then(house: Any) -> Non
 async def test_a_provider_that_never_lets_one_in_has_refused(house: Any) -> None:
     @house.function
     async def work(ctx: Any) -> Any:
-        return await think(ctx, [ModelError("slow down", error_type="rate_limited", retry_after_s=0.0)] * 200)
+        return await think(ctx, [ModelError("slow down", error_type="rate_limited", retry_after_s=0.001)] * 200)
 
     task = await house.run("work")
 
     assert task.error["type"] == "rate_limited"
     assert len(await house.events(task, "step.retry")) == MAX_POSTPONEMENTS
+
+
+@pytest.mark.parametrize("said", [0, 0.0, -1, float("nan"), "soon"])
+def test_a_service_that_says_no_time_of_use_is_asked_less_and_less_often(said: Any) -> None:
+    error = ModelError("slow down", error_type="rate_limited", retry_after_s=said)
+    policy, tries, waits = RetryPolicy(jitter=False, when=("rate_limited",)), Tries(), []
+    for _ in range(10):
+        now = tries.until
+        tries = counted(error, "read", policy, tries, now)
+        waits.append(tries.until - now)
+
+    assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 async def test_a_new_attempt_repeats_only_the_step_whose_failure_ended_the_last_one(house: Any, count: Any) -> None:

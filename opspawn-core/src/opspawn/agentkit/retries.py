@@ -21,6 +21,8 @@ _LEAVES_OPEN = {"timeout", "transient"}
 _ASKS_TO_WAIT = {"rate_limited", "transient"}
 #: Those who were told the same "come back in 60 s" do not come back in one crowd: each waits up to a tenth longer.
 _SPREAD = 0.1
+#: How long the first wait is for a service that says "at once" or no time at all, and each longer one, in seconds.
+AT_ONCE_S, AT_ONCE_MOST_S = 0.5, 60.0
 
 
 def policy_for(retry: Retry, error_type: str) -> RetryPolicy | None:
@@ -81,9 +83,17 @@ def asks_to_wait(error: BaseException) -> bool:
     return kind in _ASKS_TO_WAIT and getattr(error, "retry_after_s", None) is not None
 
 
+def asked_s(error: BaseException) -> float | None:
+    """How long the one that failed wants to be left alone, in seconds above 0; None where it says nothing of use."""
+    asked = getattr(error, "retry_after_s", None)
+    return float(asked) if isinstance(asked, int | float) and asked > 0 else None
+
+
 def postponed(error: BaseException, policy: RetryPolicy, tries: Tries, now: float) -> Tries | None:
     """The tries, put off as `error` asks; None when that was asked too often, or for too long in all."""
-    delay = max(0.0, float(getattr(error, "retry_after_s", 0.0)))
+    delay = asked_s(error)
+    if delay is None:  # obeyed to the letter, it would be asked again without a pause
+        delay = min(AT_ONCE_MOST_S, AT_ONCE_S * 2.0**tries.postponed)
     until = now + delay
     if tries.postponed >= MAX_POSTPONEMENTS or delay > policy.patience_s:
         return None

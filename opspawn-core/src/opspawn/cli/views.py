@@ -30,8 +30,8 @@ def tell_halt(task: Task) -> str:
     names = " and ".join(repr(doubt.name) for doubt in doubts)
     step = f" --step {shlex.quote(doubts[0].key)}" if len(doubts) > 1 else ""
     return f"""Task {task.id} is in doubt.
-The process died after {names} had begun, and nothing tells whether it happened. Its effect is "once"
-(the default), so it is not called again without your word.
+The run was cut off after {names} had begun (its process died, or it was cancelled, or its time was up), and
+nothing tells whether it happened. Its effect is "once" (the default), so it is not called again without your word.
 {chr(10).join(_tell_doubt(doubt) for doubt in doubts)}
 Look at the world, then decide:
   opspawn tasks resolve {task.id}{step} --happened '"what it returned, as JSON"'
@@ -59,9 +59,15 @@ happened brings a check: @tool(check=...)."""
 def _tell_doubt(doubt: DoubtView) -> str:
     began = f"{doubt.since:%Y-%m-%d %H:%M:%S} UTC" if doubt.since is not None else "unknown"
     lines = [
-        f"  call   {doubt.name}({json.dumps(doubt.arguments, ensure_ascii=False)})",
+        f"  call   {doubt.name}({_arguments(doubt.arguments)})",
         f"  step   {doubt.key}",
         f"  began  {began}",
         f"  key    {doubt.idempotency_key or 'unknown'}   (idempotency key)",
     ]
     return "\n".join([*lines, f"  note   {doubt.note}"] if doubt.note else lines)
+
+
+def _arguments(arguments: Any) -> str:
+    """As one writes them in a call: those of a step are a list, in order; those of a tool are an object."""
+    given = arguments if isinstance(arguments, list) else [arguments]
+    return ", ".join(json.dumps(one, ensure_ascii=False) for one in given)

@@ -11,7 +11,8 @@ class RetryPolicy:
     """When and how often a failed step or task is tried again.
 
     A service that says when to come back (`retry_after_s` of an error that is "rate_limited" or "transient") is obeyed
-    instead, which costs no try; more than `MAX_POSTPONEMENTS` times, or `patience_s` seconds in all, is a refusal.
+    instead, which costs no try; more than `MAX_POSTPONEMENTS` times, or `patience_s` seconds in all, is a refusal. One
+    that says 0, or no time, is asked again after a wait that doubles from half a second to a minute.
 
     Attributes:
         attempts: tries in all, 1 to 1,000; 1 means never again.

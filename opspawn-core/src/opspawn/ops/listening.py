@@ -34,6 +34,8 @@ LONGEST_S = 30.0
 #: How long an end waits for listeners to hear what has happened until then, in seconds.
 GRACE_S = 2.0
 _RACES = 5
+#: What a listener may raise. SystemExit is a failure of its own, too: nobody would notice the end of its thread.
+_FAULTS = (Exception, SystemExit, KeyboardInterrupt)
 
 
 class Broken(Exception):
@@ -83,7 +85,7 @@ class Feed:
                 if self.durable:
                     await self._turn.give_up()
             if (close := getattr(self._listener, "aclose", None)) is not None:
-                with suppress(Exception):
+                with suppress(*_FAULTS):
                     await close()
 
     async def introduce(self) -> None:
@@ -132,7 +134,7 @@ class Feed:
             elif self._on_delta is not None:
                 try:
                     await self._on_delta(item)
-                except Exception as error:  # best effort: the next piece may do better
+                except _FAULTS as error:  # best effort: the next piece may do better
                     self._log(error, "a piece of a stream")
 
     async def _tell(self, event: Event) -> None:
@@ -141,14 +143,14 @@ class Feed:
             try:
                 await self._listener.on_event(event)
                 return
-            except Exception as error:
+            except _FAULTS as error:
                 self._log(error, f"the event {event.position}")
                 if failures == FAILURES:
                     raise Broken(f"{type(error).__name__}: {error}") from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_S)
 
-    def _log(self, error: Exception, what: str) -> None:
+    def _log(self, error: BaseException, what: str) -> None:
         logger.bind(listener=self.name, error_type=type(error).__name__, exception=traceback_text(error)).warning(
             "The listener {} failed at {}", self.name, what
         )
@@ -245,7 +247,7 @@ class _Thread:
 
         try:
             asyncio.run(main())
-        except Exception as error:
+        except BaseException as error:
             logger.bind(listener=self._feed.name, exception=traceback_text(error)).error(
                 "The listener {} ended in an unforeseen way", self._feed.name
             )

@@ -12,7 +12,7 @@ from typing import Any
 from opspawn.agentkit.budget import amount_of
 from opspawn.agentkit.failures import error_to_json, failed_step
 from opspawn.agentkit.log import backoff_s
-from opspawn.agentkit.retries import asks_to_wait, policy_for, postponed
+from opspawn.agentkit.retries import asked_s, asks_to_wait, policy_for, postponed
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation
 from opspawn.errors import InvalidInput, NotFound
@@ -36,7 +36,7 @@ def try_later(journal: Journal, error: BaseException, wakes_seen: int) -> Sequen
         later = postponed(error, policy, journal.history.postponements, now)
         if later is not None:
             return transitions.put_off(task, told, later.until - now, later.until, wakes_seen)
-    asked = getattr(error, "retry_after_s", None)
+    asked = asked_s(error)
     if tries >= policy.attempts or (asked is not None and asked > policy.patience_s):
         return None
     delay = backoff_s(policy, tries) if asked is None else asked
