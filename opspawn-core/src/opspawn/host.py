@@ -59,6 +59,8 @@ from opspawn.ops.sessions.sessions import opening
 from opspawn.ops.streaming import stream_of
 from opspawn.plugins import Plugins
 
+_READY_S = 1.5
+
 
 class Host(Hosted):
     """What transports, the CLI and tests talk to. See `opspawn.contracts.transport.Host` for what it promises."""
@@ -301,7 +303,10 @@ class Host(Hosted):
     async def ready(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"store": "ok", "worker": "none"}
         try:
-            await self.store.find_tasks(Query(limit=1))
+            async with asyncio.timeout(_READY_S):  # whatever asks us gives up soon
+                await self._look_at_store()
+        except TimeoutError:
+            parts["store"] = f"The store has not answered within {_READY_S:g} s."
         except StoreError as error:
             parts["store"] = error.message
         if (alarm := getattr(self.store, "alarm", None)) is not None:
@@ -311,6 +316,11 @@ class Host(Hosted):
         failed = [status.name for status in self.plugins.report() if status.status == "failed"]
         good = parts["store"] == "ok" and parts["worker"] != "stopped" and not self._closing.is_set()
         return {"ready": good, "draining": self._closing.is_set(), **parts, "failedPlugins": failed}
+
+    async def _look_at_store(self) -> None:
+        if (look := getattr(self.store, "ready", None)) is not None:
+            await look()
+        await self.store.find_tasks(Query(limit=1))
 
     # -- the inside ----------------------------------------------------------------------------------------------------
 

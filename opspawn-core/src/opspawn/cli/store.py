@@ -114,3 +114,28 @@ def prune(
             say(f"Old trees that stay, since a later retry builds on them: {done.held:,}.")
 
     _with_store(context, act)
+
+
+@store.command()
+@click.pass_context
+def acknowledge(context: click.Context) -> None:
+    """Say that a person has judged what the store lost, which `opspawn doctor` and `/readyz` tell until then.
+
+    Compare with the outside first: what was lost may be done again, and tasks that were accepted may be gone.
+    """
+    from opspawn.cli.deciding import who
+    from opspawn.contracts.events import NewEvent
+    from opspawn.contracts.store import Append, Batch, EventQuery
+
+    async def act(opened: Store, loaded: Loaded) -> None:
+        query = EventQuery(types=("store.went_back", "store.acknowledged"), limit=1, newest=True)
+        newest = await opened.events(query)
+        if not newest or newest[0].type != "store.went_back":
+            say("Nothing is known to be lost that was not acknowledged.")
+            return
+        message = str(newest[0].data.get("message", ""))
+        told = {"message": message, "by": f"{who()} on {socket.gethostname()}"}
+        await opened.commit(Batch([Append(None, NewEvent("store.acknowledged", told))]))
+        say(f"Acknowledged: {message} Within seconds, processes that told of it are ready again.")
+
+    _with_store(context, act)

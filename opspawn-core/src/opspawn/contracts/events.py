@@ -52,6 +52,7 @@ EVENT_TYPES: dict[str, str] = {
     "agent.state": "An agent's state. data: state, before, details, timestamp; reported and late where they differ.",
     "store.went_back": "The store has lost what it had confirmed: a fail-over, or a crash without a log. Written once "
     "for each process that noticed. data: message.",
+    "store.acknowledged": "A person has judged what the store lost until now. data: message (the newest), by.",
     "session.started": "A session began. data: workflow, metadata.",
     "session.updated": "Somebody changed a session. data: what was changed, state, before.",
     "workflow.created": "A workflow was stored under its name. data: workflow, digest.",

@@ -229,6 +229,7 @@ _MESSAGES: dict[str, Callable[[Data], str]] = {
         f"{data.get('left', '?')} ({data.get('how', 'compacted')})."
     ),
     "store.went_back": lambda data: "The store has lost what it had confirmed. See 'opspawn doctor'.",
+    "store.acknowledged": lambda data: f"{data.get('by', 'Somebody')} has judged what the store lost.",
     "memory.failed": lambda data: f"The memory could not be used ({data.get('what', '?')}): {_error(data)}",
     "cancel.requested": lambda data: "Somebody asked to cancel.",
     "child.spawned": lambda data: f"Started child {data.get('child', '?')}.",

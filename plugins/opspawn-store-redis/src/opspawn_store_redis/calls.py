@@ -28,7 +28,7 @@ from opspawn_store_redis.encoding import Argument
 from opspawn_store_redis.faults import as_store_error
 from opspawn_store_redis.scripts import Function
 from opspawn_store_redis.settings import RedisConfig
-from opspawn_store_redis.watermark import Watermark
+from opspawn_store_redis.watermark import Since, Watermark
 from opspawn_store_redis.wire import Wire
 
 _FIRST_PAUSE_S = 0.02
@@ -56,7 +56,7 @@ class Calls:
         self.prefix = f"osp:{{{config.namespace}}}:"
         self.home = asyncio.get_running_loop()
         self.watermark = Watermark()
-        self.went_back: Callable[[], None] = lambda: None
+        self.suspect: Callable[[], None] = lambda: None  # some of what was seen may be lost
         self.opened = self.closed = self.given_up = False
         self._meta = f"{self.prefix}meta"
         self._clock = clock
@@ -86,15 +86,28 @@ class Calls:
             named = [uuid4().hex, 1, *words]  # the number of the caller's calls is counted in its own loop
         return self._seen(await asyncio.to_thread(self._in_thread, name, named, self.config.ack_replicas))
 
-    def _seen(self, answer: tuple[int, Any]) -> Any:
+    def _seen(self, answer: tuple[Since, Any]) -> Any:
         since, reply = answer
         if not self.watermark.rises(since, pos=reply[1], writes=reply[2], era=reply[3]):
-            self.went_back()
+            self.suspect()
         return reply
+
+    async def compare(self) -> None:
+        """Compare what the store shows now with what was seen of it. Raises: StoreError."""
+        since = self.watermark.since
+        self._seen((since, await self.read("read", "state")))
+
+    async def ask_era(self, words: Sequence[Argument], *, by: Function = "era") -> Any:
+        """The answer of `era`, which tells what is still there of what was seen. Raises: StoreError."""
+        if self.closed:
+            raise StoreError("The store is closed.")
+        if asyncio.get_running_loop() is not self.home:
+            return (await asyncio.to_thread(self._in_thread, by, words))[1]
+        return (await self.here(by, words))[1]
 
     async def here(self, name: Function, words: Sequence[Argument], acks: int = 0) -> Any:
         """Call from the loop that opened the store."""
-        since = self.watermark.writes
+        since = self.watermark.since
         reply = await self._retrying(lambda: self._once(name, words, acks))
         return (since, reply) if name not in scripts.READS else reply
 
@@ -138,7 +151,7 @@ class Calls:
                 raise
 
     def _in_thread(self, name: Function, words: Sequence[Argument], acks: int = 0) -> Any:
-        since = self.watermark.writes
+        since = self.watermark.since
         arguments = ("FCALL", scripts.function(name), 1, self._meta, self._now(), *words)
         try:
             reply = self._thread_command(arguments)

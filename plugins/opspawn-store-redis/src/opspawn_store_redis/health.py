@@ -13,6 +13,7 @@ from opspawn_store_redis.settings import RedisConfig
 
 _OLDEST = (7, 0)
 _OLDEST_VALKEY = (8, 0)
+JUDGE = "Compare with the outside what was done since, then say `opspawn store acknowledge`."
 _WORST_FIRST = ("error", "warning", "ok")
 
 
@@ -74,9 +75,7 @@ def findings(server: Server, config: RedisConfig, alarm: str | None) -> list[Fin
 
 def _alarm(alarm: str | None) -> Iterator[Finding]:
     if alarm is not None:
-        yield Finding(
-            "error", alarm, "Compare with the outside what was done since, then start this process anew."
-        )  # fmt: skip
+        yield Finding("error", alarm, JUDGE)
 
 
 def _kind(server: Server) -> Iterator[Finding]:

@@ -12,8 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-#: "freeing" is a commit that a server may do whose memory is used up.
-Function = Literal["commit", "freeing", "claim", "renew", "era", "find", "events", "read", "kept"]
+#: "freeing" is a commit that a server may do whose memory is used up, and "probe" an "era" that it may not.
+Function = Literal["commit", "freeing", "claim", "renew", "era", "probe", "find", "events", "read", "kept"]
 
 WRITES = ("commit", "claim", "renew", "era")
 READS = ("find", "events", "read", "kept")
@@ -21,7 +21,7 @@ _PARTS = ("base", "write", "checks", "tasks", "others", "restoring", "claiming",
 
 
 #: What the flags below are called in the name of the library, for each change of them is another library, too.
-_FLAGS = "2"
+_FLAGS = "3"
 
 
 @cache
@@ -32,6 +32,7 @@ def library() -> str:
     name = f"opspawn_{hashlib.sha1(f'{_FLAGS}{text}'.encode(), usedforsecurity=False).hexdigest()[:12]}"
     registered = [_registered(name, one, "allow-oom" if one == "era" else "") for one in WRITES]
     registered.append(_registered(name, "commit", "allow-oom", "freeing"))
+    registered.append(_registered(name, "era", "", "probe"))
     registered += [_registered(name, one, "no-writes") for one in READS]
     made = f"local ops\nlocal function make()\nlocal ops = {{}}\n{text}\nreturn ops, open\nend\nlocal open\n"
     return f"#!lua name={name}\n{made}" + "\n".join(registered)

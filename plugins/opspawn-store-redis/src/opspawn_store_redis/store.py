@@ -4,7 +4,7 @@
 
 How it works: each operation is one function in Lua (`lua/`), which checks everything before it writes anything.
 `groups` sends commits together, `calls` gets through to the server, `handing` hears of work that was leased without
-asking, `following` tails live, `health` says whether the server will do.
+asking, `following` tails live, `watching` notices what was lost, `health` says whether the server will do.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from uuid import uuid4
 from loguru import logger
 
 from opspawn.contracts.clock import Clock
-from opspawn.contracts.events import Event, NewEvent, TaskDelta
-from opspawn.contracts.store import Append, Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
+from opspawn.contracts.events import Event, TaskDelta
+from opspawn.contracts.store import Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
 from opspawn.errors import Conflict, StoreError, StoreUnusable
 from opspawn_store_redis import connections, decoding, encoding, health
 from opspawn_store_redis.calls import Calls
@@ -31,6 +31,7 @@ from opspawn_store_redis.handing import Mailbox
 from opspawn_store_redis.lookups import Lookups
 from opspawn_store_redis.moving import Moving
 from opspawn_store_redis.settings import RedisConfig
+from opspawn_store_redis.watching import Watch
 from opspawn_store_redis.winding import Winding
 
 LAYOUT = 4
@@ -47,7 +48,8 @@ async def open_redis(config: RedisConfig | None = None, *, clock: Clock | None =
     calls = Calls(config, clock)
     try:
         health.refuse_unfit(await health.ask(calls.command), config, where)
-        answer = (await calls.here("era", [uuid4().hex[:12], 0, 0, LAYOUT]))[1]
+        nothing = calls.watermark.since
+        answer = await calls.ask_era(calls.watermark.words(nothing, LAYOUT))
     except StoreUnusable:
         await calls.aclose()
         raise
@@ -60,7 +62,7 @@ async def open_redis(config: RedisConfig | None = None, *, clock: Clock | None =
             f"{where} holds the namespace {config.namespace!r} in layout {int(answer[4])}, not {LAYOUT}.",
             remedy="Upgrade opspawn-store-redis, or choose another namespace in [plugins.redis].",
         )
-    calls.watermark.start(era=answer[3].decode(), writes=answer[2], pos=answer[1])
+    calls.watermark.learn(nothing, answer)
     calls.opened = True
     return RedisStore(calls)
 
@@ -77,13 +79,13 @@ class RedisStore(Moving):
         self._deltas = Deltas(calls)
         self._following = Following(calls, self.events_after, self._deltas.listen)
         self._deltas.heard = self._following.offer
-        calls.went_back = self._went_back
+        self._watch = Watch(calls, LAYOUT, self.commit, self.events)
+        calls.suspect = self._watch.suspect
         self._guard = threading.Lock()
         self._claims: dict[str, int] = {}  # by worker, the number of its last claim
         self._leases: dict[str, tuple[str, int]] = {}  # by task, worker and token, of claims that are not over yet
         self._mailboxes: dict[str, Mailbox] = {}  # by worker
         self._me = uuid4().hex
-        self._mending: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         self._winding = Winding(calls)
 
@@ -206,30 +208,16 @@ class RedisStore(Moving):
         """What an operator should know of this server, worst first."""
         if self._calls.closed:
             raise StoreError("The store is closed.")
-        return health.findings(await health.ask(self._calls.command), self._calls.config, self.alarm)
+        server = await health.ask(self._calls.command)
+        return health.findings(server, self._calls.config, await self._watch.told())
 
-    def _went_back(self) -> None:
-        """Tell of it, and see to it that no position is given twice. From any thread."""
-        if not self._calls.closed:
-            self._calls.home.call_soon_threadsafe(self._begin_to_mend)
-
-    def _begin_to_mend(self) -> None:
-        if self._mending is None and not self._calls.closed:
-            self._mending = asyncio.create_task(self._mend(), name="opspawn-redis-mend")
-
-    async def _mend(self) -> None:
-        mark = self._calls.watermark
-        alarm = str(mark.alarm)
-        try:
-            answer = (await self._calls.here("era", [uuid4().hex[:12], 0, mark.pos, LAYOUT]))[1]
-            mark.start(era=answer[3].decode(), writes=answer[2], pos=answer[1])
-            event = NewEvent("store.went_back", {"message": alarm}, "error", "store_went_back")
-            logger.bind(error_type="store_went_back").error("{} What was done since may be done again.", alarm)
-            await self._groups.commit(encoding.encode(Batch([Append(None, event)])))
-        except StoreError as error:
-            logger.bind(error_type=error.error_type).error("{} It could not be journaled: {}", alarm, error)
-        finally:
-            self._mending = None
+    async def ready(self) -> None:
+        """Return if the server takes writes, is still fit, and has what it confirmed. Raises: StoreError: which not."""
+        await self._watch.look("probe")
+        if (alarm := await self._watch.alarm()) is not None:
+            raise StoreError(alarm, remedy=health.JUDGE)
+        where = f"The server {connections.shown(self._calls.config)}"
+        health.refuse_unfit(await health.ask(self._calls.command), self._calls.config, where)
 
     def stopping(self, after_s: float) -> None:
         """This process stops: from so many seconds on, nothing waits for a server that does not answer."""
@@ -243,6 +231,7 @@ class RedisStore(Moving):
 
     async def _close(self) -> None:
         self._winding.begin(0.0)
+        await self._watch.aclose()
         await self._groups.aclose()
         try:
             await self._give_up()

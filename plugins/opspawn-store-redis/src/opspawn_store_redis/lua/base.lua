@@ -3,9 +3,10 @@
 -- KEYS[1] is "osp:{NAME}:meta"; all other keys have the same beginning, so they lie in one slot. Below, each is written
 -- without it:
 --
---   meta            packed: layout, era (a name by which a store that was emptied is told from the old one), time and
+--   meta            packed: layout, era (a name that is new whenever a server was started or took over), time and
 --                   ahead (see below), seq (of the newest task or record), pos (of the newest event), writes (scripts
 --                   that wrote)
+--   eras            of each era that is over, how many writes were kept
 --   t:ID            a task, packed; v:ID has those of its values that are long, so that a small change stays small
 --   tasks, ended    all tasks by seq; those that have ended, by time
 --   i:FIELD:VALUE   tasks by seq, for each field and label by which they are found; but no succeeded ones by state, no

@@ -1,17 +1,27 @@
--- Opens the data for a process: names a new store, and raises its counters after it went back in time.
+-- Opens the data for a process, and tells it later whether what it saw is still there. Writes nothing where all is well; as
+-- `probe` it is refused where the server takes no writes.
 --
--- ARGV: time, era to give to a store that has none, seq and pos that were seen (0 when it did not go back), layout.
--- Answers {time, pos, writes, era, layout}.
+-- ARGV: time, pos that was seen, layout, writes that were seen, the fewest that a reply of the newest of these eras counted
+-- later ('' if none counted less), and the eras that were seen, the newest first.
+-- Answers {time, pos, writes, era, layout, kept}, the last of the writes that were seen: -1 if none of their eras is known.
 
 function ops.era()
-  if not layout then
-    layout, era = tonumber(ARGV[5]), ARGV[2]
+  local seen_pos, seen, fewest = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
+  local kept, in_this = #ARGV > 5 and -1 or seen, false
+  for n = 6, #ARGV do
+    in_this = ARGV[n] == era
+    local left = in_this and writes or tonumber(call('HGET', P .. 'eras', ARGV[n]) or nil)
+    if left then
+      kept = n == 6 and fewest and math.min(left, fewest) or left
+      break
+    end
+  end
+  local lost = kept < seen
+  if lost and in_this then begin_era(kept) end
+  if seen_pos > pos then pos, wrote = seen_pos, true end -- guard: a position is never given twice
+  if wrote or lost or not layout then
+    layout = layout or tonumber(ARGV[3])
     flush()
   end
-  local seen_seq, seen_pos = tonumber(ARGV[3]), tonumber(ARGV[4])
-  if seen_pos > pos or seen_seq > seq then -- guard: a position is never given twice
-    pos, seq, wrote = math.max(pos, seen_pos), math.max(seq, seen_seq), true
-    flush()
-  end
-  return {now, pos, writes, era, layout}
+  return {now, pos, writes, era, layout, kept}
 end

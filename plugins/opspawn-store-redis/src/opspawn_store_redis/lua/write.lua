@@ -56,9 +56,18 @@ local function note_positions()
   news = {}
 end
 
+-- A server that was started, or took over, goes on in a new era: whoever knows the one before asks what was kept of it.
+local begun = {} -- by namespace, whether that is done since this library was loaded
+
+local function begin_era(kept)
+  if era ~= '' then call('HSET', P .. 'eras', era, text(kept)) end
+  era, begun[P] = text(now) .. '.' .. text(writes), true
+end
+
 local function flush()
   note_positions()
   settle()
+  if era == '' or not begun[P] then begin_era(writes) end -- guard: a server that lost writes is noticed by all who saw them
   if wrote then writes = writes + 1 end
   -- Even what was only looked at must not become younger than this.
   local texts, n = {P .. 'meta', pack(layout, era, now, ahead, seq, pos, writes)}, 2
