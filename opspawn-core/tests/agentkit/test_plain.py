@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from opspawn.agentkit.plain import plain_json, tool_json
+from opspawn.agentkit.plain import kept_json, plain_json, tool_json
 from opspawn.errors import ToolError
 
 NAN = float("nan")
@@ -75,7 +75,7 @@ def test_a_value_that_holds_itself_is_refused() -> None:
     ring: list[Any] = []
     ring.append(ring)
 
-    with pytest.raises(ValueError, match="Circular"):
+    with pytest.raises(ValueError, match="it holds itself; name the part by an id"):
         plain_json(ring)
 
 
@@ -91,3 +91,15 @@ def test_a_tools_value_is_refused_as_invalid_output() -> None:
     with pytest.raises(ToolError, match=r"The tool 'rate' returned dict, .* at a it has NaN") as raised:
         tool_json("rate", {"a": NAN})
     assert raised.value.error_type == "invalid_output"
+
+
+def test_what_is_too_deep_or_no_text_is_refused_in_words() -> None:
+    deep: list[Any] = []
+    for _ in range(500):
+        deep = [deep]
+
+    with pytest.raises(ValueError, match="nested more than 255 levels deep; keep it flatter"):
+        plain_json(deep)
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        kept_json({"a": ["\ud83d"]})
+    assert kept_json({"a": ["é"]}) == ({"a": ["é"]}, 12)

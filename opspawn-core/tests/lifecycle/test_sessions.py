@@ -154,7 +154,8 @@ async def test_an_agent_changes_its_own_sessions_only(sessions: Sessions, agents
         ({"status": "banana"}, "no status 'banana'"),
         ({"status": 3}, "no status 3"),
         ({"metadata": [1]}, "must be a JSON object"),
-        ({"result": float("inf")}, "not JSON"),
+        ({"result": float("inf")}, "at result it has Infinity, which JSON does not know"),
+        ({"result": ["\ud83d"]}, "half of a surrogate pair"),
         (["status"], "must be a JSON object"),
     ],
 )
@@ -334,3 +335,12 @@ async def test_a_lost_update_is_impossible_across_processes(tmp_path: Any) -> No
     finally:
         for one in stores:
             await one.aclose()
+
+
+async def test_a_change_takes_what_tasks_take(sessions: Sessions) -> None:
+    """A set becomes a list, as in an input or a result."""
+    session = await sessions.start_session("demo")
+
+    changed = await sessions.update_session("demo", session.id, {"result": {1, 2}})
+
+    assert changed.result == [1, 2]

@@ -112,3 +112,26 @@ async def test_a_request_to_end_is_heard_whoever_reads_the_news(house: Any) -> N
     [_, put] = await life.run()
 
     assert put.record.state == "cancelled"  # type: ignore[union-attr]
+
+
+async def test_code_that_a_run_leaves_behind_is_told_that_the_run_is_over(house: Any) -> None:
+    returned, told = asyncio.Event(), []
+
+    @house.function
+    async def work(ctx: Any) -> str:
+        async def behind() -> None:
+            await returned.wait()
+            try:
+                await ctx.step("late", lambda: 1)
+            except BaseException as error:
+                told.append(str(error))
+
+        house.left = asyncio.create_task(behind())
+        return "done"
+
+    task = await house.run("work")
+    returned.set()
+    await asyncio.wait({house.left}, timeout=5)
+
+    assert task.result == "done"
+    assert told == [f"This run of task {task.id} is over here: its code has ended, or it goes on elsewhere."]

@@ -13,11 +13,14 @@ from math import isfinite
 from types import NoneType
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from opspawn.agentkit.parts import plain_parts
 from opspawn.contracts.numbers import LARGEST, TOO_LONG
 from opspawn.errors import ToolError
+
+#: How many levels of lists and objects a value may have; it is that of pydantic.
+MAX_DEPTH = 255
 
 _SCALARS = frozenset((str, bool, NoneType))
 _TEXT = frozenset((str,))
@@ -38,12 +41,38 @@ def plain_json(value: Any) -> Any:
         known = None
     if known is False:
         raise ValueError(next(_faults(value, "")))
-    plain = to_jsonable_python(value if known else plain_parts(value), inf_nan_mode="constants")
+    try:
+        plain = to_jsonable_python(value if known else plain_parts(value), inf_nan_mode="constants")
+    except (ValueError, RecursionError) as error:
+        raise _in_words(error) from error
     if known is None:
         fault = next(_faults(value, ""), None) or next(_faults(plain, ""), None)
         if fault is not None:
             raise ValueError(fault)
     return plain
+
+
+def kept_json(value: Any) -> tuple[Any, int]:
+    """The value as `plain_json` gives it, for what comes from outside, and its bytes as JSON.
+
+    Raises: ValueError: JSON cannot say it, or a text in it is none.
+    """
+    plain = plain_json(value)
+    try:
+        return plain, len(to_json(plain))
+    except PydanticSerializationError as error:  # half of it would be stored, and then break whoever reads it
+        if "surrogates" not in str(error):
+            raise _in_words(error) from error
+        raise ValueError("a text in it has half of a surrogate pair, which is no character") from error
+
+
+def _in_words(error: Exception) -> Exception:
+    """What the conversion says of a value, in words that tell what to do."""
+    if "Circular reference" in str(error):
+        return ValueError("it holds itself; name the part by an id instead")
+    if isinstance(error, RecursionError) or "depth" in str(error):
+        return ValueError(f"it is nested more than {MAX_DEPTH} levels deep; keep it flatter, or give a part as a text")
+    return error
 
 
 def tool_json(tool: str, value: Any) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from opspawn.agentkit.plain import kept_json
 from opspawn.contracts.clock import iso
 from opspawn.contracts.lifecycle import AgentState, SessionState
 from opspawn.errors import InvalidInput, InvalidTransition
@@ -128,10 +128,9 @@ def plain_object(what: str, given: Any) -> dict[str, Any]:
 def plain_value(what: str, given: Any) -> Any:
     """A JSON value of at most `MAX_DETAILS_BYTES`, checked. Raises: InvalidInput."""
     try:
-        text = json.dumps(given, ensure_ascii=False, allow_nan=False)
-        size = len(text.encode())
-    except (TypeError, ValueError, RecursionError) as error:
+        plain, size = kept_json(given)
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"The {what} must be plain JSON: {error}.") from error
     if size > MAX_DETAILS_BYTES:
         raise InvalidInput(f"The {what} must fit into {MAX_DETAILS_BYTES} bytes, not {size}.", remedy="Keep it short.")
-    return json.loads(text)
+    return plain

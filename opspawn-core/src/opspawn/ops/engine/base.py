@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic_core import to_json
-
-from opspawn.agentkit.plain import plain_json
+from opspawn.agentkit.plain import kept_json
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.store import Batch, Operation, Receipt, Store, Task
 from opspawn.contracts.waker import Waker
@@ -78,9 +76,6 @@ class Desk:
 def as_json(what: str, value: Any) -> Any:
     """A value as plain JSON data. Raises: InvalidInput: names `what` it is."""
     try:
-        plain = plain_json(value)
-        # Half of a surrogate pair would be stored, and then break whoever reads it as JSON.
-        to_json(plain)
+        return kept_json(value)[0]
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{what} is not JSON: {error}.", remedy="Give it plain JSON.") from error
-    return plain

@@ -515,7 +515,9 @@ class Journal:
             raise self.halt
 
     def _over(self) -> Interrupted:
-        return Interrupted(f"Task {self.task.id} goes on elsewhere; this life of its run has ended.")
+        return Interrupted(
+            f"This run of task {self.task.id} is over here: its code has ended, or it goes on elsewhere."
+        )
 
     def _same(self, asked: Asked, name: str, digest: str) -> None:
         if asked.digest != digest:
