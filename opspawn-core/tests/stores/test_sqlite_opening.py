@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from opspawn.contracts.store import Batch, Put, Record
 from opspawn.errors import StoreError, StoreUnusable
@@ -54,6 +55,22 @@ def as_nobody(*readable: Path) -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+async def test_a_database_that_lost_all_it_had_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    """A worker that was killed leaves its folder behind; where nothing tells of one, there is a line in the log."""
+    path = tmp_path / "x.db"
+    told: list[str] = []
+    path.touch()
+    (tmp_path / "x.db.workers").mkdir()
+    assert "is empty, and workers have worked with it" in await refusal(path)
+    assert path.stat().st_size == 0
+
+    (tmp_path / "x.db.workers").rmdir()
+    sink = logger.add(told.append, format="{message}")
+    await a_database(path)
+    logger.remove(sink)
+    assert ["is an empty file: it begins as a new one" in line for line in told] == [True]
 
 
 async def test_file_and_folders_are_made(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from loguru import logger
+
 from opspawn.errors import StoreUnusable
 from opspawn.stores import migrations, mounts
 from opspawn.stores.holders import Holders
@@ -112,6 +114,15 @@ def _check_file(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.is_dir():
         raise StoreUnusable(f"The database {path} is a folder.", remedy="Give the path of a file.")
+    # In this order: of a database that another process is making now, the folder comes after the first page.
+    worked_with = Path(f"{path}.workers").is_dir()
+    if path.is_file() and path.stat().st_size == 0:
+        if worked_with:
+            raise StoreUnusable(
+                f"The database {path} is empty, and workers have worked with it: what was in it is lost.",
+                remedy="Restore it from a backup; or remove the file, to begin anew.",
+            )
+        logger.warning("The database {} is an empty file: it begins as a new one, without any task.", path)
     sort = mounts.sort_of(path)
     if sort in mounts.NETWORK:
         raise StoreUnusable(
