@@ -16,7 +16,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from opspawn.agentkit.parts import plain_parts
-from opspawn.contracts.numbers import LARGEST, TOO_LONG
+from opspawn.contracts.numbers import LARGEST, SMALLEST, TOO_LONG
 from opspawn.errors import ToolError
 
 #: How many levels of lists and objects a value may have; it is that of pydantic.
@@ -106,7 +106,7 @@ def _plain(value: Any) -> bool | None:
     elif kind is float:
         return isfinite(value)
     elif kind is int:
-        return bool(-LARGEST <= value <= LARGEST)
+        return bool(SMALLEST <= value <= LARGEST)
     else:
         return True if kind in _SCALARS else None
     if _SCALARS.issuperset(map(type, items)):
@@ -114,7 +114,7 @@ def _plain(value: Any) -> bool | None:
     known: bool | None = True
     for item in items:
         kind = type(item)
-        if kind in _SCALARS or (kind is int and -LARGEST <= item <= LARGEST):
+        if kind in _SCALARS or (kind is int and SMALLEST <= item <= LARGEST):
             continue
         if (one := _plain(item)) is not True:
             if one is False:
@@ -130,7 +130,7 @@ def _faults(value: Any, where: str) -> Iterator[str]:
             name = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
             yield f"{_at(where) or 'it is'} {name}, which JSON does not know; give None instead"
     elif isinstance(value, int):
-        if not -LARGEST <= value <= LARGEST:
+        if not SMALLEST <= value <= LARGEST:
             yield f"{_at(where) or 'it is'} {TOO_LONG}"
     elif isinstance(value, Mapping):
         for key, item in value.items():

@@ -10,12 +10,13 @@ from typing import Any
 
 #: How many digits a whole number may have.
 MAX_DIGITS = 4000
-#: Whole numbers lie between this and its negative.
+#: Between these lies every whole number.
 LARGEST = 10**MAX_DIGITS - 1
+SMALLEST = -LARGEST
 TOO_LONG = f"a number of more than {MAX_DIGITS:,} digits, which Python does not read again; give a text instead"
 
-_STRIDE = MAX_DIGITS // 10
-_SAMPLED = re.compile("[0-9]{10}")
+_STRIDE = MAX_DIGITS // 100
+_SAMPLED = re.compile("[0-9]{100}")
 
 
 def has_long_number(text: str) -> bool:
