@@ -119,7 +119,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
         (["run", "app:app", "../soup", "hi"], ["'../soup'", "agent/…", "workflow/…"]),
         (["run", "app:app", "echo", "gr\udcfcn"], ["not text in UTF-8"]),
         (["run", "app:app", "workflow/greet", '{"txt": "hi"}'], ["inputs.txt", "Did you mean 'text'?"]),
-        (["run", "app:app", "function/hello", '"\\ud800"'], ["is not JSON", "surrogates"]),
+        (["run", "app:app", "function/hello", '"\\ud800"'], ["is not JSON", "surrogate pair"]),
         (["tasks", "list"], ["There is no data in", "opspawn serve"]),
     ],
     ids=lambda value: value[-1] if len(value) < 2 or value[0] in ("run", "serve", "tasks") else "",

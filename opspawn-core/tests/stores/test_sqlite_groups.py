@@ -82,6 +82,7 @@ async def test_the_appends_of_a_group_are_one_statement_and_no_other(store: Sqli
     await create(store, due_in_s=0)
     token = (await claim(store))[0].token
     statements: list[str] = []
+    store._writer._checkpoints._room._most = 0  # nor room in the log, which is made between two groups
     with store._writer._lock:
         store._writer._connection.set_trace_callback(statements.append)
         waiting = [asyncio.ensure_future(commit(store, step({"n": n}, token=token))) for n in range(5)]

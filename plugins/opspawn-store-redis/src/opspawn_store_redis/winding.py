@@ -45,9 +45,9 @@ class Winding:
         loop = asyncio.get_running_loop()
         answered = loop.time()
         while loop.time() - answered < _SILENT_S:
+            await asyncio.sleep(_LOOK_EVERY_S)  # first: whoever closes at once makes no connection for it
             if await self._answers():
                 answered = loop.time()
-            await asyncio.sleep(_LOOK_EVERY_S)
         logger.bind(error_type="store").warning(
             "The server {} does not answer, and this process stops without it; its leases end by themselves.",
             connections.shown(self._calls.config),

@@ -43,6 +43,7 @@ class Wire(asyncio.Protocol):
         self._reader = hiredis.Reader(replyError=_error)
         self._pack: Callable[..., Any] = lambda *words: []
         self._clock: asyncio.TimerHandle | None = None
+        self._closed = False
         self.lost = asyncio.Event()
 
     async def ask(self, *words: Any) -> Any:
@@ -63,6 +64,8 @@ class Wire(asyncio.Protocol):
 
     async def _connect(self) -> None:
         """Connect, once for all who wait for it."""
+        if self._closed:  # or a connection would be made that nobody closes
+            raise redis.exceptions.ConnectionError(_GIVEN_UP)
         if self._connecting is None:
             self._connecting = asyncio.ensure_future(self._take_over())
             self._connecting.add_done_callback(self._connected)
@@ -166,13 +169,16 @@ class Wire(asyncio.Protocol):
         self.drop()
 
     async def aclose(self) -> None:
-        """Close. Idempotent."""
+        """Close; the connection is gone when this returns. Idempotent."""
+        self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
         if self._clock is not None:
             self._clock.cancel()
         self.drop()
+        if self._former is not None:
+            await self.lost.wait()
 
 
 def _error(said: str) -> redis.exceptions.ResponseError:
