@@ -221,10 +221,10 @@ async def test_what_was_not_taken_goes_to_the_next_generation(house: Any, count:
             raise ToolError("broke")
         return [first, await ctx.wait("n")]
 
-    house.worker()
     task = await house.submit("work")
     for n in range(2):
         await house.engine.signal(task.id, "n", n)
+    house.worker()
     await house.settled(task)
     again = await house.engine.retry(task.id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ async def _wait(ctx: Any) -> None:
     await asyncio.Event().wait()
 
 
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # arq leaves a pipeline that is cut off
 @pytest.mark.parametrize(("busy", "kind"), [(False, "redis"), (True, "arq" if find_spec("arq") else "redis")])
 async def test_a_worker_ends_while_its_server_hangs(busy: bool, kind: str, tmp_path: Path) -> None:
     """Whether it has a task or none; what it could not give back costs the lease."""
@@ -59,6 +61,7 @@ async def test_a_worker_ends_while_its_server_hangs(busy: bool, kind: str, tmp_p
             host.stop()
             async with asyncio.timeout(IN_TIME_S):
                 await opened.__aexit__(None, None, None)
+    gc.collect()
 
 
 async def test_a_process_that_stops_keeps_its_patience_with_a_server_that_answers(config: RedisConfig) -> None:
