@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from opspawn.errors import InvalidTransition, StoreError
+from opspawn_store_redis.ending import end
 
 from . import network
 from .people import insist
@@ -209,8 +210,7 @@ async def one_after_the_other(scene: Scene) -> None:
             if fault.done():
                 fault.result()
         finally:
-            fault.cancel()
-            await asyncio.gather(fault, return_exceptions=True)
+            await end((fault,))
         await asyncio.sleep(0.3)
 
 

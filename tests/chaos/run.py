@@ -14,6 +14,7 @@ from pathlib import Path
 from opspawn.config import load_settings
 from opspawn.contracts.store import EventQuery, Query
 from opspawn.host import Host
+from opspawn_store_redis.ending import end
 
 from .faults import FAULTS, PROXIED, variables
 from .fleet import Fleet
@@ -167,11 +168,9 @@ async def _storm(cell: Cell, scene: Scene, broken: list[str]) -> None:
             await asyncio.sleep(0.1)
     finally:
         asking.cancel()
-        for fault in faults.values():
-            fault.cancel()
-        told = await asyncio.gather(*faults.values(), return_exceptions=True)
-    for error in told:
-        if isinstance(error, Exception):
+        await end(faults.values())  # a client of Redis may swallow one cancellation
+    for fault in faults.values():
+        if not fault.cancelled() and isinstance(error := fault.exception(), Exception):
             raise error
     scene.fleet.env = dict
 
