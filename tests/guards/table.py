@@ -182,14 +182,14 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the recall of a recorded step",
         "ops/run/journal.py",
-        "        if end is not None:\n            self._same(asked, end.name, end.digest)\n            return end\n"
+        "        if end is not None:\n            check_same(asked, end.name, end.digest)\n            return end\n"
         "        intent = ",
         "        intent = ",
         f"{_OPS}test_replay.py::test_a_recorded_step_is_never_repeated",
     ),
     Guard(
         "the digest of what was asked",
-        "ops/run/journal.py",
+        "agentkit/recorded.py",
         "if asked.digest != digest:",
         "if False:",
         f"{_OPS}test_replay.py::test_a_changed_question_pauses_the_task_and_returns_nothing_wrong",
@@ -197,14 +197,14 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "a new `once` effect waits for those in doubt",
         "ops/run/journal.py",
-        "if self._unasked:  # guard",
+        "if self.unasked:  # guard",
         "if False:  # guard",
         f"{_OPS}test_renamed_effects.py::test_under_another_name_it_does_not_begin_again",
     ),
     Guard(
         "a run does not end over what is in doubt",
         "ops/run/life.py",
-        "error = self.journal.left_in_doubt()",
+        "error = self.journal.unasked.first()",
         "error = None",
         f"{_OPS}test_renamed_effects.py::test_code_that_does_without_it_does_not_succeed_over_it",
     ),

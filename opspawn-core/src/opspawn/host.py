@@ -254,7 +254,7 @@ class Host(Hosted):
     async def stream(
         self, id: str, *, after: str | None = None, begin: Callable[[], Awaitable[Task]] | None = None
     ) -> AsyncGenerator[RunEvent, None]:
-        """As in `Transport`. `begin` makes the task, once it is listened to: not even its first words are missed."""
+        """As the contract says. `begin` makes the task, once it is listened to: not even its first words are missed."""
         find = begin or partial(self._engine.task, id)
         async for event in stream_of(self.store, self.tail, find, after, new=begin is not None):
             yield event

@@ -54,12 +54,12 @@ async def test_an_attempt_without_a_sign_of_life_fails_and_another_follows(house
 
 async def test_progress_steps_and_waiting_are_signs_of_life(house: Any) -> None:
     async def brief() -> None:
-        await asyncio.sleep(0.25)
+        await asyncio.sleep(0.4)
 
     @house.function
     async def work(ctx: Any) -> str:
         for _ in range(2):
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.4)
             await ctx.progress()
         for _ in range(2):
             await ctx.step("brief", brief)
@@ -68,9 +68,9 @@ async def test_progress_steps_and_waiting_are_signs_of_life(house: Any) -> None:
         return "alive"
 
     house.worker()
-    task = await house.submit("work", idle_timeout_s=0.4)
+    task = await house.submit("work", idle_timeout_s=1.0)
     await house.until(lambda: _parked(house, task, 2))
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.1)
     await house.engine.signal(task.id, "go")
 
     assert (await house.settled(task)).result == "alive"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from opspawn.errors import JournalMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,17 @@ class Tries:
 
 
 NO_TRIES = Tries()
+
+
+def check_same(asked: Asked, name: str, digest: str) -> None:
+    """Return if this is what is recorded at its key. Raises: JournalMismatch."""
+    if asked.digest != digest:
+        then = f"{name!r} with digest {digest[:8]}"
+        raise JournalMismatch(asked.key, then, f"{asked.name!r} with digest {asked.digest[:8]}")
+
+
+def check_unlike(asked: Asked, *others: Mapping[str, Any]) -> None:
+    """Return if none of these, acts of other sorts by key, is recorded at its key. Raises: JournalMismatch."""
+    for sort in others:
+        if (other := sort.get(asked.key)) is not None:
+            raise JournalMismatch(asked.key, repr(other.name), f"a {asked.kind} named {asked.name!r}")

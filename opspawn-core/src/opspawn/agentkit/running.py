@@ -89,31 +89,14 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
     for _ in range(MAX_DEPTH + 1):
         about = parts.about
         base.agent = about.name
-        text = parts.fixed_instructions
         access = await _access(base, about)
-        context = AgentRun(
-            base,
-            name=about.name,
-            instructions=text or "",
-            model=parts.model,
-            tools=parts.tools if access is None else (*parts.tools, *memory_tools(access)),
-            max_steps=about.max_steps,
-            sources=parts.sources,
-            form=parts.form,
-            validators=about.output_validators,
-            history=before,
-            handoffs=about.handoffs,
-            policies=parts.policies,
-            window=about.window,
-            cheaper=cheaper,
-            guardrails=about.guards,
-        )
+        context = _context_of(base, parts, access, before, cheaper)
         context.usage = usage
         try:
             if context.guards is not None and not began:
                 base.input = context.input = await context.guards.input(base.input)
             began = True
-            if text is None:
+            if parts.fixed_instructions is None:
                 context.instructions = await _written(base, about)
             if parts.sources and (read := await shown_with(context, parts.sources)) is not None:
                 context.show(read)
@@ -138,6 +121,30 @@ async def run_agent(base: Context, parts: Parts, history: Sequence[Message] = ()
         messages = (*history, *new)
         return Ended(fit.value, fit.plain, reason, context.usage, messages, new, about.name)
     raise StepLimit(f"The conversation was handed over more than {MAX_DEPTH} times.")
+
+
+def _context_of(
+    base: Context, parts: Parts, access: Access | None, before: tuple[Message, ...], cheaper: BoundModel | None
+) -> AgentRun:
+    """What the planner of an agent gets, after so much of a conversation."""
+    about = parts.about
+    return AgentRun(
+        base,
+        name=about.name,
+        instructions=parts.fixed_instructions or "",
+        model=parts.model,
+        tools=parts.tools if access is None else (*parts.tools, *memory_tools(access)),
+        max_steps=about.max_steps,
+        sources=parts.sources,
+        form=parts.form,
+        validators=about.output_validators,
+        history=before,
+        handoffs=about.handoffs,
+        policies=parts.policies,
+        window=about.window,
+        cheaper=cheaper,
+        guardrails=about.guards,
+    )
 
 
 async def _access(base: Context, about: Description) -> Access | None:

@@ -7,7 +7,6 @@ not go on with an effect whose record is uncertain, and whoever claims the task 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,14 +18,14 @@ from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.ledger import Ledger
 from opspawn.agentkit.log import Grant, Pending
 from opspawn.agentkit.rates import Rates
-from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries
+from opspawn.agentkit.recorded import NO_TRIES, Asked, Recorded, Tries, check_same, check_unlike
 from opspawn.contracts.budget import Budget
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import WARNINGS, Event, Level, NewEvent, TaskDelta
 from opspawn.contracts.model import ModelDelta, Usage
 from opspawn.contracts.question import Question
 from opspawn.contracts.store import Append, Batch, Lease, Operation, Receipt, Record, Store, Take, Task
-from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, JournalMismatch, Limited, StoreError
+from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, Limited, StoreError
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.history import NOTHING_USED, History
 from opspawn.ops.run.inbox import Inbox
@@ -35,14 +34,11 @@ from opspawn.ops.run.noting import Notes
 from opspawn.ops.run.offspring import Holds, Offspring
 from opspawn.ops.run.redeeming import Redeemer
 from opspawn.ops.run.spending import cut_off, with_spent
+from opspawn.ops.run.unasked import Unasked
 from opspawn.ops.sizes import refuse_oversize
 
 #: What to record as the input of a handler. Raises: NotFound, InvalidInput.
 Accepts = Callable[[str, Any], Awaitable[Any]]
-
-
-#: How often, and after how many seconds each, a new `once` effect looks whether an older one is still in doubt.
-_LOOKS, _LOOK_S = 100, 0.01
 
 
 def _nobody() -> None:
@@ -66,7 +62,7 @@ class Journal:
         halt: why the run must stop, once it must. From then on nothing is answered and nothing begins.
         closed: whether this life has ended: user code that is still there can no longer act.
         uncertain: whether a write failed in a way that leaves open whether the store applied it.
-        pulse: whether the run moves. offspring: its children.
+        pulse: whether the run moves. offspring: its children. unasked: what is in doubt, and was not asked for yet.
         on_halt: called once, when the run must halt. on_release: called when news let a branch go on that waited.
     """
 
@@ -112,8 +108,7 @@ class Journal:
         self._inbox: Inbox | None = None
         self._redeemer: Redeemer | None = None
         self.pulse = Pulse(clock)
-        #: `once` effects that began before, whose end is not known, and for which the code has not asked again.
-        self._unasked = history.doubts if history.intents else {}
+        self.unasked = Unasked(history)
         self._owed: list[Take] = []
         self._noted: dict[str, list[Any]] = {}
         self._answered: dict[str, Any] | None = None
@@ -253,14 +248,14 @@ class Journal:
             return None
         end = history.ends.get(asked.key)
         if end is not None:
-            self._same(asked, end.name, end.digest)
+            check_same(asked, end.name, end.digest)
             return end
         intent = history.intents.get(asked.key)
         if intent is not None:
-            self._unasked.pop(asked.key, None)
-            self._same(asked, intent.name, intent.digest)
+            self.unasked.asked(asked.key)
+            check_same(asked, intent.name, intent.digest)
             raise InDoubt(asked.key, asked.name, intent.arguments, kind=asked.kind)
-        self._unlike(asked, history.timers, history.children, history.mail.waits, history.mail.questions)
+        check_unlike(asked, history.timers, history.children, history.mail.waits, history.mail.questions)
         return None
 
     async def resolve(self, asked: Asked, outcome: str, result: Any) -> Recorded | None:
@@ -286,30 +281,11 @@ class Journal:
             raise self._over()
         self._may_act()
 
-    def left_in_doubt(self) -> InDoubt | None:
-        """A `once` effect that began before, and for which the code has not asked again: it may have been renamed."""
-        for key, intent in self._unasked.items():
-            doubt = InDoubt(key, intent.name, intent.arguments, kind=intent.kind)
-            doubt.note = "The code does not ask for it any more: it was renamed or removed."
-            return doubt
-        return None
-
-    def begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, Receipt]:
-        if self._unasked:  # guard: what is in doubt may be this very effect, under another name
-            return self._begin_after_doubts(asked, arguments)
-        return self._begin(asked, arguments)
-
-    async def _begin_after_doubts(self, asked: Asked, arguments: Any) -> Receipt:
-        """Another branch may be on its way to what is in doubt. Raises: InDoubt: none is."""
-        for _ in range(_LOOKS):
-            if not self._unasked:
-                return await self._begin(asked, arguments)
-            await asyncio.sleep(_LOOK_S)
-        raise self.left_in_doubt() or self._over()
-
-    def _begin(self, asked: Asked, arguments: Any) -> Coroutine[Any, Any, Receipt]:
+    async def begin(self, asked: Asked, arguments: Any) -> Receipt:
+        if self.unasked:  # guard: what is in doubt may be this very effect, under another name
+            await self.unasked.wait()
         beside = () if self._redeemer is None else self._redeemer.pending(asked.key)
-        return self.append("step.started", asked, arguments=arguments, beside=beside)
+        return await self.append("step.started", asked, arguments=arguments, beside=beside)
 
     def done(self, asked: Asked, result: Any, duration_s: float) -> Coroutine[Any, Any, Receipt]:
         key, kind, name, digest = asked
@@ -330,9 +306,9 @@ class Journal:
         self._open()
         known = self.history.timers.get(asked.key)
         if known is not None:
-            self._same(asked, known.name, known.digest)
+            check_same(asked, known.name, known.digest)
             return known.until
-        self._unlike(asked, self.history.ends)
+        check_unlike(asked, self.history.ends)
         until = self.clock.time() + max(0.0, seconds)
         await self.append("timer.set", asked, until=until)
         return until
@@ -344,9 +320,9 @@ class Journal:
         for one in wanted:
             child = known.get(one.asked.key)
             if child is not None:
-                self._same(one.asked, child.name, child.digest)
+                check_same(one.asked, child.name, child.digest)
             else:
-                self._unlike(one.asked, self.history.ends)
+                check_unlike(one.asked, self.history.ends)
                 fresh.append(one)
         return await self.offspring.spawn(wanted, fresh)
 
@@ -354,19 +330,19 @@ class Journal:
         self._open()
         history = self.history
         if (end := history.ends.get(asked.key)) is not None:
-            self._same(asked, end.name, end.digest)
+            check_same(asked, end.name, end.digest)
             return end
-        self._unlike(asked, history.timers, history.children, history.mail.questions)
+        check_unlike(asked, history.timers, history.children, history.mail.questions)
         if (known := history.mail.waits.get(asked.key)) is not None:
-            self._same(asked, known.name, known.digest)
+            check_same(asked, known.name, known.digest)
         return await self._mailbox().wait(asked, signal, timeout_s)
 
     async def ask(self, asked: Asked, question: Question, timeout_s: float | None, default: Any) -> Recorded | Pending:
         self._open()
         history = self.history
-        self._unlike(asked, history.ends, history.timers, history.children, history.mail.waits)
+        check_unlike(asked, history.ends, history.timers, history.children, history.mail.waits)
         if (known := history.mail.questions.get(asked.key)) is not None:
-            self._same(asked, known.name, known.digest)
+            check_same(asked, known.name, known.digest)
         return await self._mailbox().ask(asked, question, timeout_s, default)
 
     def standing(self, scope: str, key: str) -> Grant | None:
@@ -406,9 +382,9 @@ class Journal:
         self._open()
         known = self.history.emitted.get(asked.key)
         if known is not None:
-            self._same(asked, known.name, known.digest)
+            check_same(asked, known.name, known.digest)
             return
-        self._unlike(asked, self.history.ends)
+        check_unlike(asked, self.history.ends)
         body = {**data, "key": asked.key, "digest": asked.digest}
         level: Level = "warning" if asked.name in WARNINGS else "info"
         await self._commit_here([Append(self.task.id, NewEvent(asked.name, body, level), self._token)])
@@ -518,14 +494,3 @@ class Journal:
         return Interrupted(
             f"This run of task {self.task.id} is over here: its code has ended, or it goes on elsewhere."
         )
-
-    def _same(self, asked: Asked, name: str, digest: str) -> None:
-        if asked.digest != digest:
-            then = f"{name!r} with digest {digest[:8]}"
-            raise JournalMismatch(asked.key, then, f"{asked.name!r} with digest {asked.digest[:8]}")
-
-    def _unlike(self, asked: Asked, *others: Any) -> None:
-        """The key may not be recorded as an act of another sort."""
-        for sort in others:
-            if (other := sort.get(asked.key)) is not None:
-                raise JournalMismatch(asked.key, repr(other.name), f"a {asked.kind} named {asked.name!r}")

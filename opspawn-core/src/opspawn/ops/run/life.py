@@ -326,7 +326,7 @@ class Life:
             return await self._failed(StepFailed(f"The code of {task.handler} cancelled itself."))
         error = body.exception()
         if error is None:
-            error = self.journal.left_in_doubt()  # guard: what is in doubt is not forgotten with the code that did it
+            error = self.journal.unasked.first()  # guard: what is in doubt is not forgotten with the code that did it
         if error is None:
             try:
                 return transitions.succeed(task, plain_json(body.result()))
