@@ -66,7 +66,9 @@ class Pins:
         try:
             stat = os.stat(self.path)
         except FileNotFoundError:
-            self._seen, self._pins = None, self._pins and {}
+            self._seen = None
+            if self._pins:
+                self._pins = {}
             return self._pins
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be read: {error.strerror}.") from error

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -72,7 +73,7 @@ class Pipe:
             self._file = None
 
 
-class _Stream:
+class _Stream(ABC):
     """What the SDK does with both streams."""
 
     async def __aenter__(self) -> _Stream:
@@ -83,8 +84,9 @@ class _Stream:
     ) -> None:
         await self.aclose()
 
+    @abstractmethod
     async def aclose(self) -> None:
-        raise NotImplementedError
+        """The SDK is done with it. Idempotent."""
 
 
 class Inbox(_Stream):

@@ -102,7 +102,9 @@ class Audit:
 
     def _write_soon(self) -> None:
         self._timer = None
-        if self._ended:
+        if self._writing is not None and not self._writing.done():  # it waits for another process
+            self._soon()
+        elif self._ended:
             self._writing = asyncio.create_task(self._write_ends(), name="mcp-audit-ends")
 
     async def _write_ends(self) -> None:

@@ -35,24 +35,25 @@ def call(context: click.Context, tool: str, arguments: tuple[str, ...], yes: boo
     The rules of the server decide as they would for an agent that is called "operator", and only approved tools are
     called.
     """
-    context.exit(run(_call(tool, arguments_of(arguments), yes, as_json)))
+    context.exit(run(_call(tool, arguments, yes, as_json)))
 
 
-async def _call(full: str, arguments: dict[str, Any], yes: bool, as_json: bool) -> None:
+async def _call(full: str, given: tuple[str, ...], yes: bool, as_json: bool) -> None:
     parts = split(full)
     if parts is None:
         raise InvalidInput(f"{full!r} is no tool.", remedy="Write SERVER/TOOL; 'opspawn mcp tools' lists them.")
+    arguments = arguments_of(given)
     async with fleet() as found:
         member = found.member(parts[0])
         await member.server.ready()
         tool = member.tool(parts[1])
         await decide(tool, arguments, yes)
         value = await tool.call(arguments, ToolContext("", OPERATOR))
-        given = parts_of(value)
-        if as_json or not (given or isinstance(value, str)):
+        pieces = parts_of(value)
+        if as_json or not (pieces or isinstance(value, str)):
             print_json(plain_parts(value))
         else:
-            print_text("\n".join(map(_in_words, given)) if given else value)
+            print_text("\n".join(map(_in_words, pieces)) if pieces else value)
 
 
 def _in_words(part: Part) -> str:
