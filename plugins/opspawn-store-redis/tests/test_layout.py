@@ -107,7 +107,7 @@ async def test_a_task_is_found_by_a_session_of_its_own_beside_the_others_of_that
 
 
 async def test_what_is_asked_at_one_time_travels_together(store: RedisStore) -> None:
-    """Commits in groups, whose scripts write each set once; and reads."""
+    """Commits in groups, whose functions write each set once; and reads."""
     ids = [f"t-{n}" for n in range(60)]
     await create(store, a_task("t-before"))
     before = await calls(store)

@@ -41,8 +41,8 @@ class Settler:
         return self._logs is not None and self._logs.any()
 
     def begin(self, columns: pa.Table) -> Begun | None:
-        """Have the first columns of many rows on their way to the disk, to be given to `append`; None if few bytes wait
-        for nothing. Raises: MemoryFailed.
+        """Have the first columns of rows on their way to the disk, to be given to `append`; None where they are too few
+        for that to pay. Raises: MemoryFailed.
         """
         if self._logs is None or columns.nbytes < _WORTH:
             return None

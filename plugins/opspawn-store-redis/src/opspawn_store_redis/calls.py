@@ -23,10 +23,10 @@ from redis.retry import Retry
 
 from opspawn.contracts.clock import Clock
 from opspawn.errors import StoreError
-from opspawn_store_redis import connections, scripts
+from opspawn_store_redis import connections, functions
 from opspawn_store_redis.encoding import Argument
 from opspawn_store_redis.faults import as_store_error
-from opspawn_store_redis.scripts import Function
+from opspawn_store_redis.functions import Function
 from opspawn_store_redis.settings import RedisConfig
 from opspawn_store_redis.watermark import Since, Watermark
 from opspawn_store_redis.wire import Wire
@@ -35,7 +35,7 @@ _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 _READS_AT_ONCE = 16
 _ACK_MS = 100
-_LOAD = ("FUNCTION", "LOAD", scripts.library())
+_LOAD = ("FUNCTION", "LOAD", functions.library())
 
 
 def _is_missing(error: BaseException | None) -> bool:
@@ -109,7 +109,7 @@ class Calls:
         """Call from the loop that opened the store."""
         since = self.watermark.since
         reply = await self._retrying(lambda: self._once(name, words, acks))
-        return (since, reply) if name not in scripts.READS else reply
+        return (since, reply) if name not in functions.READS else reply
 
     async def _retrying(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         give_up, pause = None, _FIRST_PAUSE_S
@@ -130,7 +130,7 @@ class Calls:
             await asyncio.sleep(pause)
 
     async def _once(self, name: Function, words: Sequence[Argument], acks: int) -> Any:
-        arguments = ("FCALL", scripts.function(name), 1, self._meta, self._now(), *words)
+        arguments = ("FCALL", functions.function(name), 1, self._meta, self._now(), *words)
         wire = self._acked if acks else self._wire
         try:
             reply = await wire.ask(*arguments)
@@ -152,7 +152,7 @@ class Calls:
 
     def _in_thread(self, name: Function, words: Sequence[Argument], acks: int = 0) -> Any:
         since = self.watermark.since
-        arguments = ("FCALL", scripts.function(name), 1, self._meta, self._now(), *words)
+        arguments = ("FCALL", functions.function(name), 1, self._meta, self._now(), *words)
         try:
             reply = self._thread_command(arguments)
         except StoreError as error:
@@ -166,7 +166,7 @@ class Calls:
             reply = self._thread_command(arguments)
         if acks:
             self._thread_command(("WAIT", acks, _ACK_MS))
-        return (since, reply) if name not in scripts.READS else reply
+        return (since, reply) if name not in functions.READS else reply
 
     def _thread_command(self, words: Sequence[Argument]) -> Any:
         give_up, pause = None, _FIRST_PAUSE_S

@@ -1,4 +1,4 @@
-"""What the scripts answer, as records."""
+"""What the functions answer, as records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def must(raw: Any) -> str:
 
 
 def row(raw: Sequence[Any]) -> Row:
-    """A task as the scripts keep it, whole, with its `id`; see base.lua.
+    """A task as the functions keep it, whole, with its `id`; see base.lua.
 
     `raw` is its id, the packed task, and those of the texts of `PARTS` that are not in that.
     """

@@ -30,7 +30,7 @@ from opspawn_store_redis import decoding
 from opspawn_store_redis.packing import packed, packed_each
 
 Argument = str | int | float | bytes
-Words = tuple[Any, ...]  # an operation as the script reads it: its sort, and what `check` and `apply` get
+Words = tuple[Any, ...]  # an operation as the function reads it: its sort, and what `check` and `apply` get
 
 
 _OF_TASKS = frozenset({"put", "append", "wake", "forget"})  # those whose first word is the id of a task
@@ -38,7 +38,7 @@ _OF_TASKS = frozenset({"put", "append", "wake", "forget"})  # those whose first 
 
 @dataclass(slots=True)
 class Encoded:
-    """A batch that may be sent: `operations` are what the script reads, `tasks` the ids that they name, `large` the
+    """A batch that may be sent: `operations` are what the function reads, `tasks` the ids that they name, `large` the
     large values by digest, and `size` the bytes of JSON in it.
     """
 
@@ -74,7 +74,7 @@ def encode(batch: Batch) -> Encoded:
 
 
 def optional(text: str | None) -> str:
-    """A text that may be missing, as an argument of a script that reads."""
+    """A text that may be missing, as an argument of a function that reads."""
     return "" if text is None else f"={text}"
 
 
@@ -178,7 +178,7 @@ def _stand_in(value: Any) -> str | None:
 
 
 def lease_words(leases: Sequence[tuple[str, int]]) -> list[Argument]:
-    """Leases as the script `renew` reads them."""
+    """Leases as the function `renew` reads them."""
     words: list[Argument] = [len(leases)]
     for lease in leases:
         words += lease

@@ -1,4 +1,4 @@
-"""MessagePack, which the scripts read and write as they read nothing else: with `cmsgpack`, in C."""
+"""MessagePack, which the functions read and write as they read nothing else: with `cmsgpack`, in C."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Proxy:
 
     Attributes:
         delay_s, jitter_s: how long each reply is held up, and by how much more at most, by chance.
-        cut_chance: of each reply to a script, that its connection is closed instead. silent: whether nothing passes,
+        cut_chance: of each reply to a function, that its connection is closed instead. silent: whether nothing passes,
             with connections left open. cut: how many replies were lost. clients: how many connections there are.
     """
 
@@ -54,7 +54,7 @@ class Proxy:
         return len(self._writers) // 2
 
     def cut_next_reply(self) -> None:
-        """Close the connection that gets the next reply to a script, instead of passing it on."""
+        """Close the connection that gets the next reply to a function, instead of passing it on."""
         self._cut_next = True
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

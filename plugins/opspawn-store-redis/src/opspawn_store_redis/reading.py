@@ -207,7 +207,7 @@ def _search_words(query: Query) -> list[Argument]:
 
 
 def event_words(query: EventQuery, start: int, limit: int) -> list[Argument]:
-    """What the script `events` is asked."""
+    """What the function `events` is asked."""
     times = ["" if time is None else rows.microseconds(time) for time in (query.after, query.before)]
     given = (query.task, query.agent, query.session, query.error_type, query.level)
     words: list[Argument] = [start, int(query.newest), limit, *times, *map(optional, given)]

@@ -13,7 +13,7 @@ from opspawn.contracts.store import Append, Batch, EventQuery, Receipt
 from opspawn.errors import StoreError
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.ending import end
-from opspawn_store_redis.scripts import Function
+from opspawn_store_redis.functions import Function
 
 _EVERY_S = 1.0
 
