@@ -79,10 +79,10 @@ async def test_an_append_under_a_lost_claim_fails_alone_among_others(store: Sqli
 
 async def test_the_appends_of_a_group_are_one_statement_and_no_other(store: SqliteStore) -> None:
     """It is a transaction of its own, so that the writer's thread waits for the interpreter once."""
+    store._writer._checkpoints._room._most = 0  # no room in the log, which is made between two groups
     await create(store, due_in_s=0)
     token = (await claim(store))[0].token
     statements: list[str] = []
-    store._writer._checkpoints._room._most = 0  # nor room in the log, which is made between two groups
     with store._writer._lock:
         store._writer._connection.set_trace_callback(statements.append)
         waiting = [asyncio.ensure_future(commit(store, step({"n": n}, token=token))) for n in range(5)]
