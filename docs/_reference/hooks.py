@@ -13,6 +13,7 @@ from opspawn.contracts import (
     listener,
     memory,
     model,
+    mounting,
     planner,
     plugins,
     policy,
@@ -82,7 +83,7 @@ MADE: dict[str, tuple[type[Any], tuple[type[Any], ...]]] = {
         ),
     ),
     "opspawn_embedders": (memory.Embedder, ()),
-    "opspawn_transports": (transport.Transport, (transport.AgentInfo,)),
+    "opspawn_transports": (transport.Transport, (transport.AgentInfo, mounting.Mount)),
 }
 
 
@@ -119,7 +120,7 @@ def pages() -> dict[str, str]:
         if hook == "opspawn_planners":
             parts += protocol(run.AgentContext) + protocol(run.RunContext)
         if hook == "opspawn_transports":
-            parts += protocol(transport.Host)
+            parts += protocol(mounting.Mountable) + protocol(mounting.Carrier) + protocol(transport.Host)
         for one in records:
             parts += [f"### {one.__name__}", docstring(one), fields(one)]
     return {"hooks.md": "\n\n".join(parts)}

@@ -113,6 +113,9 @@ def opspawn_transports() -> Iterable[TransportPlugin]:
     A record's `name` is what users write in `transports = ["NAME"]`. `open(host, section)` is called by `opspawn serve`
     for each configured transport, before the store is opened; `Transport.bind` then takes the address, and
     `Transport.start` serves it.
+
+    One that speaks HTTP need not listen itself: with the methods of `opspawn.contracts.mounting.Mountable` it offers an
+    ASGI application, which REST serves at a path of its own server where it is open, too. Neither knows the other.
     """
     return ()
 

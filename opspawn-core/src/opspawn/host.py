@@ -31,6 +31,7 @@ from opspawn.contracts.waker import Waker
 from opspawn.errors import StoreError
 from opspawn.hosted import Hosted
 from opspawn.isolation import isolation
+from opspawn.mounting import Ways
 from opspawn.opening import (
     listeners_of,
     load_plugins,
@@ -74,6 +75,7 @@ class Host(Hosted):
         self.loaded = loaded
         self.plugins = plugins
         self.transports: list[Transport] = []
+        self._ways = Ways({})
         self.worker: Worker | None = None
         self._waker = waker
         self._catalog = catalog
@@ -146,8 +148,7 @@ class Host(Hosted):
             stack.push_async_callback(host._stop)
             await host._enrol()
             await listeners.start(host.store, host.id, clock)
-            for transport in host.transports:
-                await transport.start()
+            await host._ways.start()
             if worker:
                 if tuple(options.queues) == tuple(loaded.settings.worker.queues):  # not one of a terminal's own
                     await keep_configured(host._schedules, loaded)
@@ -344,11 +345,11 @@ class Host(Hosted):
 
     async def _bind(self, names: Sequence[str]) -> None:
         """Make the transports and let each take its address."""
-        records = [cast(TransportPlugin, self.plugins.get("transport", name)) for name in names]
+        records = [cast(TransportPlugin, self.plugins.get("transport", name)) for name in dict.fromkeys(names)]
         for record in records:
-            transport = record.open(self, self.plugins.section(record, self.loaded.sections))
-            self.transports.append(transport)
-            await transport.bind()
+            self.transports.append(record.open(self, self.plugins.section(record, self.loaded.sections)))
+        self._ways = Ways({record.name: one for record, one in zip(records, self.transports, strict=True)})
+        await self._ways.bind()
 
     async def _unbind(self) -> None:
         await asyncio.gather(*(transport.stop() for transport in self.transports), return_exceptions=True)

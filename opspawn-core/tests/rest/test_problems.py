@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from loguru import logger
 
+from opspawn.contracts.asgi import Message, Receive, Scope, Send
 from opspawn.errors import (
     Conflict,
     IdempotencyMismatch,
@@ -21,7 +22,6 @@ from opspawn.errors import (
 )
 from opspawn.host import Host
 from opspawn.rest import problems
-from opspawn.rest.asgi import Message, Receive, Scope, Send
 
 
 class Failing:

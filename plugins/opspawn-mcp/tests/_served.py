@@ -31,14 +31,16 @@ poll_s = 0.05
 [policy]
 once = "ask"
 """
+#: The same, by the server of REST.
+BESIDE_REST = CONFIG.replace('["mcp"]', '["rest", "mcp"]').replace("port = 0\n", "") + "\n[plugins.rest]\nport = 0\n"
 MODES = ("legacy", "auto")
 
 
-def make_folder(folder: Path, config: str = "") -> Path:
+def make_folder(folder: Path, config: str = "", base: str = CONFIG) -> Path:
     """A folder with the app and its configuration."""
     for name in ("served.py", "triage.yaml"):
         shutil.copy(HERE / name, folder / name)
-    (folder / "opspawn.toml").write_text(CONFIG + config)
+    (folder / "opspawn.toml").write_text(base + config)
     return folder
 
 
@@ -54,7 +56,7 @@ async def serving(folder: Path, **overrides: Any) -> AsyncIterator[Host]:
 async def client_of(host: Host, mode: str = "auto", key: str | None = None, **options: Any) -> AsyncIterator[Client]:
     """A client over HTTP."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    (transport,) = host.transports
+    transport = host.transports[-1]
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(
             httpx2.AsyncClient(headers=headers, timeout=60, trust_env=False, verify=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
+from opspawn.contracts.mounting import Mount
 from opspawn.contracts.transport import Host
 from opspawn.rest import (
     agents,
@@ -28,16 +30,11 @@ from opspawn.rest import (
 from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.limits import Limits
 from opspawn.rest.listening import is_loopback
+from opspawn.rest.mounts import Mounts
 from opspawn.rest.plugin import RestConfig
 from opspawn.rest.schemas import ProblemView
 
-#: Every route, with what all of them share. FastAPI works out a route when it is first asked for: once for the process,
-#: instead of for each host.
-_ROUTES = APIRouter(
-    default_response_class=JsonAnswer,
-    responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
-)
-for _module in (
+_MODULES = (
     health,
     memory,
     agents,
@@ -52,7 +49,15 @@ for _module in (
     store,
     stream,
     run_stream,
-):
+)
+
+#: Every route, with what all of them share. FastAPI works out a route when it is first asked for: once for the process,
+#: instead of for each host.
+_ROUTES = APIRouter(
+    default_response_class=JsonAnswer,
+    responses={"4XX": {"model": ProblemView, "description": "A problem document."}},
+)
+for _module in _MODULES:
     _ROUTES.include_router(_module.router)
 
 
@@ -68,8 +73,16 @@ class _Api(FastAPI):
         return super().openapi()
 
 
-def build_api(host: Host, config: RestConfig) -> FastAPI:
-    """Return the API of a host. `/openapi.json` describes it; pages that load scripts from elsewhere are left out."""
+def own_paths() -> set[str]:
+    """The first parts of all paths of the API: below these, nothing else is served."""
+    paths = [str(getattr(route, "path", "/")) for module in _MODULES for route in module.router.routes]
+    return {path.split("/")[1] for path in (*paths, "/openapi.json")}
+
+
+def build_api(host: Host, config: RestConfig, mounts: Sequence[Mount] = ()) -> FastAPI:
+    """Return the API of a host, with what others have served by it. `/openapi.json` describes the API; pages that load
+    scripts from elsewhere are left out.
+    """
     api = _Api(
         title="Opspawn",
         version=version("opspawn-core"),
@@ -80,11 +93,9 @@ def build_api(host: Host, config: RestConfig) -> FastAPI:
         routes=_ROUTES.routes,
     )
     api.state.host = host
-    api.add_middleware(
-        Limits,
-        max_body_bytes=config.max_body_bytes,
-        max_depth=config.max_depth,
-        local=is_loopback(config.host),
-    )
+    local = is_loopback(config.host)
+    api.add_middleware(Limits, max_body_bytes=config.max_body_bytes, max_depth=config.max_depth, local=local)
+    if mounts:
+        api.add_middleware(Mounts, mounts=mounts, config=config, local=local)
     problems.install(api)
     return api

@@ -5,22 +5,37 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Collection
 from typing import NoReturn
 
-from opspawn.rest.asgi import Asgi, Message, Receive, Scope, Send
+from opspawn.contracts.asgi import Asgi, Message, Receive, Scope, Send
 from opspawn.rest.problems import Problem
 
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
 
 
 class Limits:
-    """An ASGI middleware. With `local`, only requests to a loopback name pass: no web page can reach in by DNS."""
+    """An ASGI middleware. With `local`, only requests to a loopback name pass: no web page can reach in by DNS.
 
-    def __init__(self, app: Asgi, *, max_body_bytes: int, max_depth: int, local: bool) -> None:
+    `hosts` are further names that pass, "NAME:*" with any port; `section` has the setting for larger bodies.
+    """
+
+    def __init__(
+        self,
+        app: Asgi,
+        *,
+        max_body_bytes: int,
+        max_depth: int,
+        local: bool,
+        hosts: Collection[str] = (),
+        section: str = "plugins.rest",
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._max_depth = max_depth
         self._local = local
+        self._hosts = hosts
+        self._section = section
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,7 +54,7 @@ class Limits:
     def _check_host(self, headers: dict[str, str]) -> None:
         name = headers.get("host", "")
         bare = name if name.endswith("]") else name.rsplit(":", 1)[0]
-        if self._local and bare.lower() not in _LOCAL_NAMES:
+        if self._local and bare.lower() not in _LOCAL_NAMES and not {name, f"{bare}:*"}.intersection(self._hosts):
             detail = f"This server answers to localhost, not to {name!r}."
             raise Problem(421, "foreign-host", detail, remedy="Ask for http://localhost or http://127.0.0.1.")
 
@@ -82,7 +97,7 @@ class Limits:
 
     def _too_large(self) -> Problem:
         detail = f"The body is larger than {self._max_body_bytes} bytes."
-        return Problem(413, "too-large", detail, remedy="Send less, or raise plugins.rest.max_body_bytes.")
+        return Problem(413, "too-large", detail, remedy=f"Send less, or raise {self._section}.max_body_bytes.")
 
 
 def depth_of(body: bytes, limit: int) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from opspawn.contracts.asgi import Asgi
 from opspawn.errors import ConfigError
-from opspawn.rest.asgi import Asgi
 
 KEEP_ALIVE_S = 75
 #: Requests in flight get this long at a stop, in seconds; open event streams end at once.
@@ -58,6 +58,7 @@ class Listener:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                interface="asgi3",
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -12,10 +12,10 @@ from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from opspawn.contracts.asgi import Asgi, Message, Receive, Scope, Send
 from opspawn.errors import InvalidInput, OpspawnError
 from opspawn.logs import traceback_text
 from opspawn.rest.answers import JsonAnswer
-from opspawn.rest.asgi import Asgi, Message, Receive, Scope, Send
 from opspawn.rest.faults import faults_of, member_of
 
 _FIELD = re.compile(r"\{\w+\}")

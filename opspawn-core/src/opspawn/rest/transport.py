@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from opspawn.contracts.mounting import Mount
 from opspawn.contracts.transport import Host
 from opspawn.errors import ConfigError
-from opspawn.rest.api import build_api
+from opspawn.rest.api import build_api, own_paths
 from opspawn.rest.listening import Listener, is_loopback
+from opspawn.rest.mounts import check_mount
 from opspawn.rest.plugin import RestConfig
 
 
 class RestTransport:
-    """See `opspawn.contracts.transport.Transport`."""
+    """See `opspawn.contracts.transport.Transport`; and `opspawn.contracts.mounting.Carrier`."""
 
     def __init__(self, host: Host, config: RestConfig) -> None:
         self._host = host
         self._config = config
         self._listener = Listener(config.host, config.port, "plugins.rest")
+        self._mounts: list[Mount] = []
 
     @property
     def address(self) -> str:
         return self._listener.address
+
+    def carry(self, mount: Mount) -> None:
+        check_mount(mount, own_paths(), self._mounts)
+        self._mounts.append(mount)
 
     async def bind(self) -> None:
         if not is_loopback(self._config.host) and not self._config.allow_public:
@@ -30,7 +37,7 @@ class RestTransport:
         self._listener.bind()
 
     async def start(self) -> None:
-        await self._listener.serve(build_api(self._host, self._config))
+        await self._listener.serve(build_api(self._host, self._config, self._mounts))
 
     async def stop(self) -> None:
         await self._listener.stop()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 Scope = Literal["call", "read", "answer"]
 _SHORTEST = 16
+_PATH = re.compile(r"/|(/[A-Za-z0-9._~-]+)+")
 SCOPES: tuple[Scope, ...] = ("call", "read", "answer")
 
 
@@ -36,12 +38,20 @@ class ServeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(default=8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    path: str = Field(default="/mcp", pattern=r"^/[A-Za-z0-9._~/-]*$", description="The path of the endpoint.")
+    host: str | None = Field(
+        default=None, min_length=1, description="Address to listen on, instead of being served by REST; 127.0.0.1."
+    )
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port to listen on, instead of being served by REST; 0 takes a free one. With neither host nor "
+        "port it is REST's server where that is open, too, and else 8001.",
+    )
+    path: str = Field(default="/mcp", description="The path of the endpoint, at its own address or beside REST's.")
     allow_public: bool = Field(
         default=False,
-        description="Listen on other addresses than loopback without keys: for a proxy that checks who calls.",
+        description="Be reached at other addresses than loopback without keys: for a proxy that checks who calls.",
     )
     allowed_hosts: list[str] = Field(
         default=[],
@@ -74,6 +84,15 @@ class ServeConfig(BaseModel):
         default={},
         description="The clients that may call, by name: [plugins.mcp.serve.keys.NAME]. Without any, everybody may.",
     )
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        if not path.startswith("/"):
+            raise ValueError(f'"{path}" does not begin with a slash; write "/{path}"')
+        if not _PATH.fullmatch(path):
+            raise ValueError(f'"{path}" is no path; take letters, digits, and . _ ~ -, such as "/mcp"')
+        return path
 
     @field_validator("export")
     @classmethod

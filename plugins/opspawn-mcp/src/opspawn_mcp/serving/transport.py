@@ -1,15 +1,19 @@
-"""`transports = ["mcp"]`: the MCP server over streamable HTTP, on an address of its own beside REST."""
+"""`transports = ["mcp"]`: the MCP server over streamable HTTP, by the server of REST or at an address of its own."""
 
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from opspawn.contracts.transport import Host
+from opspawn.contracts.mounting import Mount
+from opspawn.contracts.transport import Host, Transport
 from opspawn.errors import ConfigError
 from opspawn.rest.listening import Listener, is_loopback
 from opspawn_mcp.ending import ended
@@ -19,46 +23,61 @@ from opspawn_mcp.settings import McpConfig
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _SECTION = "plugins.mcp.serve"
+_HOST, _PORT = "127.0.0.1", 8001
 _END_S = 5.0
 
 
 class McpTransport:
-    """See `opspawn.contracts.transport.Transport`."""
+    """See `opspawn.contracts.transport.Transport`; and `opspawn.contracts.mounting.Mountable`."""
 
     def __init__(self, host: Host, config: McpConfig) -> None:
-        self._config = config.serve
-        self._keys = Keys(config.serve.keys)
-        self._server = McpServer(host, config.serve, self._keys)
-        self._listener = Listener(self._config.host, self._config.port, _SECTION)
-        self._manager = StreamableHTTPSessionManager(
-            self._server.sdk,
-            security_settings=self._security(),
-            max_request_body_size=self._config.max_body_bytes,
-        )
+        self._config = serve = config.serve
+        self._keys = Keys(serve.keys)
+        self._server = McpServer(host, serve, self._keys)
+        self._listener = Listener(serve.host or _HOST, _PORT if serve.port is None else serve.port, _SECTION)
+        self._carrier: Transport | None = None
+        self._app: ASGIApp | None = None
         self._sessions: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
 
     @property
     def address(self) -> str:
-        return f"{self._listener.address}{self._config.path}"
+        return f"{(self._carrier or self._listener).address}{self._config.path}"
+
+    def mount(self) -> Mount | None:
+        serve = self._config
+        if serve.host is not None or serve.port is not None:
+            return None
+        return Mount(serve.path, self._answer, _SECTION, serve.max_body_bytes, serve.allowed_hosts)
+
+    def mounted(self, carrier: Transport) -> None:
+        self._carrier = carrier
 
     async def bind(self) -> None:
-        serve = self._config
-        if not is_loopback(serve.host) and not self._keys and not serve.allow_public:
+        host = self._host()
+        if not is_loopback(host) and not self._keys and not self._config.allow_public:
+            place = f"{_SECTION}.host" if self._carrier is None else _SECTION
             raise ConfigError(
-                f"{_SECTION}.host: {serve.host} is no loopback address, and there are no keys.",
+                f"{place}: {host} is no loopback address, and there are no keys.",
                 remedy=f"Use 127.0.0.1, or add [{_SECTION}.keys.NAME]; or set {_SECTION}.allow_public = true behind a "
                 "proxy that checks who calls.",
             )
-        self._listener.bind()
+        if self._carrier is None:
+            self._listener.bind()
 
     async def start(self) -> None:
         await self._server.offers.check()
+        manager = StreamableHTTPSessionManager(
+            self._server.sdk, security_settings=self._security(), max_request_body_size=self._config.max_body_bytes
+        )
         running = asyncio.Event()
-        self._sessions = asyncio.create_task(self._hold(running), name="opspawn-mcp-sessions")
+        self._sessions = asyncio.create_task(self._hold(manager, running), name="opspawn-mcp-sessions")
         await running.wait()
-        endpoint = self._keys.guarded(StreamableHTTPASGIApp(self._manager))
-        await self._listener.serve(Starlette(routes=[Route(self._config.path, endpoint=endpoint)]))
+        endpoint, path = self._keys.guarded(StreamableHTTPASGIApp(manager)), self._config.path
+        paths = dict.fromkeys((path, f"{path.rstrip('/')}/"))
+        self._app = Starlette(routes=[Route(each, endpoint=endpoint) for each in paths])
+        if self._carrier is None:
+            await self._listener.serve(self._answer)
 
     async def stop(self) -> None:
         self._server.stop()
@@ -67,15 +86,27 @@ class McpTransport:
             await ended(self._sessions, _END_S)
         await self._listener.stop()
 
-    async def _hold(self, running: asyncio.Event) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, as long as there are sessions."""
+        app = self._app
+        if app is None or self._over.is_set():
+            app = PlainTextResponse("The MCP server is not open now.", 503, {"Retry-After": "5"})
+        await app(scope, receive, send)
+
+    async def _hold(self, manager: StreamableHTTPSessionManager, running: asyncio.Event) -> None:
         """Keep the sessions, in one task from their begin to their end, as the SDK wants it."""
-        async with self._manager.run():
+        async with manager.run():
             running.set()
             await self._over.wait()
 
+    def _host(self) -> str:
+        """The address under which it is reached."""
+        return urlsplit((self._carrier or self._listener).address).hostname or ""
+
     def _security(self) -> TransportSecuritySettings:
         """Which names and pages may call: by no other may a web page reach in."""
-        own = "[" + self._config.host + "]" if ":" in self._config.host else self._config.host
+        host = self._host()
+        own = f"[{host}]" if ":" in host else host
         names = dict.fromkeys((*_LOCAL, own)) if own not in ("0.0.0.0", "[::]") else dict.fromkeys(_LOCAL)
         hosts = [each for name in names for each in (name, f"{name}:*")]
         origins = [f"http://{name}:*" for name in _LOCAL]

@@ -1,4 +1,4 @@
-"""The types of ASGI, for the middlewares."""
+"""The types of ASGI: what an HTTP server calls, and the middlewares between."""
 
 from __future__ import annotations
 
