@@ -102,6 +102,7 @@ GUARDS: tuple[Guard, ...] = (
         "the undoing of a group in which one is at fault",
         "stores/writer.py",
         "        self._roll_back()  # guard: where one is at fault nothing is left; `_run` will find out which\n"
+        "        self._finish(transaction, committed=False)\n"
         "        return self._begin(), jobs\n",
         "        return transaction, jobs\n",
         f"{_STORE}test_the_undoing_of_a_group_in_which_one_is_at_fault",
@@ -116,9 +117,24 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the end of a lease",
         "stores/claims.py",
-        "leased = tx.execute(_LEASE, (claim.worker, lease_end, tx.now,",
+        "leased = tx.execute(_LEASE, (claim.worker, lease_end(tx, claim), tx.now,",
         "leased = tx.execute(_LEASE, (claim.worker, None, tx.now,",
         f"{_STORE}test_the_end_of_a_lease",
+    ),
+    Guard(
+        "the lease of a task that is claimed as it is made",
+        "stores/tasks.py",
+        "(worker, 1, TaskState.RUNNING.value, 0, None, lease_end)",
+        "(worker, 1, TaskState.RUNNING.value, 0, None, None)",
+        "opspawn-core/tests/stores/test_sqlite_newborn.py::"
+        "test_the_lease_of_a_newborn_task_is_fenced_kept_and_lost_like_any",
+    ),
+    Guard(
+        "the turn of what waits before what begins",
+        "stores/claims.py",
+        "            if overdue or ready or ending:",
+        "            if False:",
+        "opspawn-core/tests/stores/test_sqlite_newborn.py::test_what_waits_is_claimed_before_what_begins",
     ),
     Guard(
         "the memory of a batch's id",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Claim, Lease, LeaseStatus, Task
 from opspawn.stores import operations, payloads, places, rows
 from opspawn.stores.locks import WorkerLocks
 from opspawn.stores.places import Lane
 from opspawn.stores.transaction import Transaction
 
+_CLAIMED = "task.claimed"
 _PROMOTED_AT_ONCE = 1000  # per lane and claim, so that a claim stays short whatever became due meanwhile
 
 # The words of the partial indexes must stand here literally, or SQLite does not use them.
@@ -56,8 +57,52 @@ _WAKES = "SELECT wakes FROM tasks WHERE id = ?"
 _END_LEASES = "UPDATE tasks SET ready = 0, due = ? WHERE owner = ?"
 
 
-def claim(tx: Transaction, claim: Claim, locks: WorkerLocks | None) -> list[Lease]:
-    """Lease what is due in the lanes of `claim`, lowest rank first; the dead lose their leases before."""
+#: What is asked for, and who is alive.
+Asked = tuple[Claim, WorkerLocks | None]
+
+
+def claim(tx: Transaction, asked: Asked) -> list[Lease]:
+    """Lease what is due in the lanes of a claim, lowest rank first, and journal it."""
+    leases = take(tx, asked)
+    if leases:
+        operations.append_all(tx, told(tx, leases))
+    return leases
+
+
+def told(tx: Transaction, leases: Iterable[Lease]) -> list[tuple[Any, ...]]:
+    """What is to be appended for new leases."""
+    tx.types.add(_CLAIMED)
+    return [(_CLAIMED, "info", "", _words(lease.task), lease.task.id, lease.token) for lease in leases]
+
+
+def _words(task: Task) -> str:
+    words = {"worker": task.owner, "token": task.token, "deliveries": task.deliveries}
+    return rows.dump(words, _CLAIMED)
+
+
+def open_lanes(tx: Transaction, asked: Asked) -> set[Lane] | None:
+    """The open lanes of a claim, if nothing in its lanes can be claimed now: all that it can get is then what becomes
+    ready in this transaction. Else None. The dead lose their leases before.
+    """
+    claim, locks = asked
+    if claim.ending_only or claim.slots <= 0:
+        return None
+    if locks is not None:
+        _bury(tx, locks, claim.worker)
+    handlers = json.dumps(claim.handlers)
+    lanes = set()
+    for queue in claim.queues:
+        for handler, overdue, ready, ending, closed in _lanes(tx, queue, handlers):
+            if overdue or ready or ending:  # guard: who waits longer, or has a head start, is claimed before
+                return None
+            if not closed:
+                lanes.add((queue, handler))
+    return lanes
+
+
+def take(tx: Transaction, asked: Asked) -> list[Lease]:
+    """As `claim`, without the journal."""
+    claim, locks = asked
     if locks is not None:
         _bury(tx, locks, claim.worker)
     due = _Due(tx, claim.slots)
@@ -165,22 +210,21 @@ def _take_places(tx: Transaction, due: _Due, seq: int, lane: Lane, line: str, te
 
 
 def _lease(tx: Transaction, chosen: Sequence[int], claim: Claim) -> list[Lease]:
-    lease_end = tx.now + round(claim.lease_s * 1_000_000)
-    leased = tx.execute(_LEASE, (claim.worker, lease_end, tx.now, json.dumps(chosen))).fetchall()
+    leased = tx.execute(_LEASE, (claim.worker, lease_end(tx, claim), tx.now, json.dumps(chosen))).fetchall()
     fetch = payloads.fetching(tx.execute)
     tasks = {row[-1]: rows.task(row[:-1], fetch) for row in leased}
-    leases = [Lease(tasks[seq]) for seq in chosen]
-    operations.journal(tx, [(lease.task, _claimed(lease.task)) for lease in leases])
-    return leases
+    return [Lease(tasks[seq]) for seq in chosen]
 
 
-def _claimed(task: Task) -> NewEvent:
-    return NewEvent("task.claimed", {"worker": task.owner, "token": task.token, "deliveries": task.deliveries})
+def lease_end(tx: Transaction, claim: Claim) -> int:
+    """When what is claimed now comes back by itself."""
+    return tx.now + round(claim.lease_s * 1_000_000)
 
 
 def _bury(tx: Transaction, locks: WorkerLocks, worker: str) -> None:
     if locks.reborn(worker):  # whatever stands under this name was claimed by a former life
         end_leases(tx, [worker])
+        tx.finally_.append(lambda committed: None if committed else locks.still_reborn(worker))
     for dead in locks.dead():
         tx.finally_.append(dead.bury)
         end_leases(tx, [dead.worker])
@@ -199,13 +243,13 @@ def renew(tx: Transaction, arguments: tuple[str, Sequence[tuple[str, int]], floa
     """
     worker, leases, lease_s = arguments
     places.free_expired(tx)
-    lease_end = tx.now + round(lease_s * 1_000_000)
+    ends = tx.now + round(lease_s * 1_000_000)
     statuses = []
     for task, token in leases:
         lease = (task, token, worker)
-        kept = tx.execute(_RENEW, (lease_end, *lease)).fetchall()
+        kept = tx.execute(_RENEW, (ends, *lease)).fetchall()
         if not kept and _take_again(tx, lease):
-            kept = tx.execute(_RENEW, (lease_end, *lease)).fetchall()
+            kept = tx.execute(_RENEW, (ends, *lease)).fetchall()
         wakes = kept or tx.execute(_WAKES, (task,)).fetchall()
         statuses.append(LeaseStatus(task, bool(kept), wakes[0][0] if wakes else 0))
     return statuses

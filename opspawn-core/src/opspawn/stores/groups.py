@@ -1,28 +1,31 @@
 """What the commits of a group do together: most of them begin a task, add to its journal or end it, and all of a sort
 are one statement, since each statement lets go of the interpreter's lock, which the event loop then takes.
 
-The order is that of a task's life: new tasks, all events, ends. Commits of a group are under way at the same time, so
-that none can tell in which order they are done. Where one of them is at fault all are undone, and each is done alone.
+The order is that of a task's life: new tasks, claims, all events, ends. What a group has to do is under way at the same
+time, so that none can tell in which order it is done. Where one is at fault all are undone, and each is done alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain, compress
 from typing import Any, Literal, TypeVar
 
-from opspawn.contracts.store import Receipt
+from opspawn.contracts.store import Lease, Receipt
 from opspawn.errors import Conflict
-from opspawn.stores import operations, tasks
+from opspawn.stores import claims, operations, tasks
+from opspawn.stores.claims import Asked
+from opspawn.stores.newborn import Newborn, serve
 from opspawn.stores.operations import Prepared
 from opspawn.stores.tasks import BODY, KIN, PreparedPut
 from opspawn.stores.transaction import Transaction
 
 T = TypeVar("T")
 
-#: One fenced append; a new task and its first event; fenced appends and the end of a claimed task; or anything else.
-Sort = Literal["append", "begin", "end", ""]
+#: One fenced append; a new task and its first event; fenced appends and the end of a claimed task; a claim, which is no
+#: batch and only done with others if all in its group have a sort; or anything else.
+Sort = Literal["append", "begin", "end", "claim", ""]
 
 _ONE_EVENT: tuple[tuple[int, ...], int] = ((), 1)
 _ROWS = 16  # in one statement at most, and powers of two, so that few are prepared
@@ -69,40 +72,63 @@ def append_all(tx: Transaction, batches: Sequence[Sequence[Prepared]]) -> list[R
     return [Receipt((), (position,), time) for position in range(first, first + len(events))]
 
 
-def apply_all(tx: Transaction, batches: Sequence[tuple[Sort, Sequence[Prepared]]]) -> list[Receipt]:
-    """Apply batches that have a sort; their receipts. Where it raises, the caller undoes what is done by then.
+def apply_all(tx: Transaction, group: Sequence[tuple[Sort, Any]]) -> list[Receipt | list[Lease]]:
+    """Do what has a sort, each given with its batch, or what a claim asks for; the receipts, and leases of claims.
 
-    Raises: sqlite3.Error, Conflict: not all can be applied; `operations.apply` tells which, and why.
+    Raises: sqlite3.Error, Conflict: not all can be done; `operations.apply` tells which, and why.
     """
-    begun: list[PreparedPut] = []
+    born = [Newborn(tx, batch[0][2]) for sort, batch in group if sort == "begin"]
+    leases = _claims(tx, [asked for sort, asked in group if sort == "claim"], born)
     ends: list[PreparedPut] = []
     events: list[tuple[Any, ...]] = []
-    told: list[tuple[tuple[int, ...], int]] = []  # the versions of each batch, and how many events
-    for sort, batch in batches:
+    told: list[tuple[tuple[int, ...], int] | None] = []  # the versions of each batch, and how many events
+    begun = iter(born)
+    for sort, batch in group:
         if sort == "append":
             events.append(batch[0][2])
             tx.types.add(batch[0][2][0])
             told.append(_ONE_EVENT)
         elif sort == "begin":
-            begun.append(batch[0][2])
-            events.append((*batch[1][2], operations.NEW))
+            events.append((*batch[1][2], next(begun).token or operations.NEW))
             tx.types.add(batch[1][2][0])
             told.append(((1,), 1))
+        elif sort == "claim":
+            told.append(None)
         else:
             events += [one[2] for one in batch[:-1]]
             ends.append(batch[-1][2])
             told.append(((batch[-1][2][0].expect + 1,), len(batch) - 1))
-    if begun:
-        _begin(tx, begun)
-    first = operations.append_all(tx, events)
+    for some in leases:
+        events += claims.told(tx, some)
+    first = operations.append_all(tx, events) if events else 0
     if ends:
         _end(tx, ends)
-    receipts, time = [], tx.time
-    for versions, count in told:
+    return _answers(tx, told, leases, first)
+
+
+def _claims(tx: Transaction, asked: Sequence[Asked], born: Sequence[Newborn]) -> list[list[Lease]]:
+    """Write new tasks, and lease what claims get, of these and of others."""
+    leases = [serve(tx, one, born) if born else None for one in asked]
+    if born:
+        _begin(tx, [one.columns for one in born])
+    return [claims.take(tx, one) if served is None else served for one, served in zip(asked, leases, strict=True)]
+
+
+def _answers(
+    tx: Transaction, told: Sequence[tuple[tuple[int, ...], int] | None], leases: Iterable[list[Lease]], first: int
+) -> list[Receipt | list[Lease]]:
+    """What each of a group hears; `first` is the position of the first event."""
+    answers: list[Receipt | list[Lease]] = []
+    leased, time = iter(leases), tx.time
+    for one in told:
+        if one is None:
+            answers.append(next(leased))
+            continue
+        versions, count = one
         positions = (first,) if count == 1 else tuple(range(first, first + count))
-        receipts.append(Receipt(versions, positions, time))
+        answers.append(Receipt(versions, positions, time))
         first += count
-    return receipts
+    return answers
 
 
 def _is_row(put: PreparedPut) -> bool:
@@ -116,11 +142,10 @@ def _is_end(prepared: PreparedPut) -> bool:
     return put.token is not None and task.state.terminal and _is_row(prepared)
 
 
-def _begin(tx: Transaction, puts: Sequence[PreparedPut]) -> None:
-    """Insert tasks. Raises: sqlite3.IntegrityError: one exists already."""
+def _begin(tx: Transaction, new: Iterable[tuple[Any, ...]]) -> None:
+    """Insert tasks, by their `created` columns. Raises: sqlite3.IntegrityError: one exists already."""
     alike: dict[tuple[bool, ...], list[list[Any]]] = {}
-    for put in puts:
-        columns = tasks.created(tx, put)
+    for columns in new:
         given = tasks.given(columns)
         alike.setdefault(given, []).append(list(compress(columns, given)))
     for given, made in alike.items():

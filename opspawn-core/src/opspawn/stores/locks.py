@@ -86,6 +86,10 @@ class WorkerLocks:
         self._reborn.discard(worker)
         return True
 
+    def still_reborn(self, worker: str) -> None:
+        """What was done about it was undone: say so again."""
+        self._reborn.add(worker)
+
     def dead(self) -> list[DeadWorker]:
         """Workers whose lock is free, each to be buried by the caller. Looks only twice a second, else says nobody."""
         now = time.monotonic()

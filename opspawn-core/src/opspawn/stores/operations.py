@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import (
     MAX_BATCH_BYTES,
     MAX_OPERATIONS,
@@ -115,13 +114,6 @@ def append_all(tx: Transaction, events: Sequence[tuple[Any, ...]]) -> int:
 @cache
 def _append_statement(places: int) -> str:
     return _APPEND_ALL.format(", ".join(["(?, ?, ?, ?, ?, ?)"] * places))
-
-
-def journal(tx: Transaction, events: Sequence[tuple[Task, NewEvent]]) -> None:
-    """Journal events of the store itself, for tasks that it has just claimed."""
-    if events:
-        tx.types.update([event.type for _, event in events])
-        append_all(tx, [_prepare_append(Append(task.id, event, task.token), Large())[2] for task, event in events])
 
 
 def _prepare(operation: Operation, large: Large) -> Prepared:

@@ -145,11 +145,15 @@ class SqliteStore:
                 await asyncio.to_thread(self._locks.hold, claim.worker)
             except OSError as error:
                 raise as_store_error(error) from error
-        leases: list[Lease] = await self._writer.run(self._claim, claim)
+        leases: list[Lease]
+        if claim.id is None:
+            leases = await self._writer.run(claims.claim, (claim, self._locks), "claim")
+        else:
+            leases = await self._writer.run(self._claim_once, claim)
         return leases
 
-    def _claim(self, tx: Transaction, claim: Claim) -> list[Lease]:
-        return self._answers.once(tx, "claim", claim.id, lambda: claims.claim(tx, claim, self._locks))
+    def _claim_once(self, tx: Transaction, claim: Claim) -> list[Lease]:
+        return self._answers.once(tx, "claim", claim.id, lambda: claims.claim(tx, (claim, self._locks)))
 
     async def renew(self, worker: str, leases: Sequence[tuple[str, int]], lease_s: float) -> list[LeaseStatus]:
         """Prolong leases; the answer has their order."""

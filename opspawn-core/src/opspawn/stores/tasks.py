@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import compress, repeat
-from operator import is_not
+from operator import is_not, itemgetter
 from typing import Any
 
 from opspawn.contracts.store import (
@@ -47,8 +47,10 @@ _SELECT_PUT = (
     f"{', '.join(KIN)} FROM tasks WHERE id = ?"
 )
 _UPDATE_KIN = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in KIN)} WHERE seq = ?"
-_CREATED = ("id", "created", *KIN, *_REST)
-_READY = _CREATED.index("ready")
+_CREATED = ("id", "created", "owner", "token", *KIN, *_REST)
+_READY, _RANK = _CREATED.index("ready"), _CREATED.index("rank")
+_CLAIMED = [_CREATED.index(name) for name in ("owner", "token", "state", "ready", "wake_at", "due")]
+_AS_ROW = itemgetter(*[(*_CREATED, "version", "wakes").index(name) for name in rows.TASK_COLUMNS.split(", ")])
 _SELECT_VALUES = "SELECT input, result FROM tasks WHERE seq = ?"
 _LABEL = "INSERT INTO labels (name, value, task) VALUES (?, ?, ?)"
 _UNLABEL = "DELETE FROM labels WHERE name = ? AND value = ? AND task = ?"
@@ -99,7 +101,7 @@ def prepare(put: Put, task: Task, large: Large) -> tuple[PreparedPut, int]:
     texts = [large.place(rows.dump(value, what)) for value in (task.input, task.result)]
     body = (
         str(task.state), task.priority, int(task.strict), head_start, _holds(task, what), error, task.attempt, retry,
-        task.timeout_s, task.deliveries, labels, *texts,
+        None if task.timeout_s is None else float(task.timeout_s), task.deliveries, labels, *texts,
     )  # fmt: skip
     size = len(labels) + len(error or "") + sum(map(rows.size, texts))
     return (put, task, kin, body, large), size
@@ -146,7 +148,26 @@ def created(tx: Transaction, prepared: PreparedPut, line: str | None = None) -> 
     """The columns `_CREATED` of a new task."""
     _, task, kin, body, _ = prepared
     texts = body[-2:]
-    return (task.id, tx.now, *kin, *body[:-2], *_when(tx, prepared, line), *texts, large_values(*texts))
+    return (task.id, tx.now, None, 0, *kin, *body[:-2], *_when(tx, prepared, line), *texts, large_values(*texts))
+
+
+def rank_if_ready(columns: Sequence[Any]) -> int | None:
+    """The rank of a new task without places, by its `created` columns; None if it is not to be claimed yet."""
+    return columns[_RANK] if columns[_READY] == 1 else None
+
+
+def claimed(columns: Sequence[Any], worker: str, lease_end: int) -> tuple[Any, ...]:
+    """The `created` columns of a task that its first claim finds: what a claim writes, at once."""
+    values = list(columns)
+    new = (worker, 1, TaskState.RUNNING.value, 0, None, lease_end)  # guard: as a claim that finds it
+    for place, value in zip(_CLAIMED, new, strict=True):
+        values[place] = value
+    return tuple(values)
+
+
+def made(columns: Sequence[Any]) -> Task:
+    """The new task of `created` columns, without large values, as its row will be read."""
+    return rows.task(_AS_ROW((*columns, 1, 0)))
 
 
 def update(tx: Transaction, prepared: PreparedPut) -> int:
@@ -195,11 +216,8 @@ def given(values: Sequence[Any]) -> tuple[bool, ...]:
 def insert_put(given: tuple[bool, ...], count: int = 1) -> str:
     """The statement that inserts so many tasks whose `created` columns are these."""
     names = ", ".join([name for name, one in zip(_CREATED, given, strict=True) if one])
-    row = f"(1, 0, 0, 0, 0, 0{', ?' * sum(given)})"
-    return (
-        f"INSERT INTO tasks (version, token, wakes, urgent_at, cancel, places, {names}) "
-        f"VALUES {', '.join([row] * count)}"
-    )
+    row = f"(1, 0, 0, 0, 0{', ?' * sum(given)})"
+    return f"INSERT INTO tasks (version, wakes, urgent_at, cancel, places, {names}) VALUES {', '.join([row] * count)}"
 
 
 @lru_cache(maxsize=64)

@@ -31,6 +31,7 @@ from opspawn.stores.storetime import StoreTime
 from opspawn.stores.transaction import Transaction
 
 _PIECE = 250  # jobs that arrive in one piece
+_LATE = ("", "claim")  # sorts of what is done one by one, where anything has no sort
 _GROUP = 500  # jobs in one transaction at most, so that nobody waits long for the group before
 _BUSY_S, _PAUSE_S = 0.020, 0.002  # after so long without a rest, rest so long, where other processes wait for the lock
 
@@ -79,7 +80,8 @@ class Writer:
     ) -> asyncio.Future[Any]:
         """Run `run(transaction, arguments)`; its result, once it is durable. With `last`, accept nothing more.
 
-        With a `sort` the arguments are a batch which `run` would apply alone, and which others may be applied with.
+        With a `sort` the arguments are a batch which `run` would apply alone, and which others may be applied with; or
+        what a claim asks for.
 
         Raises: StoreError: the work or the commit failed, or the store is closed; nothing was applied.
         """
@@ -151,8 +153,12 @@ class Writer:
                 with self._lock:
                     transaction = self._at_once(jobs)
                     if transaction is None:
+                        before = self._connection.total_changes
                         transaction, left = self._begin_with(jobs)
-                        self._work_through(left, transaction)
+                        for job in left:
+                            self._run(job, transaction)
+                        if not transaction.journaled and self._connection.total_changes != before:
+                            self._time.keep(self._connection)
                         transaction.execute("COMMIT")
             finally:
                 if self._checkpoints is not None:
@@ -189,11 +195,15 @@ class Writer:
 
     def _begin_with(self, jobs: list[Job]) -> tuple[Transaction, list[Job]]:
         """Begin a transaction with all jobs that have a sort; the transaction, and what is left to do in it."""
-        alike = [job for job in jobs if job.sort]
+        left = [job for job in jobs if not job.sort]
+        if left:  # a claim comes behind what it may be asked for
+            left = [job for job in jobs if job.sort in _LATE]
+        alike = [job for job in jobs if job.sort not in _LATE] if left else jobs
         transaction = self._begin()
         if not alike or self._together(alike, transaction):
-            return transaction, [job for job in jobs if not job.sort]
+            return transaction, left
         self._roll_back()  # guard: where one is at fault nothing is left; `_run` will find out which
+        self._finish(transaction, committed=False)
         return self._begin(), jobs
 
     def _begin(self) -> Transaction:
@@ -203,20 +213,12 @@ class Writer:
     def _together(self, jobs: list[Job], transaction: Transaction) -> bool:
         """Do jobs that have a sort; False if one is at fault, and some may be done."""
         try:
-            receipts = groups.apply_all(transaction, [(job.sort, job.arguments) for job in jobs])
+            answers = groups.apply_all(transaction, [(job.sort, job.arguments) for job in jobs])
         except Exception:  # whatever it is, it may be the fault of one of them
             return False
-        for job, receipt in zip(jobs, receipts, strict=True):
-            job.result = receipt
+        for job, answer in zip(jobs, answers, strict=True):
+            job.result = answer
         return True
-
-    def _work_through(self, jobs: list[Job], transaction: Transaction) -> None:
-        """Do jobs one by one in an open transaction."""
-        before = self._connection.total_changes
-        for job in jobs:
-            self._run(job, transaction)
-        if not transaction.journaled and self._connection.total_changes != before:
-            self._time.keep(self._connection)
 
     def _checkpoint(self) -> None:
         if self._checkpoints is None:
