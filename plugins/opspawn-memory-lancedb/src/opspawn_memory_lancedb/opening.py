@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from opspawn.errors import MemoryUnusable, OpspawnError
+from opspawn_memory_lancedb.faults import told
 from opspawn_memory_lancedb.lance import lancedb
 from opspawn_memory_lancedb.locks import FileLock
 from opspawn_memory_lancedb.rows import LAYOUT, SCHEMA, digest
-from opspawn_memory_lancedb.table import NAME, Table, column_for, told
+from opspawn_memory_lancedb.table import NAME, Table, column_for
 
 
 def open_table(
@@ -52,7 +53,8 @@ def _opened(
 
 def unusable(uri: str, words: str) -> MemoryUnusable:
     """The error of a memory that cannot be opened."""
+    away = "uri and storage_options in [plugins.lancedb]"
+    here = "uri in [plugins.lancedb], or restore the folder from a backup"
     return MemoryUnusable(
-        f"The memory {uri!r} cannot be used: {words}.",
-        remedy="Correct uri in [plugins.lancedb], or restore the folder from a backup.",
+        f"The memory {uri!r} cannot be used: {words}.", remedy=f"Correct {away if '://' in uri else here}."
     )

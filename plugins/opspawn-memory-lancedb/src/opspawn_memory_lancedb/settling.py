@@ -11,8 +11,9 @@ import pyarrow as pa
 from loguru import logger
 
 from opspawn.errors import MemoryFailed
+from opspawn_memory_lancedb.faults import told
 from opspawn_memory_lancedb.log import Begun, Log, Logs, rows_in
-from opspawn_memory_lancedb.table import Table, told
+from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.terms import with_terms
 
 T = TypeVar("T")

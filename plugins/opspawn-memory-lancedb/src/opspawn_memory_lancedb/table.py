@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from opspawn.errors import MemoryFailed, OpspawnError
 from opspawn_memory_lancedb.disk import Disk
+from opspawn_memory_lancedb.faults import told
 from opspawn_memory_lancedb.lance import FTS, LOOP
 from opspawn_memory_lancedb.locks import FileLock, LastWriter
 
@@ -245,9 +246,3 @@ def kept_in(schema: pa.Schema) -> Kept | None:
 def parts_of(index: str | None) -> int:
     """How many parts an index of vectors has, by its name; 0 if there is none."""
     return int(index.removeprefix(PARTS)) if index is not None else 0
-
-
-def told(error: BaseException) -> str:
-    """An error of lancedb in one line."""
-    words = " ".join(str(error).split(", /")[0].split()) or type(error).__name__
-    return words.rstrip(".")[:300]
