@@ -142,6 +142,22 @@ async def test_what_may_not_be_claimed_yet_or_here_is_not(store: SqliteStore) ->
     assert ids(leases) == ["held"]
 
 
+async def test_a_claim_hears_before_those_who_asked_for_what_it_gets(store: SqliteStore) -> None:
+    """So a run begins before its caller goes on, and nobody rings for what is claimed already."""
+    heard: list[str] = []
+
+    async def hear(what: str, answer: Any) -> None:
+        await answer
+        heard.append(what)
+
+    with store._writer._lock:
+        asked = {"t1": store.commit(new("t1")), "t2": store.commit(new("t2")), "claim": store.claim(CLAIM)}
+        waiting = [asyncio.ensure_future(hear(what, answer)) for what, answer in asked.items()]
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*waiting)
+    assert heard == ["claim", "t1", "t2"]
+
+
 async def test_two_claims_share_what_begins(store: SqliteStore) -> None:
     asked = [replace(CLAIM, slots=1), replace(CLAIM, worker="w2")]
     *_, one, two = await together(store, *(new(f"t{n}") for n in range(3)), *asked)

@@ -63,12 +63,17 @@ class Outbox:
 
 
 def deliver(jobs: Iterable[Job]) -> None:
-    """Give each job's outcome to its future: one call into each event loop, however many jobs it has there."""
+    """Give each job's outcome to its future: one call into each event loop, however many jobs it has there.
+
+    Claims hear first, so that what is claimed begins before those who asked for it go on.
+    """
     loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
     for job in jobs:
         settled = loops.get(job.loop)
         if settled is None:
             loops[job.loop] = [job]
+        elif job.sort == "claim":
+            settled.insert(0, job)
         else:
             settled.append(job)
     for loop, settled in loops.items():

@@ -28,6 +28,7 @@ TASK_COLUMNS = (
 )
 _NAMES = TASK_COLUMNS.split(", ")
 _STATE = _NAMES.index("state")
+_STATES = {state.value: state for state in TaskState}
 _STRICT, _HOLDS = _NAMES.index("strict"), _NAMES.index("holds")
 _JSON = [_NAMES.index(name) for name in ("input", "result", "error", "retry", "labels")]
 _TIMES = [_NAMES.index(name) for name in ("deadline", "due", "created", "updated", "ended")]
@@ -98,6 +99,7 @@ def size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
+@lru_cache(maxsize=64)  # a row has the same time twice, and all that a group wrote have it
 def moment(microseconds: int) -> datetime:
     """A stored time as aware UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)
@@ -113,7 +115,7 @@ def microseconds(time: datetime) -> int:
 def task(row: tuple[Any, ...], fetch: Callable[[str], str] | None = None) -> Task:
     """A row of `TASK_COLUMNS` as a task; whole with `fetch`, else with stand-ins for large values."""
     values = list(row)
-    values[_STATE] = TaskState(row[_STATE])
+    values[_STATE] = _STATES[row[_STATE]]
     values[_STRICT] = bool(row[_STRICT])
     values[_HOLDS] = holds(row[_HOLDS])
     for place in _JSON:

@@ -64,7 +64,7 @@ class Desk:
             raise
         if made is None:
             self._waker.ring(queue)
-        else:  # a claim that came with the commit is answered with it: its worker knows in a moment
+        elif not self.claimed(made):  # a claim that came with the commit is answered with it: known in a moment
             asyncio.get_running_loop().call_soon(self._ring_unless_claimed, made, queue)
         return receipt
 

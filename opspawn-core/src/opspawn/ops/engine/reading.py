@@ -19,46 +19,51 @@ from opspawn.ops.engine.base import Desk
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
 SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT})
 _TELLING = tuple(f"task.{state}" for state in sorted(SETTLED))
-#: Callers that wait are told by the tail of events; they look for themselves too, this often, in seconds.
+#: Callers that wait are told by the tail of events; they look for themselves too, at least this often, in seconds.
 LOOK_AGAIN_S = 1.0
 
 
 class _Waiter:
-    """A caller that waits for a task: told when there is news of it, which is the `task` itself once it has ended."""
+    """A caller that waits for a task: told when there is news of it, which is the `task` itself once it has ended.
 
-    __slots__ = ("_loop", "_told", "task")
+    `waited` says whether it waits since before the last reminder.
+    """
+
+    __slots__ = ("_loop", "_told", "task", "waited")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._told = self._loop.create_future()
         self.task: Task | None = None
+        self.waited = False
 
     def tell(self) -> None:
         """There may be news."""
         if not self._told.done():
             self._told.set_result(None)
 
-    async def wait(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float | None) -> None:
         """Return when it was told since the last wait, or after `timeout_s` seconds."""
-        timer = self._loop.call_later(timeout_s, self.tell)
-        try:
-            await self._told
-        finally:
+        self.waited = False
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, self.tell)
+        await self._told
+        if timer is not None:
             timer.cancel()
-            self._told = self._loop.create_future()
+        self._told = self._loop.create_future()
 
 
 class Reading(Desk):
     """The part of the engine that reads.
 
     Attributes:
-        look_again_s: how often a caller that waits looks for itself, whatever it was told, in seconds.
+        look_again_s: how often, at least, a caller that waits looks for itself, whatever it was told, in seconds.
     """
 
     def __init__(self, store: Store, waker: Waker, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__(store, waker, clock)
         self._waiters: dict[str, set[_Waiter]] = {}
         self._watcher: asyncio.Task[None] | None = None
+        self._reminder: asyncio.TimerHandle | None = None
         self.look_again_s = LOOK_AGAIN_S
 
     async def tasks(self, query: Query) -> Page[Task]:
@@ -91,7 +96,9 @@ class Reading(Desk):
                 left = deadline - self._clock.monotonic()
                 if task.state in SETTLED or left <= 0:
                     return task
-                await waiter.wait(min(left, self.look_again_s))
+                if self._reminder is None:
+                    self._remind()
+                await waiter.wait(left if left < self.look_again_s else None)
                 if waiter.task is not None:
                     return waiter.task
                 task = None
@@ -107,8 +114,21 @@ class Reading(Desk):
             waiter.task = task
             waiter.tell()
 
+    def _remind(self) -> None:
+        """Let those look again who wait since before the last time. One timer for all: most wait for milliseconds."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if waiter.waited:
+                    waiter.tell()
+                waiter.waited = True
+        loop = asyncio.get_running_loop()
+        self._reminder = loop.call_later(self.look_again_s / 2, self._remind) if self._waiters else None
+
     async def aclose(self) -> None:
         """Stop watching. Idempotent; the store stays open."""
+        if self._reminder is not None:
+            self._reminder.cancel()
+            self._reminder = None
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)

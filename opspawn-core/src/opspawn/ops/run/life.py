@@ -138,7 +138,6 @@ class Life:
         if (rest := self._rest_s()) > 0:
             return transitions.park(self.task, rest, self._seen, RESTING, needs=None)
         body = asyncio.ensure_future(self._body())
-        body.add_done_callback(lambda _: self.decide("ended"))
         if self._deadline is not None:
             self._later(self._deadline - self._clock.monotonic(), "timeout")
         if left is not None:
@@ -191,6 +190,21 @@ class Life:
         return operations if ended is None else self.journal.closing(operations)
 
     async def _body(self) -> Any:
+        try:
+            return await self._handler(self._context())
+        except Halt:
+            raise
+        except SystemExit as error:  # must not end the worker
+            raise StepFailed(f"{self.task.handler} called sys.exit({error.code!r}).") from error
+        except Exception as error:
+            logger.bind(task=self.task.id, agent=self.task.agent, exception=traceback_text(error)).debug(
+                "The run raised"
+            )
+            raise
+        finally:  # it is done by the time that anybody hears of it
+            self.decide("ended")
+
+    def _context(self) -> Context:
         context = Context(
             self.journal,
             name=self.task.agent or self.task.handler.split("/", 1)[1],
@@ -201,17 +215,7 @@ class Life:
         )
         context.attempt = self.task.attempt
         context.overrides = plan_of(self.task).overrides
-        try:
-            return await self._handler(context)
-        except Halt:
-            raise
-        except SystemExit as error:  # must not end the worker
-            raise StepFailed(f"{self.task.handler} called sys.exit({error.code!r}).") from error
-        except Exception as error:
-            logger.bind(task=self.task.id, agent=self.task.agent, exception=traceback_text(error)).debug(
-                "The run raised"
-            )
-            raise
+        return context
 
     # -- the verdict ---------------------------------------------------------------------------------------------------
 
