@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from opspawn.cli.tables import print_table
+from opspawn.cli.tables import GrowingTable, print_table
 
 ID = "t-0123456789abcdef01234567"
 ROW = [ID, "agent/helper", "succeeded", "0", "2026-11-20 09:12:45", "Open Settings, API tokens, and press Reset. " * 2]
@@ -19,16 +21,37 @@ HEAD = ["id", "handler", "state", "failures", "created", "result"]
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int, head: list[str], rows: list[list[Any]]) -> list[str]:
     """The lines of a table as a terminal of a width shows them, without colours."""
+    return printed(monkeypatch, width, lambda: print_table(head, rows))
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, width: int, print_it: Callable[[], object]) -> list[str]:
     master, slave = pty.openpty()
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("TERM", "xterm")
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr("sys.stdout", terminal)
-        print_table(head, rows)
-        terminal.flush()
-        shown = os.read(master, 65536).decode()
+        print_it()
+    shown = b""
+    with suppress(OSError):  # a terminal whose other end is closed has no more to say
+        while part := os.read(master, 65536):
+            shown += part
     os.close(master)
-    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines()]
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.decode().splitlines()]
+
+
+def test_a_table_that_grows_keeps_the_columns_that_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def grow() -> None:
+        table = GrowingTable(["server", "state", "fault"], [["quick", "connecting", "it did not answer in time"]])
+        table.add(["quick", "ready", None])
+        table.add(["slow", "failed", "it did not answer in time, and what it said was long"])
+
+    shown = printed(monkeypatch, 60, grow)
+
+    assert [line.rstrip() for line in shown] == [
+        "SERVER  STATE       FAULT",
+        "quick   ready",
+        "slow    failed      it did not answer in tim…",
+    ]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

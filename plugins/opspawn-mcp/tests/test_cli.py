@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from opspawn.cli.tables import GrowingTable
+
 from ._plain import Plain
 from ._terminal import opspawn, read
 
@@ -135,14 +137,44 @@ def test_the_doctor_names_each_fault_with_a_remedy(plain: MakePlain) -> None:
     assert "error    dead: it ended with exit code 1" in result.stdout
 
 
-def test_the_doctor_tells_of_the_quick_ones_before_the_slow_have_answered(
-    plain: MakePlain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The slow one begins once something was told of the quick one."""
+def beside_a_slow_one(plain: MakePlain, tmp_path: Path) -> Path:
+    """A quick server, and a slow one that begins once the file is there."""
     settings, go = plain("slow").settings(), tmp_path / "go"
     wait = ["-c", 'while [ ! -e "$0" ]; do sleep 0.05; done; exec "$@"', str(go)]
     args = json.dumps([*wait, settings["command"], *settings["args"]])
     configure(plain("quick"), more=f'[plugins.mcp.servers.slow]\ncommand = "sh"\nargs = {args}\n')
+    return go
+
+
+def test_the_list_grows_as_the_servers_answer(
+    plain: MakePlain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow one begins once the quick one stands in the list."""
+    go = beside_a_slow_one(plain, tmp_path)
+    told: list[str] = []
+
+    class Telling(GrowingTable):
+        def add(self, *rows: Any) -> None:
+            told.extend(row[0] for row in rows)
+            go.touch()
+            super().add(*rows)
+
+    monkeypatch.setattr("opspawn_mcp.cli.servers.GrowingTable", Telling)
+    result = opspawn("mcp", "list")
+
+    assert told == ["quick", "slow"]
+    assert [line.split("\t")[:4] for line in result.stdout.splitlines()] == [
+        ["SERVER", "STATE", "TOOLS", "HELD BACK"],
+        ["quick", "ready", "1", "1"],
+        ["slow", "ready", "1", "1"],
+    ]
+
+
+def test_the_doctor_tells_of_the_quick_ones_before_the_slow_have_answered(
+    plain: MakePlain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow one begins once something was told of the quick one."""
+    go = beside_a_slow_one(plain, tmp_path)
     told: list[str] = []
 
     def tell(line: str) -> None:

@@ -38,34 +38,61 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     None prints as an empty cell. Without rows nothing is printed on stdout, and `empty`, if any, is said on stderr.
     """
     given = [list(row) for row in rows]
-    cells = _cells(given, _whole_time)
-    if not cells:
+    if not given:
         if empty:
             say(empty)
         return
-    heads = [column.upper() for column in columns]
-    if not sys.stdout.isatty():
-        click.echo("\n".join("\t".join(row) for row in [heads, *cells]))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    GrowingTable(columns, given).add(*given)
 
-    console = Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
-    widths = _widths(heads, cells, range(len(heads)))
-    if _taken(widths) > console.width:
-        cells = _cells(given, _short_time)
-        told = [at for at in range(len(heads)) if at == 0 or any(row[at] not in ("", "0") for row in cells)]
-        widths = _widths(heads, cells, told)
-        while len(widths) > 1 and _taken(widths) > console.width:
-            widths.popitem()
-    _widen(widths, heads, cells, console.width - _taken(widths))
-    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-    for at, width in widths.items():
-        table.add_column(heads[at], no_wrap=True, overflow="ellipsis", width=width)
-    for row in cells:
-        table.add_row(*(Text(row[at], style=_STYLES.get(row[at], "")) for at in widths))
-    console.print(table, crop=False, overflow="ignore")
+
+class GrowingTable:
+    """A table as `print_table` prints it, whose rows are printed as they become known."""
+
+    def __init__(self, columns: Sequence[str], like: Sequence[Sequence[Any]]) -> None:
+        """Print the heads. `like` are rows as wide as those to come: on a terminal, columns are fitted to them."""
+        heads = [column.upper() for column in columns]
+        self._terminal = sys.stdout.isatty()
+        self._time = _whole_time
+        if self._terminal:
+            self._widths = self._fit(heads, like)
+        self._print([heads], head=True)
+
+    def add(self, *rows: Sequence[Any]) -> None:
+        """Print rows, as wide as the columns are."""
+        self._print(_cells(rows, self._time))
+
+    def _fit(self, heads: Sequence[str], like: Sequence[Sequence[Any]]) -> dict[int, int]:
+        width, cells = _console().width, _cells(like, _whole_time)
+        widths = _widths(heads, cells, range(len(heads)))
+        if _taken(widths) > width:
+            self._time, cells = _short_time, _cells(like, _short_time)
+            told = [at for at in range(len(heads)) if at == 0 or any(row[at] not in ("", "0") for row in cells)]
+            widths = _widths(heads, cells, told)
+            while len(widths) > 1 and _taken(widths) > width:
+                widths.popitem()
+        _widen(widths, heads, cells, width - _taken(widths))
+        return widths
+
+    def _print(self, lines: Sequence[Sequence[str]], *, head: bool = False) -> None:
+        if not self._terminal:
+            click.echo("\n".join("\t".join(cells) for cells in lines))
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=False)
+        for width in self._widths.values():
+            table.add_column(no_wrap=True, overflow="ellipsis", width=width)
+        for cells in lines:
+            styles = {at: "bold" if head else _STYLES.get(cells[at], "") for at in self._widths}
+            table.add_row(*(Text(cells[at], style=style) for at, style in styles.items()))
+        _console().print(table, crop=False, overflow="ignore")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
 
 
 def _cells(rows: Sequence[Sequence[Any]], time: Callable[[datetime], str]) -> list[list[str]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import click
 
 from opspawn.cli.output import json_option, print_json, print_text, say
-from opspawn.cli.tables import print_table
+from opspawn.cli.tables import GrowingTable, print_table
 from opspawn.errors import NotFound
 from opspawn_mcp.cli.opening import fleet, run
 from opspawn_mcp.faults import ServerFault
@@ -20,6 +20,9 @@ from opspawn_mcp.naming import model_name, split
 from opspawn_mcp.standing import effect_of
 
 _HELD = ("new", "changed", "shadows")
+_COLUMNS = ("server", "state", "tools", "held back", "protocol", "at", "fault")
+#: What a server may turn out to be: columns are fitted before it has answered. Faults take the room that is left.
+_WIDEST = ("", "connecting", "1000", "1000", "2025-11-25", "", "it did not answer within 30 s (connect_timeout_s)")
 
 
 @click.command("list")
@@ -33,17 +36,22 @@ def list_servers(context: click.Context, offline: bool, as_json: bool) -> None:
 
 async def _list(offline: bool, as_json: bool) -> None:
     async with fleet() as found:
-        if not offline:
-            await found.connect(_switched_on(found))
-        told = [_about(member) for member in found.members.values()]
+        members = list(found.members.values())
         if as_json:
-            print_json(told)
+            if not offline:
+                await found.connect(_switched_on(found))
+            print_json([_about(member) for member in members])
             return
-        rows = [
-            (one["name"], one["state"], one["tools"], one["heldBack"], one["protocol"], one["at"], one["fault"])
-            for one in told
-        ]
-        print_table(("server", "state", "tools", "held back", "protocol", "at", "fault"), rows)
+        table = GrowingTable(_COLUMNS, [_row(_about(member)) for member in members] + [_WIDEST])
+        if offline:
+            table.add(*(_row(_about(member)) for member in members))
+            return
+        async for member in _as_they_answer(found):  # a slow one does not keep back what is known of the others
+            table.add(_row(_about(member)))
+
+
+def _row(about: Mapping[str, Any]) -> list[Any]:
+    return [about[key] for key in ("name", "state", "tools", "heldBack", "protocol", "at", "fault")]
 
 
 def _about(member: Member) -> dict[str, Any]:

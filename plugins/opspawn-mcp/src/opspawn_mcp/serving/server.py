@@ -11,7 +11,6 @@ from typing import Any
 from loguru import logger
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.lowlevel import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.types import (
     INVALID_PARAMS,
@@ -25,6 +24,7 @@ from mcp.types import (
     ListToolsResult,
     ReadResourceRequestParams,
     ReadResourceResult,
+    SubscriptionsListenRequestParams,
 )
 
 from opspawn.contracts.store import Task
@@ -33,6 +33,8 @@ from opspawn.errors import IdempotencyMismatch, InvalidInput, InvalidTransition,
 from opspawn_mcp.serving import resources
 from opspawn_mcp.serving.following import Following, take_answers
 from opspawn_mcp.serving.keys import Caller, Keys
+from opspawn_mcp.serving.listeners import HonestServer, Listeners
+from opspawn_mcp.serving.news import News
 from opspawn_mcp.serving.offers import RESULT, Offers, result_tool
 from opspawn_mcp.serving.results import refused, waits
 from opspawn_mcp.serving.settings import ServeConfig
@@ -61,7 +63,10 @@ class McpServer:
         #: The tasks of calls that are being answered, by client and request, for a client that takes one back.
         self._running: OrderedDict[tuple[str, Any], str] = OrderedDict()
         self._cancelling: set[asyncio.Task[Any]] = set()
-        self.sdk: Server[Any] = Server(
+        changes = bool(config.export or config.workflows)  # agents, and tools of the app, stay what they are
+        self._news = News(self.offers.of)
+        self._listeners = Listeners(self._news, tools_change=changes)
+        self.sdk = HonestServer(
             "opspawn",
             version=version("opspawn-mcp"),
             title="Opspawn",
@@ -71,21 +76,26 @@ class McpServer:
             on_list_resources=self._list_resources,
             on_list_resource_templates=self._list_templates,
             on_read_resource=self._read_resource,
+            on_subscriptions_listen=self._listen,
         )
+        self.sdk.tools_change = changes
         self.sdk.middleware.append(
             RequestStateBoundary(RequestStateSecurity.ephemeral(ttl=86_400), default_audience="opspawn")
         )
         self.sdk.middleware.append(self._watch)
 
     def stop(self) -> None:
-        """From now on, calls that are cut off go on without their clients: their tasks are durable."""
+        """From now on, calls that are cut off go on without their clients: their tasks are durable. Streams end."""
         self._stopping = True
+        self._listeners.stop()
+        self._news.stop()
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 
     async def _list_tools(self, ctx: Ctx, params: Any) -> ListToolsResult:
         caller = self._caller("call")
         offers = await self.offers.of(caller)
+        self._news.shown(caller, offers)
         return ListToolsResult(tools=[*(offer.tool for offer in offers.values()), result_tool()])
 
     async def _call_tool(self, ctx: Ctx, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
@@ -154,8 +164,13 @@ class McpServer:
         self._running.pop(place, None)
         return answer
 
+    async def _listen(self, ctx: Ctx, params: SubscriptionsListenRequestParams) -> Any:
+        return await self._listeners.listen(ctx, params, self._caller("call"))
+
     async def _watch(self, ctx: Ctx, call_next: CallNext) -> HandlerResult:
-        """Cancel the task of a call that its client takes back."""
+        """Cancel the task of a call that its client takes back; let a client that has connected listen."""
+        if ctx.method == "notifications/initialized":
+            self._listeners.connected(ctx, self._keys.caller())
         if ctx.method == "notifications/cancelled" and isinstance(ctx.params, Mapping):
             self._cancel((_client_of(ctx), ctx.params.get("requestId")))
         return await call_next(ctx)
