@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from opspawn.contracts.memory import NOWHERE, MemoryItem, Namespace, Provenance
 from opspawn.memories.items import key_of, stamp
-from opspawn_memory_lancedb.rows import digest, fields_of, key_numbers, namespace_key, same_numbers
+from opspawn_memory_lancedb.rows import KEPT, digest, fields_of, key_numbers, namespace_key, same_numbers
 
 V = TypeVar("V")
 _WHENCE = tuple(field.name for field in fields(Provenance))
@@ -78,14 +78,13 @@ def entry_of(item: MemoryItem, seq: int, vector: Any) -> Entry:
 
 
 def table_of(rows: Rows, schema: pa.Schema, vectors: str | None) -> pa.Table:
-    """Rows as a table of this schema, still without terms; `vectors` is its column of vectors, if it has one."""
-    arrays = {}
-    for field in schema:
-        if field.name == vectors:
-            arrays[field.name] = vectors_of(rows.vectors, len(rows.items), field.type.list_size)
-        elif field.name in _MADE:
-            arrays[field.name] = _MADE[field.name](rows, field.type)
-    return pa.Table.from_arrays(list(arrays.values()), schema=pa.schema([schema.field(name) for name in arrays]))
+    """Rows as they are kept; `vectors` is the column of vectors of the table, which has this schema, if it has one."""
+    arrays = [_MADE[field.name](rows, field.type) for field in KEPT]
+    kinds = list(KEPT)
+    if vectors is not None:
+        kinds.append(schema.field(vectors))
+        arrays.append(vectors_of(rows.vectors, len(rows.items), kinds[-1].type.list_size))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(kinds))
 
 
 def vectors_of(vectors: Any, count: int, dim: int) -> pa.Array:

@@ -18,11 +18,15 @@ from opspawn.memories.words import terms
 from opspawn_memory_lancedb.columns import Entry
 from opspawn_memory_lancedb.conditions import ALL, where
 from opspawn_memory_lancedb.lance import MatchQuery
-from opspawn_memory_lancedb.plan import entry_in
-from opspawn_memory_lancedb.rows import ITEM, LONGEST, SCHEMA, item_of
+from opspawn_memory_lancedb.packing import COLUMN, ITEM, item_of, place_of, unpacked
+from opspawn_memory_lancedb.plan import entry_columns, entry_in
+from opspawn_memory_lancedb.rows import LONGEST
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.table import Kept, Table, parts_of
 from opspawn_memory_lancedb.vectors import Vector
+
+#: How many times as many as are wanted are compared exactly.
+_MORE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ def condition(table: Table, select: Selection, now: int) -> str:
     told = where(select, now, expiring=table.expiring)
     if told.exact or select.filter is None:
         return told.sql
-    fit = [row["seq"] for row in table.rows(told.sql, list(ITEM)).to_pylist() if _fits(select, row)]
+    fit = [place_of(row) for row in table.rows(told.sql, list(ITEM)).to_pylist() if _fits(select, row)]
     return f"seq in ({', '.join(map(str, fit))})" if fit else "false"
 
 
@@ -49,7 +53,7 @@ def _fits(select: Selection, row: dict[str, Any]) -> bool:
 
 def newest(table: Table, sql: str, limit: int) -> list[Found]:
     """The newest items that fit."""
-    rows = table.rows(sql, list(ITEM), newest=True, limit=limit).to_pylist()
+    rows = table.rows(sql, ["seq", *ITEM], newest=True, limit=limit).to_pylist()
     return [Found(row["seq"], item_of(row)) for row in rows]
 
 
@@ -66,14 +70,19 @@ def by_words(table: Table, query: str, sql: str, most: int, kept: Kept | None) -
 
 
 def by_vector(table: Table, wanted: Vector, sql: str, most: int, kept: Kept, config: LanceConfig) -> pa.Table:
-    """The items nearest by vector: of few, by comparing all; of many, of those parts of the index that are near."""
+    """The items nearest by vector: of few, by comparing all; of many, by the index, which has bytes for numbers and so
+    names some more, the nearest of which are then known exactly.
+    """
     parts = parts_of(table.indexes().get(kept.column))
     few = not parts or (not _is_all(table, sql) and table.count(sql) < config.index_from)
     probes = max(1, ceil(config.probe * parts))
 
     def work(lance: Any) -> pa.Table:
         asked = lance.search(wanted, vector_column_name=kept.column, query_type="vector").distance_type("cosine")
-        asked = asked.bypass_vector_index() if few else asked.minimum_nprobes(probes).maximum_nprobes(0)
+        if few:
+            asked = asked.bypass_vector_index()
+        else:
+            asked = asked.minimum_nprobes(probes).maximum_nprobes(0).refine_factor(_MORE)
         return _rows(asked, table, sql, [*ITEM, "_distance"], most)
 
     return table.ask(work)
@@ -94,24 +103,29 @@ def candidates(
     words: pa.Table | None, near: pa.Table | None, wanted: Vector | None, kept: Kept | None, most: int
 ) -> list[tuple[int, Candidate]]:
     """What was found, best first, each with its place and its cosine."""
-    rows: dict[int, dict[str, Any]] = {}
+    items: dict[int, MemoryItem] = {}
     cosines: dict[int, float] = {}
     lists: list[list[int]] = []
     if words is not None:
         if wanted is not None and kept is not None:
             cosines |= _cosines(words, wanted, kept)
-        some = words.select([*ITEM, "_score"]).to_pylist()
-        rows |= {row["seq"]: row for row in some}
-        some.sort(key=lambda row: (-round(row["_score"], 5), -row["seq"]))
-        lists.append([row["seq"] for row in some])
+        some = [(-round(row["_score"], 5), -place_of(row), row) for row in words.select([*ITEM, "_score"]).to_pylist()]
+        lists.append(_places(some, items))
     if near is not None:
-        some = near.to_pylist()
-        rows |= {row["seq"]: row for row in some}
-        cosines |= {row["seq"]: 1.0 - row["_distance"] for row in some}
-        some.sort(key=lambda row: (round(row["_distance"], 5), -row["seq"]))
-        lists.append([row["seq"] for row in some if cosines[row["seq"]] > 0])
+        some = [(round(row["_distance"], 5), -place_of(row), row) for row in near.to_pylist()]
+        cosines |= {-place: 1.0 - row["_distance"] for _, place, row in some}
+        lists.append([seq for seq in _places(some, items) if cosines[seq] > 0])
     best = fused(*lists)[: 2 * most]
-    return [(seq, Candidate(item_of(rows[seq]), cosines.get(seq))) for seq in best]
+    return [(seq, Candidate(items[seq], cosines.get(seq))) for seq in best]
+
+
+def _places(found: list[tuple[float, int, dict[str, Any]]], items: dict[int, MemoryItem]) -> list[int]:
+    """The places of rows, best first, whose items go into `items`."""
+    found.sort(key=lambda one: one[:2])
+    for _, place, row in found:
+        if -place not in items:
+            items[-place] = item_of(row)
+    return [-place for _, place, _ in found]
 
 
 def _cosines(found: pa.Table, wanted: Vector, kept: Kept) -> dict[int, float]:
@@ -120,7 +134,7 @@ def _cosines(found: pa.Table, wanted: Vector, kept: Kept) -> dict[int, float]:
         return {}
     # `flatten` leaves out those that are missing.
     cosines = np.asarray(column.flatten()).reshape(-1, kept.dim) @ wanted
-    seqs = found["seq"].filter(column.is_valid()).to_pylist()
+    seqs = [place_of(row) for row in found.select([COLUMN]).filter(column.is_valid()).to_pylist()]
     return dict(zip(seqs, cosines.tolist(), strict=True))
 
 
@@ -134,11 +148,11 @@ def namespaces(table: Table, sql: str) -> tuple[tuple[Namespace, int], ...]:
 def without_vector(table: Table, kept: Kept | None, most: int) -> tuple[int, list[tuple[int, str]]]:
     """How many items lack a vector, and some of them."""
     lack = ALL if kept is None else f"{kept.column} is null"
-    some: Sequence[dict[str, Any]] = table.rows(lack, ["seq", "text"], limit=most).to_pylist()
-    return table.count(lack), [(row["seq"], row["text"]) for row in some]
+    some = [unpacked(row) for row in table.rows(lack, list(ITEM), limit=most).to_pylist()]
+    return table.count(lack), [(one.seq, one.item.text) for one in some]
 
 
 def entries(table: Table, seqs: Sequence[int], kept: Kept | None) -> list[Entry]:
     """The rows with these numbers."""
-    columns = [*SCHEMA.names, *([] if kept is None else [kept.column])]
-    return [entry_in(row, kept) for row in table.rows(f"seq in ({', '.join(map(str, seqs))})", columns).to_pylist()]
+    found = table.rows(f"seq in ({', '.join(map(str, seqs))})", entry_columns(kept))
+    return [entry_in(row, kept) for row in found.to_pylist()]

@@ -36,7 +36,7 @@ without_running(_CLIENTS)
 
 import lancedb  # noqa: E402
 from lancedb.background_loop import LOOP  # noqa: E402
-from lancedb.index import FTS, Bitmap, BTree, IvfFlat  # noqa: E402
+from lancedb.index import FTS, Bitmap, BTree, IvfSq  # noqa: E402
 from lancedb.query import MatchQuery  # noqa: E402
 
-__all__ = ["FTS", "LOOP", "BTree", "Bitmap", "IvfFlat", "MatchQuery", "lancedb"]
+__all__ = ["FTS", "LOOP", "BTree", "Bitmap", "IvfSq", "MatchQuery", "lancedb"]

@@ -19,9 +19,10 @@ from opspawn.contracts.memory import Added, Duplicates, MemoryItem
 from opspawn.memories.items import all_kept, kept_as, moment, said, stamp
 from opspawn_memory_lancedb.columns import Entry, Rows, table_of, vectors_of
 from opspawn_memory_lancedb.known import Known
-from opspawn_memory_lancedb.rows import SCHEMA, item_of, key_numbers, same_numbers
+from opspawn_memory_lancedb.packing import ITEM, place_of, unpacked
+from opspawn_memory_lancedb.rows import key_numbers, same_numbers
+from opspawn_memory_lancedb.settling import whole_rows
 from opspawn_memory_lancedb.table import Kept, Table
-from opspawn_memory_lancedb.terms import with_terms
 from opspawn_memory_lancedb.vectors import Vectors
 
 _LOOKED_UP = 1000
@@ -101,15 +102,15 @@ class Plan:
 
     def look_up(self, keys: set[int], sames: set[int]) -> None:
         """Find what the table has of these."""
-        columns = [*SCHEMA.names, *([] if self._kept is None else [self._kept.column])]
+        columns = entry_columns(self._kept)
         seen: set[int] = set()
         for column, numbers in (("key", keys), ("same", sames)):
             listed = sorted(numbers)
             for start in range(0, len(listed), _LOOKED_UP):
                 some = ", ".join(map(str, listed[start : start + _LOOKED_UP]))
                 for row in self._table.rows(f"{column} in ({some})", columns).to_pylist():
-                    if row["seq"] not in seen:
-                        seen.add(row["seq"])
+                    if (seq := place_of(row)) not in seen:
+                        seen.add(seq)
                         self._note(entry_in(row, self._kept))
 
     def vectors(self, schema: pa.Schema) -> pa.Table | None:
@@ -246,17 +247,22 @@ class Plan:
         self.gone.append(entry.seq)
 
 
+def entry_columns(kept: Kept | None) -> list[str]:
+    """What `entry_in` reads."""
+    return ["key", "same", *ITEM, *([] if kept is None else [kept.column])]
+
+
 def entry_in(row: dict[str, Any], kept: Kept | None) -> Entry:
     """The entry of a row of the table."""
     vector = None if kept is None else row[kept.column]
-    times = (row["created"], row["updated"], row["expires"])
-    return Entry(item_of(row), row["seq"], row["key"], row["same"], vector, *times)
+    one = unpacked(row)
+    return Entry(one.item, one.seq, row["key"], row["same"], vector, one.created, one.updated, one.expires)
 
 
 def replace_rows(table: Table, entries: Sequence[Entry], kept: Kept | None, more: pa.Table | None = None) -> None:
     """Write rows in place of those with the same number, and those that are new, in one version."""
     made = table_of(Rows.of(entries), table.schema, None if kept is None else kept.column)
-    whole = with_terms(made if more is None else pa.concat_tables([made, more]))
+    whole = whole_rows(made if more is None else pa.concat_tables([made, more]))
     table.change(
         lambda lance: lance.merge_insert("seq").when_matched_update_all().when_not_matched_insert_all().execute(whole)
     )

@@ -7,7 +7,7 @@ type. So no text of anybody is ever part of a query, whatever it looks like.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from struct import unpack
@@ -15,14 +15,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from opspawn.contracts.memory import NOWHERE, MemoryItem, Namespace, Provenance
-from opspawn.memories.items import key_of, moment, said, unchecked
+from opspawn.contracts.memory import NOWHERE, MemoryItem, Namespace
+from opspawn.memories.items import key_of, said
+from opspawn_memory_lancedb.packing import PACKED
 
-LAYOUT = "2"
+LAYOUT = "3"
 #: How much of a long word is found, in characters.
 LONGEST = 64
 
-COLUMNS = (
+#: What rows are kept as: `terms` and `item` follow from the others, and rows get them on their way into the table.
+KEPT = (
     pa.field("seq", pa.int64(), nullable=False),  # the order of keeping
     pa.field("key", pa.int64(), nullable=False),  # of namespace and id
     pa.field("same", pa.int64(), nullable=False),  # of namespace, subject and words
@@ -32,7 +34,6 @@ COLUMNS = (
     pa.field("namespace", pa.string(), nullable=False),
     pa.field("id", pa.string(), nullable=False),
     pa.field("text", pa.string(), nullable=False),
-    pa.field("terms", pa.string(), nullable=False),  # the words, and their begins, for the index of words
     pa.field("subject", pa.string(), nullable=False),
     pa.field("metadata", pa.string(), nullable=False),
     pa.field("provenance", pa.string(), nullable=False),
@@ -43,50 +44,19 @@ COLUMNS = (
     pa.field("updated", pa.int64(), nullable=False),
     pa.field("expires", pa.int64()),
 )
-SCHEMA = pa.schema(COLUMNS, metadata={"opspawn.layout": LAYOUT})
-#: What `item_of` reads.
-ITEM = (
-    "seq",
-    "namespace",
-    "id",
-    "text",
-    "subject",
-    "metadata",
-    "provenance",
-    "confidence",
-    "ttl_s",
-    "refresh",
-    "created",
-    "updated",
-    "expires",
+#: The table, but for its vectors.
+SCHEMA = pa.schema(
+    [
+        *(field for field in KEPT if field.name not in PACKED),
+        pa.field("terms", pa.string(), nullable=False),  # the words, and their begins, for the index of words
+        pa.field("item", pa.string(), nullable=False),  # the whole of it, for those who find it
+    ],
+    metadata={"opspawn.layout": LAYOUT},
 )
 #: Fields that filters compare as texts, and that are kept as numbers.
 TIMES = ("@created", "@updated")
 _TOLD = ("@session", "@source", "@who", "@agent", "@run")
 _NONE: list[str] = []
-
-
-def item_of(row: Mapping[str, Any]) -> MemoryItem:
-    """The item of a row."""
-    return unchecked(
-        row["text"],
-        _namespace(row["namespace"]),
-        row["id"],
-        json.loads(row["metadata"]),
-        row["subject"],
-        NOWHERE if row["provenance"] == "{}" else Provenance(**json.loads(row["provenance"])),
-        row["confidence"],
-        row["ttl_s"],
-        row["refresh"],
-        moment(row["created"]),
-        moment(row["updated"]),
-        None if row["expires"] is None else moment(row["expires"]),
-    )
-
-
-@lru_cache(1024)
-def _namespace(key: str) -> Namespace:
-    return tuple(json.loads(key))
 
 
 # -- digests -----------------------------------------------------------------------------------------------------------

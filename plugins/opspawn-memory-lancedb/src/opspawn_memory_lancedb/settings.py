@@ -41,11 +41,10 @@ class LanceConfig(PluginConfig):
         description="From how many vectors on an index is made for them; fewer are compared one by one, exactly.",
     )
     probe: float = Field(
-        default=0.5,
+        default=1.0,
         gt=0,
         le=1,
-        description="Which part of the index of vectors a search looks at: more finds more, and takes longer; 1 is "
-        "exact.",
+        description="Which part of the index of vectors a search looks at: less takes less time, and misses more.",
     )
     compact_every: int = Field(
         default=50, ge=2, le=10_000, description="After how many writes small files are merged, and indexes brought up."

@@ -13,6 +13,7 @@ from loguru import logger
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.faults import told
 from opspawn_memory_lancedb.log import Begun, Log, Logs, rows_in
+from opspawn_memory_lancedb.packing import with_item
 from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.terms import with_terms
 
@@ -141,7 +142,7 @@ class Settler:
         path.unlink(missing_ok=True)
 
     def _into(self, rows: pa.Table) -> None:
-        whole = with_terms(rows)
+        whole = whole_rows(rows)
         self._table.change(lambda lance: lance.add(whole))
         self._settled(len(rows))
 
@@ -149,3 +150,8 @@ class Settler:
         seqs: Any = rows["seq"].to_pylist()
         there = self._table.rows(f"seq >= {min(seqs)} and seq <= {max(seqs)}", ["seq"])["seq"].to_pylist()
         return not set(seqs).isdisjoint(there)
+
+
+def whole_rows(rows: pa.Table) -> pa.Table:
+    """Kept rows as the table has them, with all that follows from what they say."""
+    return with_item(with_terms(rows))

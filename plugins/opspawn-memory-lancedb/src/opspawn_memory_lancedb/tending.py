@@ -14,7 +14,7 @@ from loguru import logger
 
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.conditions import ALL
-from opspawn_memory_lancedb.lance import Bitmap, BTree, IvfFlat
+from opspawn_memory_lancedb.lance import Bitmap, BTree, IvfSq
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.table import PARTS, Table, parts_of
 
@@ -24,8 +24,8 @@ _KEYS_FROM = 10_000
 _MANY = 5_000
 #: An index of vectors is made anew when the items are so many times more.
 _GROWN = 4
-#: How many parts it has, times the root of how many vectors: more than usual, since finer parts miss less.
-_FINE = 3
+#: How many vectors a part of it has. LanceDB joins smaller parts to this size whenever it brings an index up to date.
+_PART = 4096
 
 
 class Tender:
@@ -95,10 +95,10 @@ class Tender:
         if count < self._config.index_from:
             return
         name = indexes.get(kept.column)
-        if name is not None and count < _GROWN * (parts_of(name) / _FINE) ** 2:
+        if name is not None and count < _GROWN * parts_of(name) * _PART:
             return
-        parts = round(_FINE * count**0.5)
-        config: Any = IvfFlat(distance_type="cosine", num_partitions=parts)
+        parts = max(1, round(count / _PART))
+        config: Any = IvfSq(distance_type="cosine", num_partitions=parts)
         if name is not None:
             self._table.drop_index(kept.column)
         self._table.create_index(kept.column, config, name=f"{PARTS}{parts}")
