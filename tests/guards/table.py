@@ -36,7 +36,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the fence of appends in a group",
         "stores/operations.py",
-        "(token = column6 AND state = 'running'\"",
+        "(token = column3 AND state = 'running'\"",
         "(state = 'running'\"",
         f"{_STORE}test_the_fence_of_an_append",
     ),
@@ -174,8 +174,8 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the time of appends in a group",
         "stores/operations.py",
-        "SELECT seq, max(?, ({HIGHEST})), column1",
-        "SELECT seq, ?, column1",
+        "SELECT seq, max(?, ({HIGHEST})), {{sort}}",
+        "SELECT seq, ?, {{sort}}",
         "opspawn-core/tests/stores/test_sqlite_groups.py::"
         "test_no_append_is_older_than_what_another_process_wrote_meanwhile",
     ),

@@ -17,7 +17,7 @@ from opspawn.contracts.store import Append, Put, Query, Receipt, Task, TaskState
 from opspawn.errors import Conflict, StoreError
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
 from opspawn.stores.transaction import Transaction
-from opspawn.testing.store_promises import a_task, claim, commit, create, step, the_task
+from opspawn.testing.store_promises import a_task, claim, commit, create, created_and_claimed, step, the_task
 
 
 @pytest.fixture
@@ -91,6 +91,25 @@ async def test_the_appends_of_a_group_are_one_statement_and_no_other(store: Sqli
     assert [statement.split("(")[0] for statement in statements] == ["INSERT INTO events "]
     journal = {event.position: event.data.get("n") for event in await store.journal("t1")}
     assert [journal[receipt.positions[0]] for receipt in receipts] == list(range(5))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9, 37])
+async def test_events_of_several_sorts_in_a_group_are_each_as_they_were_asked(store: SqliteStore, count: int) -> None:
+    """What the events of a group have in common is said once, and what they have not is not."""
+    await created_and_claimed(store)
+    sorts = [NewEvent("step.done", {"n": 0}), NewEvent("step.failed", {"n": 0}, "warning", "timeout")]
+    for some in (sorts[:1], sorts[1:], sorts):
+        asked = [replace(some[n % len(some)], data={"n": n}) for n in range(count)]
+        before = await store.journal("t1")
+        with store._writer._lock:
+            waiting = [asyncio.ensure_future(commit(store, Append("t1", event, 1))) for event in asked]
+            await asyncio.sleep(0.02)
+        positions = [receipt.positions[0] for receipt in await asyncio.gather(*waiting)]
+        told = (await store.journal("t1"))[len(before) :]
+        assert [(event.type, event.level, event.error_type, event.data) for event in told] == [
+            (event.type, event.level, event.error_type, event.data) for event in asked
+        ]
+        assert [event.position for event in told] == positions
 
 
 async def test_tasks_that_begin_go_on_and_end_are_a_statement_each(store: SqliteStore) -> None:

@@ -7,17 +7,18 @@ time, so that none can tell in which order it is done. Where one is at fault all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain, compress
 from typing import Any, Literal, TypeVar
 
-from opspawn.contracts.store import Lease, Receipt
+from opspawn.contracts.store import Batch, Lease, Receipt
 from opspawn.errors import Conflict
 from opspawn.stores import claims, operations, tasks
 from opspawn.stores.claims import Asked
 from opspawn.stores.newborn import Newborn, serve
 from opspawn.stores.operations import Prepared
+from opspawn.stores.payloads import SURELY_INLINE
 from opspawn.stores.tasks import BODY, KIN, PreparedPut
 from opspawn.stores.transaction import Transaction
 
@@ -47,12 +48,24 @@ _END = (
 )
 
 
-def sort_of(batch: Sequence[Prepared]) -> Sort:
-    """What a prepared batch does."""
+def work_of(batch: Batch) -> tuple[Callable[[Transaction, Any], Receipt], Any, Sort]:
+    """How to apply a batch alone, to what, and its sort: with one, that is also what to apply with others.
+
+    Raises: StoreError: as `operations.prepare`.
+    """
+    event = operations.alone(batch)
+    if event is None:
+        prepared = operations.prepare(batch)
+    elif len(text := event[3]) <= SURELY_INLINE:
+        return operations.append, event, "append"
+    else:
+        prepared = operations.prepare(batch, text)
+    return operations.apply, prepared, _sort_of(prepared)
+
+
+def _sort_of(batch: Sequence[Prepared]) -> Sort:
     run = batch[0][0] if batch else None
-    if run is operations.append_fenced:
-        if len(batch) == 1:
-            return "append"
+    if run is operations.append_fenced and len(batch) > 1:
         fenced = all(one[0] is operations.append_fenced for one in batch[:-1])
         return "end" if fenced and batch[-1][0] is tasks.update and _is_end(batch[-1][2]) else ""
     if run is tasks.create and len(batch) == 2 and batch[1][0] is operations.append_inbox:
@@ -63,17 +76,15 @@ def sort_of(batch: Sequence[Prepared]) -> Sort:
     return ""
 
 
-def append_all(tx: Transaction, batches: Sequence[Sequence[Prepared]]) -> list[Receipt]:
+def append_all(tx: Transaction, events: Sequence[tuple[Any, ...]]) -> list[Receipt]:
     """As `apply_all`, for batches that all are one fenced append, as most are."""
-    events = [batch[0][2] for batch in batches]
     tx.types.update([event[0] for event in events])
-    first = operations.append_all(tx, events)
-    time = tx.time
+    first, time = operations.append_all(tx, events), tx.time
     return [Receipt((), (position,), time) for position in range(first, first + len(events))]
 
 
 def apply_all(tx: Transaction, group: Sequence[tuple[Sort, Any]]) -> list[Receipt | list[Lease]]:
-    """Do what has a sort, each given with its batch, or what a claim asks for; the receipts, and leases of claims.
+    """Do what has a sort, given as `work_of` gives it, or with what a claim asks for; the receipts, and leases of claims.
 
     Raises: sqlite3.Error, Conflict: not all can be done; `operations.apply` tells which, and why.
     """
@@ -85,8 +96,8 @@ def apply_all(tx: Transaction, group: Sequence[tuple[Sort, Any]]) -> list[Receip
     begun = iter(born)
     for sort, batch in group:
         if sort == "append":
-            events.append(batch[0][2])
-            tx.types.add(batch[0][2][0])
+            events.append(batch)
+            tx.types.add(batch[0])
             told.append(_ONE_EVENT)
         elif sort == "begin":
             events.append((*batch[1][2], next(begun).token or operations.NEW))

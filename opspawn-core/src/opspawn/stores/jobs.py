@@ -85,12 +85,13 @@ def deliver(jobs: Iterable[Job]) -> None:
 
 def _settle(jobs: list[Job]) -> None:
     for job in jobs:
-        if job.future.done():  # whoever asked was cancelled
+        future = job.future
+        if future.done():  # whoever asked was cancelled
             continue
         if job.error is None:
-            job.future.set_result(job.result)
+            future.set_result(job.result)
         else:
-            job.future.set_exception(job.error)
+            future.set_exception(job.error)
 
 
 def as_store_error(error: Exception) -> Exception:

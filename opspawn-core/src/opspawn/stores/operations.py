@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 from opspawn.contracts.store import (
     MAX_BATCH_BYTES,
@@ -45,15 +46,18 @@ _APPEND_APART = (
     "VALUES (0, ?, ?, ?, nullif(?, ''), ?, ?, ?)"
 )
 # The clock may have gone on, in another process, since the caller looked at it: what is written is not older than what
-# stands there. Whose claim is over finds no task, and NULL in its place is refused.
+# stands there. Whose claim is over finds no task, and NULL in its place is refused. What the events of a group have in
+# common, as all of them that are results of steps, is bound once: each value of each row costs.
 _APPEND_ALL = (
     "INSERT INTO events (task, time, type, level, error_type, data, agent, session) "
-    f"SELECT seq, max(?, ({HIGHEST})), column1, column2, nullif(column3, ''), column4, agent, session "
-    "FROM (VALUES {}) LEFT JOIN tasks ON id = column5 AND "
-    "(token = column6 AND state = 'running'"  # guard: the fence
-    " OR token = 0 AND column6 = -1) WHERE column5 <> ''"
+    f"SELECT seq, max(?, ({HIGHEST})), {{sort}}, column1, agent, session "
+    "FROM (VALUES {rows}) LEFT JOIN tasks ON id = column2 AND "
+    "(token = column3 AND state = 'running'"  # guard: the fence
+    " OR token = 0 AND column3 = -1) WHERE column2 <> ''"
 )
-_EMPTY_PLACE = ("", "", "", "", "", 0)
+_ALIKE = ("?, ?, nullif(?, '')", "(?, ?, ?)")
+_MIXED = ("column4, column5, nullif(column6, '')", "(?, ?, ?, ?, ?, ?)")
+_NO_EVENT = ("", "", "", "", "", 0)
 #: Instead of a token, for the first event of a task that was made in the same transaction.
 NEW = -1
 _OPEN = "DELETE FROM closed WHERE handler = ?"
@@ -63,12 +67,37 @@ _CLOSE = "INSERT INTO closed (handler) VALUES (?) ON CONFLICT DO NOTHING"
 _DELETES: dict[str, Callable[[Transaction, Delete], int]] = {"task": tasks.delete, "event": apart.delete}
 
 
-def prepare(batch: Batch) -> list[Prepared]:
-    """Check and serialise a batch. Raises: StoreError: too large, not JSON, or against the contract."""
+def alone(batch: Batch) -> tuple[Any, ...] | None:
+    """The arguments of `append`, if one fenced append is all that there is to do, as it mostly is. The data is not
+    placed yet.
+
+    Raises: StoreError: it is not JSON.
+    """
+    if len(batch.operations) != 1:
+        return None
+    operation = batch.operations[0]
+    if type(operation) is not Append or operation.token is None or operation.task is None:
+        return None
+    event = operation.event
+    type_ = event.type
+    if type_ == "":
+        return None
+    data = rows.dump(event.data, type_)
+    return type_, event.level, event.error_type or "", data, operation.task, operation.token
+
+
+def prepare(batch: Batch, text: str | None = None) -> list[Prepared]:
+    """Check and serialise a batch; `text` is the data of its one event, where that is known by now.
+
+    Raises: StoreError: too large, not JSON, or against the contract.
+    """
     if len(batch.operations) > MAX_OPERATIONS:
         raise StoreError(f"A batch has {len(batch.operations)} operations; {MAX_OPERATIONS} are allowed.")
     large = Large()
-    prepared = [_prepare(operation, large) for operation in batch.operations]
+    if text is not None:
+        prepared = [_prepare_append(cast("Append", batch.operations[0]), large, text)]
+    else:
+        prepared = [_prepare(operation, large) for operation in batch.operations]
     size = sum([one[3] for one in prepared])
     if large.texts:
         size += large.size
@@ -101,19 +130,28 @@ def append_all(tx: Transaction, events: Sequence[tuple[Any, ...]]) -> int:
 
     Raises: sqlite3.Error: not all could be appended.
     """
-    arguments: list[Any] = [tx.now]
-    for event in events:
-        arguments += event
-    places = 1 << (len(events) - 1).bit_length()  # few statements to prepare: an empty place is left out
-    arguments += _EMPTY_PLACE * (places - len(events))
-    last = tx.execute(_append_statement(places), arguments).lastrowid or 0
+    count = len(events)
+    places = _places(count)  # an empty place is left out
+    *sort, data, ids, tokens = zip(*events, *[_NO_EVENT] * (places - count), strict=True)
+    alike = all(len(set(values[:count])) == 1 for values in sort)
+    columns = (data, ids, tokens) if alike else (data, ids, tokens, *sort)
+    bound = list(chain.from_iterable(zip(*columns, strict=True)))
+    first = [tx.now, *(values[0] for values in sort)] if alike else [tx.now]
+    last = tx.execute(_append_statement(places, alike), first + bound).lastrowid or 0
     tx.journaled = True
-    return last - len(events) + 1
+    return last - count + 1
+
+
+def _places(count: int) -> int:
+    """How many rows a statement for so many has: a few more, so that there are few statements to prepare."""
+    step = 1 << max(0, count.bit_length() - 3)
+    return -(-count // step) * step
 
 
 @cache
-def _append_statement(places: int) -> str:
-    return _APPEND_ALL.format(", ".join(["(?, ?, ?, ?, ?, ?)"] * places))
+def _append_statement(places: int, alike: bool) -> str:
+    sort, row = _ALIKE if alike else _MIXED
+    return _APPEND_ALL.format(sort=sort, rows=", ".join([row] * places))
 
 
 def _prepare(operation: Operation, large: Large) -> Prepared:
@@ -136,12 +174,12 @@ def _prepare(operation: Operation, large: Large) -> Prepared:
     return _set_lane, "", operation, 0
 
 
-def _prepare_append(operation: Append, large: Large) -> Prepared:
+def _prepare_append(operation: Append, large: Large, text: str | None = None) -> Prepared:
     event, task, token = operation.event, operation.task, operation.token
     type = event.type
     if type == "":
         raise StoreError("An event has no type.")
-    data = large.place(rows.dump(event.data, type))
+    data = large.place(rows.dump(event.data, type) if text is None else text)
     run: Callable[[Transaction, Any], int]
     arguments: tuple[Any, ...]
     if task is None:
@@ -156,6 +194,11 @@ def _prepare_append(operation: Append, large: Large) -> Prepared:
     if data[0] != rows.MARK:
         return run, "position", arguments, len(data)
     return _append_large, "position", (run, arguments, data, large), len(data)
+
+
+def append(tx: Transaction, arguments: tuple[Any, ...]) -> Receipt:
+    """Apply a batch that is one fenced append, given by its arguments. Raises: Conflict."""
+    return Receipt((), (append_fenced(tx, arguments),), tx.time)
 
 
 def append_fenced(tx: Transaction, arguments: tuple[Any, ...]) -> int:

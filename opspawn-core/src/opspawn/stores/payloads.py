@@ -17,7 +17,8 @@ from opspawn.stores.transaction import Transaction
 
 Fetch = Callable[[str], str]
 
-_SURELY_INLINE = INLINE_BYTES // 4  # characters: none takes more than four bytes
+#: Texts of so many characters are inline, since none takes more than four bytes.
+SURELY_INLINE = INLINE_BYTES // 4
 _KEEP = "INSERT INTO payloads (digest, refs, data) VALUES (?, 1, ?) ON CONFLICT (digest) DO UPDATE SET refs = refs + 1"
 _DROP = "UPDATE payloads SET refs = refs - 1 WHERE digest = ? RETURNING refs"
 _REMOVE = "DELETE FROM payloads WHERE digest = ?"
@@ -34,7 +35,7 @@ class Large:
 
     def place(self, text: str) -> str:
         """The text itself, or the marker that stands for it."""
-        if len(text) <= _SURELY_INLINE or (size := rows.size(text)) <= INLINE_BYTES:
+        if len(text) <= SURELY_INLINE or (size := rows.size(text)) <= INLINE_BYTES:
             return text
         digest = hashlib.sha256(text.encode()).hexdigest()
         self.texts[digest] = text

@@ -45,10 +45,12 @@ def dump(value: Any, what: str) -> str:
 
     Raises: StoreError: it holds something that JSON cannot say. InvalidInput: a number that nobody could read again.
     """
-    if value is None:
-        return "null"
-    if type(value) is Unreadable:
-        return str(value.text)
+    kind = type(value)
+    if kind is not dict:
+        if value is None:
+            return "null"
+        if kind is Unreadable:
+            return str(value.text)
     try:
         text = pydantic_core.to_json(value).decode()
     except (pydantic_core.PydanticSerializationError, ValueError) as error:

@@ -126,12 +126,11 @@ class SqliteStore:
 
     async def commit(self, batch: Batch) -> Receipt:
         """Apply a batch, all or nothing. Raises: Conflict; Limited; StoreError."""
-        prepared = operations.prepare(batch)
         receipt: Receipt
         if batch.id is None:
-            receipt = await self._writer.run(operations.apply, prepared, groups.sort_of(prepared))
+            receipt = await self._writer.run(*groups.work_of(batch))
         else:
-            receipt = await self._writer.run(self._apply_once, (batch.id, prepared))
+            receipt = await self._writer.run(self._apply_once, (batch.id, operations.prepare(batch)))
         return receipt
 
     def _apply_once(self, tx: Transaction, arguments: tuple[str, list[operations.Prepared]]) -> Receipt:

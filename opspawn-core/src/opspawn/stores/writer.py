@@ -181,9 +181,8 @@ class Writer:
         """Do and commit appends by a statement that is a transaction of its own: while it runs, the event loop goes on.
         None, and nothing is done, if there is more to do, another process writes, or a statement fails.
         """
-        for job in jobs:
-            if job.sort != "append":
-                return None
+        if {job.sort for job in jobs} != {"append"}:
+            return None
         transaction = Transaction(self._connection, self._time)
         try:
             receipts = groups.append_all(transaction, [job.arguments for job in jobs])
