@@ -35,6 +35,8 @@ class Word(StrEnum):
     ("value", "words"),
     [
         (NAN, "it is NaN"),
+        ({"share": NAN}, "at share it has NaN"),
+        ({"size": 10**4000}, "at size it has a number of more than 4,000 digits"),
         (10**4000, "it is a number of more than 4,000 digits"),
         ({"a": [1, -(10**5000)]}, r"at a\[1\] it has a number of more than 4,000 digits"),
         ([1.0, float("-inf")], r"at \[1\] it has -Infinity"),
@@ -85,6 +87,14 @@ def test_a_copy_is_kept_so_that_later_changes_stay_out() -> None:
     kept["a"].append(2)
 
     assert plain == {"a": [1]}
+
+
+def test_a_flat_result_is_a_copy_too() -> None:
+    given = {"name": "x", "size": 3, "share": 0.5, "known": True, "note": None}
+    kept = plain_json(given)
+    assert kept == given
+    given["size"] = 4
+    assert kept["size"] == 3
 
 
 def test_a_tools_value_is_refused_as_invalid_output() -> None:

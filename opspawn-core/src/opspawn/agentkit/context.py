@@ -250,7 +250,14 @@ class Context(Branching):
         return None if check is None else asking(check, self._tool_context(key), tool.timeout_s)
 
 
+_COROUTINE = inspect.CO_COROUTINE
+
+
 def _is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling it only makes a coroutine; most say so by their code, and with every step it counts."""
-    code = getattr(fn, "__code__", None)
-    return (code is not None and bool(code.co_flags & inspect.CO_COROUTINE)) or inspect.iscoroutinefunction(fn)
+    try:
+        if fn.__code__.co_flags & _COROUTINE:
+            return True
+    except AttributeError:
+        pass
+    return inspect.iscoroutinefunction(fn)

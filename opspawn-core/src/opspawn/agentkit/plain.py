@@ -25,6 +25,7 @@ MAX_DEPTH = 255
 _SCALARS = frozenset((str, bool, NoneType))
 _TEXT = frozenset((str,))
 _ROWS = (list, tuple, set, frozenset)
+_FEW = 16  # entries of a dict that are looked at one by one
 
 
 def plain_json(value: Any) -> Any:
@@ -33,8 +34,11 @@ def plain_json(value: Any) -> Any:
 
     Raises: ValueError: JSON cannot say it; names the place, e.g. "at scores[2] it has NaN".
     """
-    if type(value) in _SCALARS:
+    kind = type(value)
+    if kind in _SCALARS:
         return value
+    if kind is dict and len(value) <= _FEW and _flat(value):
+        return value.copy()
     try:
         known = _plain(value)
     except RecursionError:  # too deep, or it holds itself: the conversion says so
@@ -89,6 +93,21 @@ def tool_json(tool: str, value: Any) -> Any:
 def as_text(value: Any) -> str:
     """A JSON value as a model reads it: a text as it is, anything else as compact JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _flat(value: dict[Any, Any]) -> bool:
+    """Whether a dict holds only what is JSON as it is, and cannot be changed: then a copy of it is as good as another
+    conversion, and most steps return one.
+    """
+    for key, item in value.items():
+        kind = type(item)
+        if type(key) is not str or (
+            kind not in _SCALARS
+            and not (kind is int and SMALLEST <= item <= LARGEST)
+            and not (kind is float and isfinite(item))
+        ):
+            return False
+    return True
 
 
 def _plain(value: Any) -> bool | None:

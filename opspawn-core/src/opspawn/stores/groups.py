@@ -84,7 +84,7 @@ def append_all(tx: Transaction, events: Sequence[tuple[Any, ...]]) -> list[Recei
 
 
 def apply_all(tx: Transaction, group: Sequence[tuple[Sort, Any]]) -> list[Receipt | list[Lease]]:
-    """Do what has a sort, given as `work_of` gives it, or with what a claim asks for; the receipts, and leases of claims.
+    """Do what has a sort, given as by `work_of`, or with what a claim asks for; the receipts, and leases of claims.
 
     Raises: sqlite3.Error, Conflict: not all can be done; `operations.apply` tells which, and why.
     """

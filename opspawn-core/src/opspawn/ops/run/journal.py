@@ -242,7 +242,8 @@ class Journal:
     # -- StepLog -------------------------------------------------------------------------------------------------------
 
     def recall(self, asked: Asked) -> Recorded | None:
-        self._open()
+        if self.closed or self.halt is not None:
+            self._open()
         history = self.history
         if asked.key not in history.keys:
             return None
@@ -273,7 +274,8 @@ class Journal:
         return self.history.tries.get(key, NO_TRIES)
 
     def check(self) -> None:
-        self._open()
+        if self.closed or self.halt is not None:
+            self._open()
         self._may_act()
 
     def held(self) -> None:
