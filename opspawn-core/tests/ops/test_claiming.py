@@ -65,6 +65,34 @@ async def test_what_a_worker_without_a_free_slot_cannot_claim_waits_for_the_next
     assert ends & {await _moment(house, task, "task.claimed") for task in tasks[1:]}
 
 
+async def test_a_worker_that_has_just_filled_its_slots_does_not_look_at_once_for_what_is_to_end(house: Any) -> None:
+    """It finds nothing, time after time, and makes a transaction of what would be one statement of steps."""
+    asked: list[bool] = []
+
+    class Counts:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.store, name)
+
+        async def claim(self, claim: Any) -> Any:
+            asked.append(claim.ending_only)
+            return await house.store.claim(claim)
+
+    house.waker.ring = lambda queue: None
+    go = asyncio.Event()
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        await go.wait()
+        return ctx.input
+
+    tasks = [await house.submit("work", number) for number in range(6)]
+    house.worker(store=Counts(), slots=2, poll_s=3600.0)
+    await asyncio.sleep(0.1)
+    assert asked == [False]
+    go.set()
+    assert [(await house.engine.wait(task.id, 20.0)).result for task in tasks] == list(range(6))
+
+
 async def test_dispatch_looks_for_its_task_only_if_it_was_not_told(house: Any) -> None:
     looks: list[str] = []
 

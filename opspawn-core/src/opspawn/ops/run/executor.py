@@ -93,6 +93,7 @@ class Worker:
         self._lives: dict[str, Life] = {}
         self._runs: dict[asyncio.Task[None], tuple[str, int]] = {}
         self._ending = 0  # of the runs, those whose last commit is under way: their slots are free
+        self._more_ending = False  # whether more may be to end than was taken beside the slots
         self._latest: dict[str, asyncio.Task[None]] = {}  # of the runs of a task, by its id
         self._look = asyncio.Event()
         self._room = asyncio.Event()
@@ -226,7 +227,9 @@ class Worker:
         return self._options.slots - len(self._runs) + self._ending
 
     async def _claim(self) -> bool:
-        """Claim up to the free slots; whether there may be more: not if the store gave less than was asked for."""
+        """Claim up to the free slots; whether to claim again at once: not if the store gave less than was asked, nor
+        for what is to end beside slots that have just become full.
+        """
         free = self._free
         ending_only = free <= 0
         if ending_only:
@@ -251,7 +254,9 @@ class Worker:
         received = self._clock.monotonic()
         for lease in leases:
             self._begin(lease, StoreTime(self._clock, lease.task.updated, received))
-        return len(leases) == free
+        more = len(leases) == free
+        self._more_ending = ending_only and more
+        return more and (ending_only or self._free > 0)
 
     def _begin(self, lease: Lease, clock: Clock) -> None:
         id = lease.task.id
@@ -265,7 +270,7 @@ class Worker:
         if self._latest[id] is run:
             del self._latest[id]
         room = self._options.slots - len(self._runs)
-        if self._alone or room < 0 or room == 1:  # more that is to end, or the first slot that became free
+        if self._alone or room == 1 or (room < 0 and self._more_ending):  # the first slot, or more that is to end
             self._look.set()
         if room > 0:
             self._room.set()
