@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opspawn.cli import main
+from opspawn.cli.written import written
+from opspawn.errors import MemoryFailed
 
 
 @pytest.fixture(autouse=True)
@@ -98,12 +100,86 @@ def test_an_export_is_imported_as_it_was_and_only_once(facts: list[str], folder:
     before = told("list")
     assert invoke("export", "kept.jsonl").exit_code == 0
     invoke("forget", "--all")
-    assert told("import", "kept.jsonl") == {"new": 3, "known": 0}
-    assert told("import", "kept.jsonl") == {"new": 0, "known": 3}
+    assert told("import", "kept.jsonl") == {"new": 3, "known": 0, "expired": 0}
+    assert told("import", "kept.jsonl") == {"new": 0, "known": 3, "expired": 0}
     after = told("list")
     key = "text"
     assert sorted(after["items"], key=lambda one: one[key]) == sorted(before["items"], key=lambda one: one[key])
     assert len(invoke("export", "-", "-n", "user:ada").stdout.splitlines()) == 2
+
+
+def test_an_import_says_what_had_expired_and_keeps_none_of_it(folder: Path) -> None:
+    lines = [
+        {"text": "Old and secret.", "namespace": ["a"], "id": "o-1", "expires": "2020-01-01T00:00:00Z"},
+        {"text": "Still true.", "namespace": ["a"], "id": "n-1", "expires": "2100-01-01T00:00:00Z"},
+    ]
+    (folder / "kept.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert told("import", "kept.jsonl") == {"new": 1, "known": 0, "expired": 1}
+    assert invoke("import", "kept.jsonl").stderr == (
+        "Imported 0; 1 were there already. 1 had expired, and was left out.\n"
+    )
+    assert kept() == ["Still true."]
+    assert not any(b"secret" in file.read_bytes() for file in (folder / ".opspawn").iterdir())
+
+
+def test_an_export_of_nothing_leaves_the_old_file_and_one_that_breaks_off_does_too(
+    facts: list[str], folder: Path
+) -> None:
+    old = folder / "kept.jsonl"
+    assert invoke("export", "kept.jsonl").exit_code == 0
+    before = old.read_bytes()
+    result = invoke("export", "kept.jsonl", "--subject", "nope")
+    assert (result.exit_code, old.read_bytes()) == (2, before)
+    assert result.stderr.startswith("Error: Nothing fits, so 'kept.jsonl' was left as it is.")
+
+    def break_off() -> None:
+        with written("kept.jsonl") as out:
+            out.write("half of it")
+            out.flush()
+            raise MemoryFailed("The disk is gone.")
+
+    with pytest.raises(MemoryFailed):
+        break_off()
+    assert old.read_bytes() == before
+    assert [one.name for one in folder.iterdir() if "kept" in one.name] == ["kept.jsonl"]
+
+
+def test_an_export_goes_into_a_link_and_a_device(facts: list[str], folder: Path) -> None:
+    (folder / "link").symlink_to("real.jsonl")
+    (folder / "real.jsonl").touch(mode=0o640)
+    assert invoke("export", "link").exit_code == 0
+    assert (folder / "link").is_symlink()
+    assert len((folder / "real.jsonl").read_text().splitlines()) == 3
+    assert (folder / "real.jsonl").stat().st_mode & 0o777 == 0o640
+    assert invoke("export", "/dev/null").stderr == "Exported 3 memories.\n"
+    assert "'no/kept.jsonl' cannot be written: No such file or directory." in invoke("export", "no/kept.jsonl").stderr
+
+
+def test_an_id_of_several_namespaces_is_forgotten_only_where_it_is_meant(folder: Path) -> None:
+    lines = [{"text": f"Of {name}.", "namespace": [name], "id": "x-1"} for name in ("ada", "bob", "eve")]
+    (folder / "kept.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told("import", "kept.jsonl")
+    for more in ((), ("--dry-run",)):
+        result = invoke("forget", "x-1", *more)
+        assert (result.exit_code, "Several namespaces have 'x-1'." in result.stderr) == (2, True)
+    assert told("forget", "x-1", "-n", "ada")["forgotten"] == 1
+    assert kept() == ["Of eve.", "Of bob."]
+    assert told("forget", "x-1", "--all")["forgotten"] == 2
+
+
+def test_items_without_a_subject_are_chosen_by_a_filter_and_by_no_empty_value(facts: list[str]) -> None:
+    without = ("--filter", '{"field": "@subject", "exists": false}')
+    assert told("forget", *without, "--dry-run")["forgotten"] == 1
+    assert kept(*without) == ["Ada lives in Bern."]
+
+
+def test_stats_say_what_they_do_not_list(folder: Path) -> None:
+    lines = [{"text": "x", "namespace": [f"user:{n:03}"]} for n in range(103)]
+    (folder / "kept.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told("import", "kept.jsonl")
+    assert "These are the 100 largest; others have 3 memories." in invoke("stats").stderr
+    assert invoke("stats", "-n", "user:001").stderr.startswith("1 memory, ")
+    assert "largest" not in invoke("stats", "-n", "user:001").stderr
 
 
 def test_without_an_embedder_there_is_nothing_to_embed(facts: list[str]) -> None:
@@ -127,6 +203,17 @@ def test_without_an_embedder_there_is_nothing_to_embed(facts: list[str]) -> None
         (("show", "nope"), "There is no memory 'nope'"),
         (("forget",), "Nothing says what to forget"),
         (("forget", "a b"), "no id"),
+        (("forget", "--subject", ""), "--subject is empty; was a variable of the shell not set?"),
+        (("forget", "--session", "", "-n", "user:ada"), "--session is empty"),
+        (("forget", "--subject", "", "--all"), "--subject is empty"),
+        (("forget", "--older-than", ""), "--older-than '' is no span"),
+        (("forget", "--filter", ""), "--filter is no JSON"),
+        (("forget", "--filter", "{}"), 'has no "field"'),
+        (("forget", "--filter", '{"and": []}'), "Nothing says what to forget"),
+        (("forget", "-n", ""), "A part of a namespace is a text of 1 to 200"),
+        (("forget", ""), "no id"),
+        (("export", "-", "--subject", ""), "--subject is empty"),
+        (("list", "--session", ""), "--session is empty"),
         (("import", "bad.jsonl"), "bad.jsonl, line 2: A memory has no member 'nope'"),
     ],
 )
@@ -136,7 +223,7 @@ def test_what_does_not_do_is_refused_in_one_line(args: tuple[str, ...], words: s
     assert result.exit_code == 2
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1 or "Usage" in result.stderr
-    assert kept("-n", "a") == []
+    assert len(kept()) == 3
 
 
 def test_compacting_says_what_it_saved(facts: list[str]) -> None:

@@ -8,11 +8,13 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from opspawn.contracts.filters import And
 from opspawn.contracts.memory import MemoryItem, MemoryQuery, Selection
-from opspawn.errors import MemoryFailed, MemoryUnusable
+from opspawn.errors import InvalidInput, MemoryFailed, MemoryUnusable
 from opspawn.memories.sqlite import open_memory
 from opspawn.testing import HashingEmbedder
 
@@ -154,3 +156,13 @@ async def test_the_same_text_is_embedded_once_and_in_batches() -> None:
     await memory.aclose()
     assert embedder.asked == ["One.", "Two.", "Three."]
     assert not embedder.closed
+
+
+@pytest.mark.parametrize("name", ["subject", "session"])
+def test_an_empty_name_chooses_nothing(name: Any) -> None:
+    with pytest.raises(InvalidInput, match=f"{name} is empty") as caught:
+        Selection(ADA, **{name: ""})
+    assert f'{{"field": "@{name}", "exists": false}}' in str(caught.value.remedy)
+    assert not Selection(ADA).chosen
+    assert not Selection(ADA, filter=And(())).chosen
+    assert Selection(ADA, **{name: "x"}).chosen

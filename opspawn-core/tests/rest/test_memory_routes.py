@@ -55,6 +55,18 @@ async def test_an_item_is_changed_in_its_namespace_alone(client: Any, added: Any
     assert right.json()["metadata"] == {"kind": "taste"}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [{"subject": ""}, {"session": "", "below": True}, {"ids": []}, {"ids": [], "below": True}, {"filter": {"and": []}}],
+)
+async def test_what_says_nothing_forgets_nothing(client: Any, added: Any, body: dict[str, Any]) -> None:
+    for more in ({}, {"all": True}) if "filter" not in body else ({},):
+        refused = await client.post("/v1/memory/forget", json={"namespace": ["user:ada"], **body, **more})
+        assert refused.status_code == 422, refused.text
+    assert len(await texts(client)) == 3
+    assert (await client.get("/v1/memory/items", params={"subject": ""})).status_code == 422
+
+
 async def test_what_is_forgotten_is_gone(client: Any, added: Any) -> None:
     refused = await client.post("/v1/memory/forget", json={"namespace": ["user:ada"]})
     assert refused.status_code == 422

@@ -134,10 +134,10 @@ class Context(Branching):
         older_than_s: float | None = None,
         key: str | None = None,
     ) -> int:
-        if not ids and subject is None and session is None and filter is None and older_than_s is None:
-            raise InvalidInput("forget needs to be told what.", remedy="Give ids, subject, session, filter or an age.")
         space = namespace or remembering.space_of(self)
         select = Selection(space, False, ids, subject, session, filter, older_than_s)
+        if not select.chosen:
+            raise InvalidInput("forget needs to be told what.", remedy="Give ids, subject, session, filter or an age.")
         return await remembering.forget(self, select, key)
 
     # -- people and messages -------------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ def hit_from_json(data: Mapping[str, Any]) -> Hit:
 def selection_from_json(data: Any) -> Selection:
     """What is selected. Raises: InvalidInput: it cannot be read."""
     known = _object(data, "A selection", _SELECT)
+    if known.get("ids") == []:
+        raise InvalidInput("ids is empty.", remedy="Name some, or leave it out, which means all.")
     below = known.get("below", False)
     if not isinstance(below, bool):
         raise InvalidInput(f"below is {below!r:.40}; true or false is meant.")

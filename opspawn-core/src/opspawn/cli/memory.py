@@ -9,12 +9,12 @@ import click
 
 from opspawn.agentkit.memory_json import hit_to_json, item_to_json, stats_to_json
 from opspawn.cli.deciding import who
-from opspawn.cli.memory_files import compact, export, import_file, reembed
+from opspawn.cli.memory_files import compact, export, import_file, memories, reembed
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.remembered import json_of, namespace_option, selecting, selection, with_memory
 from opspawn.cli.tables import print_table
 from opspawn.config.durations import span_s
-from opspawn.contracts.memory import Memory, MemoryItem, MemoryQuery, Provenance, Selection
+from opspawn.contracts.memory import Memory, MemoryItem, MemoryQuery, Provenance, Selection, every_item
 from opspawn.errors import InvalidInput, NotFound
 
 
@@ -149,18 +149,22 @@ def add(
 def forget(
     context: click.Context, /, ids: tuple[str, ...], everything: bool, dry_run: bool, as_json: bool, **selected: Any
 ) -> None:
-    """Forget the memories IDS, or all that the options select, for good: nothing is left of them in the files."""
+    """Forget the memories IDS, or all that the options select, for good: nothing is left of them in the files.
+
+    Give their namespace if several have an id.
+    """
     select = selection(**selected, ids=ids)
-    told = (ids, select.subject, select.session, select.filter, select.older_than_s)
-    if not everything and not any(one not in (None, ()) for one in told):
+    if not everything and not select.chosen:
         raise InvalidInput("Nothing says what to forget.", remedy="Give ids, --subject, --session, ..., or --all.")
 
     async def act(opened: Memory) -> None:
+        if ids and not everything:
+            await _refuse_several(opened, select)
         count = await _count(opened, select) if dry_run else await opened.forget(select)
         if as_json:
             print_json({"forgotten": count, "dryRun": dry_run})
         else:
-            say(f"{'Would forget' if dry_run else 'Forgot'} {count} {'memory' if count == 1 else 'memories'}.")
+            say(f"{'Would forget' if dry_run else 'Forgot'} {memories(count)}.")
 
     with_memory(context, act)
 
@@ -179,11 +183,24 @@ def stats(context: click.Context, namespace: tuple[str, ...], as_json: bool) -> 
             return
         vectors = f"{found.vectors:,} vectors of {found.embedder}, {found.dim} numbers each" if found.embedder else ""
         size = f", {found.bytes / 1024:,.0f} KiB in all" if found.bytes is not None else ""
-        say(f"{found.items:,} memories{size}. {vectors or 'No vectors: they are found by their words.'}")
+        say(f"{memories(found.items)}{size}. {vectors or 'No vectors: they are found by their words.'}")
         rows = [[" / ".join(space), count] for space, count in found.namespaces]
         print_table(["namespace", "memories"], rows)
+        if rest := found.items - sum(count for _, count in found.namespaces):
+            say(f"These are the {len(rows)} largest; others have {memories(rest)}. See the parts of one with -n.")
 
     with_memory(context, act)
+
+
+async def _refuse_several(opened: Memory, select: Selection) -> None:
+    """Raises: InvalidInput: an id is that of several memories; who gives one means one."""
+    seen: set[str] = set()
+    async for item in every_item(opened, select):
+        if item.id in seen:
+            raise InvalidInput(
+                f"Several namespaces have {item.id!r}.", remedy="Give the one that is meant with -n, or --all for each."
+            )
+        seen.add(item.id)
 
 
 async def _count(opened: Memory, select: Selection) -> int:

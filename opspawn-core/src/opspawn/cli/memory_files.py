@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import click
@@ -13,6 +14,7 @@ import click
 from opspawn.agentkit.memory_json import item_from_json, item_to_json
 from opspawn.cli.output import json_option, print_json, say
 from opspawn.cli.remembered import selecting, selection, with_memory
+from opspawn.cli.written import holds_something, written
 from opspawn.contracts.memory import Memory, MemoryItem, OnProgress, Selection, every_item
 from opspawn.errors import InvalidInput
 
@@ -21,20 +23,25 @@ EVERYTHING = Selection((), below=True)
 
 
 @click.command("export")
-@click.argument("file", type=click.File("w", encoding="utf-8"), default="-")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 @selecting
 @click.pass_context
-def export(context: click.Context, /, file: TextIO, **selected: Any) -> None:
-    """Write memories to FILE, or stdout, as JSON lines, without vectors."""
+def export(context: click.Context, /, file: str, **selected: Any) -> None:
+    """Write memories to FILE, or stdout, as JSON lines, without vectors.
+
+    What FILE holds is replaced once all is written, and stays if there is nothing to write.
+    """
     select = selection(**selected)
 
     async def act(opened: Memory) -> None:
         count = 0
-        async for item in every_item(opened, select):
-            file.write(json.dumps(item_to_json(item), ensure_ascii=False) + "\n")
-            count += 1
-        file.flush()
-        say(f"Exported {count:,} {'memory' if count == 1 else 'memories'}.")
+        with written(file) as out:
+            async for item in every_item(opened, select):
+                out.write(json.dumps(item_to_json(item), ensure_ascii=False) + "\n")
+                count += 1
+            if not count and holds_something(file):
+                raise InvalidInput(f"Nothing fits, so {file!r} was left as it is.", remedy="Delete it if it is old.")
+        say(f"Exported {memories(count)}.")
 
     with_memory(context, act)
 
@@ -46,9 +53,12 @@ def export(context: click.Context, /, file: TextIO, **selected: Any) -> None:
 def import_file(context: click.Context, file: TextIO, as_json: bool) -> None:
     """Keep the memories in FILE, as `export` wrote them, under their ids; what is there already stays as it is.
 
-    The file is read whole before anything is kept.
+    The file is read whole before anything is kept. What has expired since is left out.
     """
-    items = list(_read(file))
+    now = datetime.now(UTC)
+    found = list(_read(file))
+    items = [item for item in found if item.expires is None or item.expires > now]
+    expired = len(found) - len(items)
 
     async def act(opened: Memory) -> None:
         new = 0
@@ -58,9 +68,10 @@ def import_file(context: click.Context, file: TextIO, as_json: bool) -> None:
                 new += sum(one.new for one in await opened.add(some, duplicates="keep"))
                 tell(start + len(some), len(items))
         if as_json:
-            print_json({"new": new, "known": len(items) - new})
+            print_json({"new": new, "known": len(items) - new, "expired": expired})
         else:
-            say(f"Imported {new:,}; {len(items) - new:,} were there already.")
+            left = f" {expired:,} had expired, and {'was' if expired == 1 else 'were'} left out." if expired else ""
+            say(f"Imported {new:,}; {len(items) - new:,} were there already.{left}")
 
     with_memory(context, act, new=True, embeds=True)
 
@@ -106,6 +117,11 @@ def compact(context: click.Context, as_json: bool) -> None:
             say(f"Compacted: {before / 1024:,.0f} KiB before, {after / 1024:,.0f} KiB now.")
 
     with_memory(context, act)
+
+
+def memories(count: int) -> str:
+    """So many memories, in words."""
+    return f"{count:,} {'memory' if count == 1 else 'memories'}"
 
 
 @contextmanager

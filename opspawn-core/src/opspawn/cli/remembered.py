@@ -54,6 +54,13 @@ def selection(
     ids: tuple[str, ...] = (),
 ) -> Selection:
     """What the options of `selecting` select. Raises: InvalidInput."""
+    for option, given in (("--subject", subject), ("--session", session)):
+        if given == "":
+            raise InvalidInput(
+                f"{option} is empty; was a variable of the shell not set?",
+                remedy=f'Name one, or leave it out. Those without one: --filter \'{{"field": "@{option[2:]}", '
+                '"exists": false}\'.',
+            )
     seconds = None if older_than is None else span_s(older_than)
     if older_than is not None and seconds is None:
         raise InvalidInput(f"--older-than {older_than!r} is no span of time.", remedy="Write 90s, 10m, 2h or 30d.")

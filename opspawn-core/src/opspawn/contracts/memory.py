@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
 
-from opspawn.contracts.filters import Filter, checked
+from opspawn.contracts.filters import And, Filter, checked
 from opspawn.contracts.memory_limits import (
+    checked_chosen,
     checked_id,
     checked_ids,
     checked_metadata,
@@ -131,7 +132,8 @@ class Selection:
 
     Attributes:
         namespace: theirs; with `below` also those that begin with it, so `Selection((), below=True)` is everything.
-        ids: these; none given is all. subject, session: these, if given. filter: what their fields must fit.
+        ids: these; none given is all. subject, session: these, if given, and never empty: those without one fit the
+            filter `Exists("@subject", False)`. filter: what their fields must fit.
         older_than_s: kept so many seconds ago, or longer.
 
     Raises: InvalidInput.
@@ -150,10 +152,16 @@ class Selection:
         object.__setattr__(self, "ids", checked_ids(self.ids, MAX_ITEMS))
         for name in ("subject", "session"):
             if getattr(self, name) is not None:
-                checked_part(name, getattr(self, name), 1000)
+                checked_chosen(name, getattr(self, name), 1000)
         object.__setattr__(self, "filter", checked(self.filter))
         if self.older_than_s is not None:
             checked_span("older_than_s", self.older_than_s, least=0.0)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether anything but the namespace says which items are meant; a filter of no conditions says nothing."""
+        told = (self.subject, self.session, self.older_than_s, None if self.filter == And(()) else self.filter)
+        return bool(self.ids) or any(one is not None for one in told)
 
 
 @dataclass(frozen=True, slots=True)

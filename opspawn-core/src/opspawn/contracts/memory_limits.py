@@ -66,6 +66,20 @@ def checked_part(name: str, value: Any, most: int) -> str:
     return value
 
 
+def checked_chosen(name: str, value: Any, most: int) -> str:
+    """A short text by which items are chosen. An empty one would mean all that have none, which hardly anybody means.
+
+    Raises: InvalidInput.
+    """
+    if value == "":
+        raise InvalidInput(
+            f"{name} is empty.",
+            remedy=f'Name one, or leave it out; those without a {name} fit the filter {{"field": "@{name}", "exists": '
+            "false}.",
+        )
+    return checked_part(name, value, most)
+
+
 def checked_share(name: str, value: Any) -> float:
     """A number from 0 to 1. Raises: InvalidInput."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:

@@ -253,10 +253,10 @@ async def search(request: SearchRequest, host: HostDep) -> Hits:
 @router.post("/forget", operation_id="forgetMemories")
 async def forget(request: ForgetRequest, host: HostDep) -> Forgotten:
     """Forget items for good."""
-    told = {name: value for name, value in request.told().items() if name != "all"}
-    if not request.all and not told.keys() & {"ids", "subject", "session", "filter", "olderThanS"}:
+    select = selection_from_json({name: value for name, value in request.told().items() if name != "all"})
+    if not request.all and not select.chosen:
         raise InvalidInput("Nothing says what to forget.", remedy='Give ids, a subject, ..., or "all": true.')
-    return Forgotten(forgotten=await (await host.memory()).forget(selection_from_json(told)))
+    return Forgotten(forgotten=await (await host.memory()).forget(select))
 
 
 @router.post("/compact", operation_id="compactMemory", status_code=204)
