@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -121,3 +122,82 @@ async def test_what_is_asked_at_one_time_travels_together(store: RedisStore) -> 
     last = await calls(store)
     assert last["mget"] - after["mget"] <= 3
     assert last.get("get", 0) == after.get("get", 0)
+
+
+async def end(store: RedisStore, id: str) -> None:
+    task = await store.get_task(id)
+    assert task is not None
+    told = [Append(id, NewEvent("task.note")), Append(id, NewEvent("task.cancelled"))]
+    await store.commit(Batch([*told, Put(replace(task, state=TaskState.CANCELLED), task.version)]))
+
+
+async def forget(store: RedisStore, id: str) -> None:
+    task = await store.get_task(id)
+    assert task is not None
+    await store.commit(Batch([Delete("task", id, task.version)]))
+
+
+async def everything(store: RedisStore, **query: Any) -> list[tuple[int, str | None]]:
+    """All events, page by page from the oldest, and the same from the newest."""
+    found: list[tuple[int, str | None]] = []
+    position = 0
+    while page := await store.events(EventQuery(position=position, limit=7, **query)):
+        found += [(event.position, event.task) for event in page]
+        position = page[-1].position
+    newest = await store.events(EventQuery(limit=1000, newest=True, **query))
+    assert [(event.position, event.task) for event in newest] == found
+    return found
+
+
+async def test_events_of_one_call_are_few_entries_and_each_is_found_and_removed_alone(store: RedisStore) -> None:
+    """Also those of no task, which are written in between, and in a copy of the store."""
+    ids = [f"t-{n}" for n in range(40)]
+    audit = store.commit(Batch([Append(None, NewEvent("audit.note"))]))
+    first, second = ([create(store, a_task(id)) for id in some] for some in (ids[:20], ids[20:]))
+    await asyncio.gather(*first, audit, *second)
+    await asyncio.gather(*(end(store, id) for id in ids))
+    assert await store._calls.fetch("XLEN", "ev") <= 12
+    whole = await everything(store)
+    assert [position for position, _ in whole] == list(range(1, 1 + 40 * 3 + 1))
+    ended = await everything(store, types=("task.cancelled",))
+    assert [task for _, task in ended] == ids
+    assert len(await everything(store, types=("task.note", "task.cancelled"))) == 80
+    for position, task in whole:
+        if task is None:
+            await store.commit(Batch([Delete("event", str(position), 0)]))
+    for id in ids[::2]:
+        await forget(store, id)
+    left = [(position, task) for position, task in whole if task in ids[1::2]]
+    assert await everything(store) == left
+    assert await everything(store, types=("task.cancelled",)) == [one for one in ended if one[1] in ids[1::2]]
+    assert [event.type for event in await store.journal("t-1")] == ["task.accepted", "task.note", "task.cancelled"]
+    async with copied(store) as copy:
+        assert await everything(copy) == left
+    for id in ids[1::2]:
+        await forget(store, id)
+    assert await everything(store) == []
+    for key in ("ev", "gone", "e:type:task.note", "e:type:task.cancelled", "e:apart"):
+        assert await store._calls.fetch("EXISTS", key) == (key == "ev"), key
+    assert await store._calls.fetch("XLEN", "ev") == 0
+
+
+@asynccontextmanager
+async def copied(store: RedisStore) -> AsyncIterator[RedisStore]:
+    """The store in another namespace, as long as the block lasts."""
+    config = store._calls.config
+    copy = await open_redis(config.model_copy(update={"namespace": f"{config.namespace}-copy"}))
+    try:
+        await copy.restore([item async for item in store.kept()])
+        yield copy
+    finally:
+        await copy.aclose()
+
+
+async def test_whoever_follows_from_within_an_entry_gets_what_comes_after(store: RedisStore) -> None:
+    """And not what came before in the same entry."""
+    await asyncio.gather(*(create(store, a_task(f"t-{n}")) for n in range(12)))
+    tail = store.tail(5)
+    seen = [await anext(tail) for _ in range(7)]
+    await asyncio.gather(*(create(store, a_task(f"t-{n}")) for n in range(12, 20)))
+    seen += [await anext(tail) for _ in range(8)]
+    assert [getattr(event, "position", None) for event in seen] == list(range(6, 21))

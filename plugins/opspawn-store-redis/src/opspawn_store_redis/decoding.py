@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from opspawn.contracts.events import Event
-from opspawn.contracts.store import Hold, Operation, Put, Receipt, Record, Task, TaskState
-from opspawn.errors import Conflict, Limited, StoreError
+from opspawn.contracts.store import Hold, Record, Task, TaskState
 from opspawn.stores import rows
-from opspawn.stores.tasks import over
 from opspawn_store_redis.packing import unpacked
 
 Values = dict[str, str]  # large values by digest
@@ -145,15 +142,25 @@ def record(kind: str, raw: Sequence[Any]) -> Record:
 
 
 def event(entry: Sequence[Any], large: Values | None = None) -> Event:
-    """An entry of the stream of events."""
+    """An event, as an entry of its own."""
     place, (_, data) = entry
+    return _event(position(place), data, large)
+
+
+def events(entry: Sequence[Any]) -> list[Event]:
+    """What is in an entry of the stream of events, which may be several; see base.lua."""
+    last, packed = position(entry[0]), entry[1][1::2]
+    return [_event(place, data) for place, data in enumerate(packed, last - len(packed) + 1)]
+
+
+def _event(at: int, data: bytes, large: Values | None = None) -> Event:
     task, time, type, level, error, text, agent, session = unpacked(data)
     return Event(
-        position=position(place),
+        position=at,
         task=task or None,
         time=rows.moment(time),
         type=type,
-        data=rows.load(text, None if large is None else large.__getitem__, position(place)),
+        data=rows.load(text, None if large is None else large.__getitem__, at),
         level=level,
         error_type=error or None,
         agent=agent or None,
@@ -170,37 +177,3 @@ def marker_of_event(entry: Sequence[Any]) -> str | None:
     """The digest of an event's large data, if it is large."""
     data = unpacked(entry[1][1])[5]
     return rows.digest(data) if data[:1] == rows.MARK else None
-
-
-def outcome(operations: Sequence[Operation], raw: Sequence[Any]) -> Receipt | StoreError:
-    """What became of a batch."""
-    if raw[0] == 1:
-        return Receipt(raw[1], raw[2], rows.moment(raw[3]))
-    return refusal(operations[raw[1]], raw[2], raw[3])
-
-
-def refusal(operation: Any, why: str, more: Any) -> StoreError:
-    """Why a batch was refused, in words."""
-    if why == "limited":
-        return Limited(operation.key, (math.ceil(float(more)) + 1) / 1_000_000)
-    if why == "apart":
-        return Conflict(f"There is no event of no task at {operation.id!r}.")
-    if isinstance(operation, Put):
-        put: Any = operation.record
-        what = f"Task {put.id!r}" if isinstance(put, Task) else f"Record {put.kind}/{put.id}"
-    elif hasattr(operation, "kind"):
-        what = f"Task {operation.id!r}" if operation.kind == "task" else f"Record {operation.kind}/{operation.id}"
-    else:
-        what = f"Task {operation.task!r}"
-    if why == "over":
-        return over(operation.record.id if isinstance(operation, Put) else operation.task, operation.token)
-    words = {
-        "claimless": "cannot be created under a claim",
-        "exists": "exists already",
-        "absent": "does not exist",
-        "ended": f"has ended: it is {more}",
-        "running": "is running: only its worker may write it",
-        "alive": "has not ended",
-        "version": f"is at version {more}, not {getattr(operation, 'expect', 0)}",
-    }
-    return Conflict(f"{what} {words[why]}.")

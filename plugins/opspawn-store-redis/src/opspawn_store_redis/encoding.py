@@ -39,7 +39,7 @@ _OF_TASKS = frozenset({"put", "append", "wake", "forget"})  # those whose first 
 @dataclass(slots=True)
 class Encoded:
     """A batch that may be sent: `operations` are what the function reads, `tasks` the ids that they name, `large` the
-    large values by digest, and `size` the bytes of JSON in it.
+    large values by digest, `size` the bytes of JSON in it, and `numbers` how many it is answered; see commit.lua.
     """
 
     batch: Batch
@@ -47,6 +47,7 @@ class Encoded:
     tasks: list[str]
     large: dict[str, str]
     size: int
+    numbers: int
 
 
 def encode(batch: Batch) -> Encoded:
@@ -70,7 +71,8 @@ def encode(batch: Batch) -> Encoded:
         raise StoreError(
             f"A batch holds {size} bytes of data; {MAX_BATCH_BYTES} are allowed.", remedy="Commit less at once."
         )
-    return Encoded(batch, operations, list(tasks), large.texts, size)
+    numbers = sum(isinstance(operation, Put | Append) for operation in batch.operations) if operations else 1
+    return Encoded(batch, operations, list(tasks), large.texts, size, numbers)
 
 
 def optional(text: str | None) -> str:

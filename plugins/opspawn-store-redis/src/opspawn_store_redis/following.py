@@ -31,6 +31,7 @@ from opspawn_store_redis.telling import Telling
 
 _BLOCK_S = 2.0
 _PAGE = 500
+_ENTRIES = 100  # each of up to sixteen events
 _PAUSE_S = 0.2
 
 EventsAfter = Callable[[int, int, Set[str]], Awaitable[tuple[list[Event], int]]]
@@ -144,7 +145,7 @@ class Following:
             self._listen()
         streams = [f"{self._calls.prefix}{name}" for name in ([f"e:type:{type}" for type in sorted(wanted)] or ["ev"])]
         places = [f"{self._reached}-0"] * len(streams)
-        count = 1 if wanted else _PAGE
+        count = 1 if wanted else _ENTRIES
         words = ("XREAD", "COUNT", count, "BLOCK", int(_BLOCK_S * 1000), "STREAMS", *streams, *places)
         raw = await self._unless_changed(client.execute_command(*words))
         if not raw:
@@ -152,8 +153,10 @@ class Following:
         if wanted:
             events, self._reached = await self._events_after(self._reached, _PAGE, wanted)
         else:
-            events = [decoding.event(entry) for entry in raw[0][1]]
-            self._reached = events[-1].position
+            events = [
+                event for entry in raw[0][1] for event in decoding.events(entry) if event.position > self._reached
+            ]
+            self._reached = decoding.position(raw[0][1][-1][0])
         self._offer(events)
 
     async def _unless_changed(self, read: Awaitable[Any]) -> Any:

@@ -17,7 +17,7 @@ Function = Literal["commit", "freeing", "claim", "renew", "era", "probe", "find"
 
 WRITES = ("commit", "claim", "renew", "era")
 READS = ("find", "events", "read", "kept")
-_PARTS = ("base", "write", "checks", "tasks", "others", "restoring", "claiming", "handing", *WRITES, *READS)
+_PARTS = ("base", "journal", "write", "checks", "tasks", "others", "restoring", "claiming", "handing", *WRITES, *READS)
 
 
 #: What the flags below are called in the name of the library, for each change of them is another library, too.

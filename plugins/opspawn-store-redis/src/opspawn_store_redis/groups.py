@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any
 from uuid import uuid4
 
 from opspawn.contracts.store import Batch, Delete, Operation, Put, Receipt, Record
 from opspawn.errors import StoreError
 from opspawn.ops import turns
-from opspawn_store_redis import decoding
+from opspawn_store_redis import outcomes
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, Encoded, encode
 from opspawn_store_redis.packing import packed, unpacked
@@ -49,7 +49,7 @@ class Groups:
             (raw,) = await self._send([encoded], (self._client, 0))
         else:
             raw = await self._put(encoded)
-        settled = decoding.outcome(encoded.batch.operations, raw)
+        settled = outcomes.outcome(encoded.batch.operations, raw)
         if isinstance(settled, Receipt):
             return settled
         raise settled
@@ -59,7 +59,7 @@ class Groups:
         raw = self._put(encode(Batch(())))  # now, and not when it is first awaited
 
         async def position() -> int:
-            return int((await raw)[4])
+            return int((await raw).numbers[0])
 
         return position()
 
@@ -76,10 +76,10 @@ class Groups:
             while self._waiting:
                 group = self._next()
                 try:
-                    outcomes = await self._send([encoded for encoded, _ in group], self._caller())
+                    found: Sequence[Any] = await self._send([encoded for encoded, _ in group], self._caller())
                 except Exception as error:
-                    outcomes = [error] * len(group)
-                for (_, future), settled in zip(group, outcomes, strict=True):
+                    found = [error] * len(group)
+                for (_, future), settled in zip(group, found, strict=True):
                     if future.done():  # whoever asked was cancelled
                         continue
                     if isinstance(settled, Exception):
@@ -105,7 +105,7 @@ class Groups:
             group.append(self._waiting.popleft())
         return group
 
-    async def _send(self, group: list[Encoded], caller: tuple[str, int]) -> list[Any]:
+    async def _send(self, group: list[Encoded], caller: tuple[str, int]) -> Sequence[Any]:
         large = {digest: value for encoded in group for digest, value in encoded.large.items()}
         tasks = [task for encoded in group for task in encoded.tasks]
         batches = [word for encoded in group for word in (encoded.batch.id or False, len(encoded.operations))]
@@ -113,8 +113,7 @@ class Groups:
         words += [operation for encoded in group for operation in encoded.operations]
         frees = all(_frees(operation) for encoded in group for operation in encoded.batch.operations)
         answer = await self._calls.write("freeing" if frees else "commit", words, caller=caller)
-        outcomes: list[Any] = unpacked(answer[4])
-        return outcomes
+        return outcomes.settled([encoded.numbers for encoded in group], unpacked(answer[4]))
 
     async def aclose(self) -> None:
         """Wait until what was accepted is done."""

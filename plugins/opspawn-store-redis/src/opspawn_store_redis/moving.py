@@ -15,7 +15,7 @@ from opspawn.ops.presence import workers
 from opspawn.stores import rows
 from opspawn.stores.moving import as_put, line_of
 from opspawn.stores.payloads import Large
-from opspawn_store_redis import connections, decoding
+from opspawn_store_redis import connections, decoding, outcomes
 from opspawn_store_redis.encoding import Words, packed_row, put_record, task_row
 from opspawn_store_redis.packing import packed, packed_each, unpacked
 from opspawn_store_redis.reading import Reading
@@ -71,9 +71,9 @@ class Moving(Reading):
         data = [packed(large.texts) if large.texts else "", packed(tasks), packed((False, len(words)))]
         data += map(packed_each, words)
         answer = await self._calls.write("commit", data, caller=(uuid4().hex, 1))
-        (outcome,) = unpacked(answer[4])
-        if outcome[0] != 1:
-            raise _refusal(items[outcome[1]], outcome[3])
+        (outcome,) = outcomes.settled([0], unpacked(answer[4]))
+        if isinstance(outcome, outcomes.Refused):
+            raise _refusal(items[outcome.operation], outcome.more)
 
     async def others(self) -> Sequence[str]:
         """Other processes with a connection, and where the server does not tell: workers that hold a lease."""

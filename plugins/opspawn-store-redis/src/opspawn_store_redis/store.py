@@ -34,7 +34,7 @@ from opspawn_store_redis.settings import RedisConfig
 from opspawn_store_redis.watching import Watch
 from opspawn_store_redis.winding import Winding
 
-LAYOUT = 4
+LAYOUT = 5
 _CLAIMED_AT_ONCE = 256
 
 

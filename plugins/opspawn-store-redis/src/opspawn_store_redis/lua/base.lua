@@ -17,10 +17,13 @@
 --                   shown has, by KEY:LANE, who of a line stands among the ready in the name of all
 --   held            by key, how many hold a place; leases has tasks whose places end with their lease
 --   closed          handlers whose lane is closed
---   ev              all events, packed, a stream whose ids are positions
+--   ev              all events, packed, a stream. Events of tasks that were written by one call are one entry, up to some
+--                   (see `append`): its id is the position of the last, and they have positions without a gap
+--   gone            positions of what was removed from entries of which something is left; the rest of such an entry
+--                   keeps its place, until all of it is removed
 --   j:ID            positions of a task's events, beside those in the task itself (the first few, see `flush`)
---   e:FIELD:VALUE   positions by type, agent, session, error and level, as streams; e:apart are those of no task. A
---                   stream of a type has short events as a whole
+--   e:FIELD:VALUE   positions by agent, session, error and level, as streams; e:apart are those of no task.
+--   e:type:TYPE     the same by type, an entry for each of `ev` that has such: by position, short events as a whole
 --   p:DIGEST        a large value: refs, data
 --   rec:KIND:ID     a record: k (packed), d (its data); recs:KIND by seq; rf:KIND:NAME:VALUE by seq
 --   rates, full     by key, when a bucket will be full; the same by time
@@ -32,7 +35,7 @@
 -- name by name. Its places are SEQ, S state, V version, T token, W wakes, STANDS where it stands (0 in `due` or nowhere, 1
 -- ready, 2 in a line, 3 ending), DUE_AT, HS head start, O owner, Q queue, H handler, AG agent, SE session (true: its own),
 -- DE deliveries, CR created, UP updated, EN ended, KIN (see below), VB, VI and VR: the rest, input and result, opaque, where
--- not in v:ID; J positions of events, U wakes at the last urgent one, WA wake_at, C asked to end, L the line, HAS 1 while it
+-- not in v:ID; J positions of events (see `noted`), U wakes at the last urgent one, WA wake_at, C asked to end, L the line, HAS 1 while it
 -- has a lasting place and 2 while it has one that ends with its claim, HO holds (key, limit, lasting, ...), PL places (key,
 -- lasting, ...), DL deadline, LG whether input (1) or result (2) is large; WHO is for the script itself. What is not there
 -- is false. The first place is that of the offset which `unpack_limit` gives.
@@ -130,16 +133,52 @@ local function whole(id, row)
   return {id, raws[id], apart[1], apart[2], apart[3]}
 end
 
-local function positions_of(id, row)
+-- The positions that are noted in a task are one text, twelve digits each: a table of them would be made at each look at the task.
+local POSITION, POSITION_BYTES = '%012x', 12
+local function noted(text)
   local places = {}
-  for _, position in ipairs(row and row[J] or {}) do places[#places + 1] = position end
+  for at = 1, #(text or ''), POSITION_BYTES do places[#places + 1] = tonumber(string.sub(text, at, at + POSITION_BYTES - 1), 16) end
+  return places
+end
+
+local function positions_of(id, row)
+  local places = noted(row and row[J])
   for _, position in ipairs(call('LRANGE', P .. 'j:' .. id, 0, -1)) do places[#places + 1] = tonumber(position) end
   return places
 end
 
-local function entry_at(position)
-  return call('XRANGE', P .. 'ev', position, position)[1]
+local function position_of(entry) return tonumber(string.match(entry[1], '^%d+')) end
+
+-- The entry of `ev` in which an event is or would be, with its first and its last position; nil if there is none.
+local latest
+opened[#opened + 1] = function() latest = nil end
+
+local function entry_with(position)
+  if latest and latest[2] <= position and position <= latest[3] then return unpack(latest) end
+  local entry = call('XRANGE', P .. 'ev', position, '+', 'COUNT', 1)[1]
+  if not entry then return end
+  local last = position_of(entry)
+  latest = {entry, last - #entry[2] / 2 + 1, last}
+  return unpack(latest)
 end
+
+-- One event, in the form of an entry of its own.
+local function alone(position, event) return {text(position), {'', event}} end
+
+local function entry_at(position)
+  local entry, first = entry_with(position)
+  if entry and first <= position then return alone(position, entry[2][2 * (position - first + 1)]) end
+end
+
+-- Do something with each event of an entry of any stream: its position, and what is there of it.
+local function each_of(entry, act)
+  local last, fields = position_of(entry), entry[2]
+  for n = 1, #fields, 2 do
+    act(fields[n] ~= '' and tonumber(fields[n]) or last - (#fields - n - 1) / 2, fields[n + 1])
+  end
+end
+
+local function is_gone(position) return call('ZSCORE', P .. 'gone', text(position)) end
 
 -- The task whose own a session is, which has no need of a list of tasks: "t-X" for "s-X".
 local function owner_of(session)

@@ -1,5 +1,5 @@
--- What a commit checks: nothing is written before a whole batch was found to hold. A check gets `seen`, which is what the
--- operations before would have left (of tasks by their ids, of other things by what they are); `n`, under which it may keep
+-- What a commit checks: nothing is written before a whole batch was found to hold. `seen` is what the operations of the batch
+-- before would have left (of tasks by their ids, of other things by what they are). A check gets `n`, under which it may keep
 -- for `apply` what it found out, in `found`; and the words of its operation, in the order of encoding.py.
 
 local records
@@ -14,22 +14,44 @@ local function record(kind, id)
   return records[key]
 end
 
-local function task_in(seen, id)
+-- Most batches put one task: what became of the last that was put is in one row, and tables are made for more alone.
+local seen = {put = {}}
+
+local function begin_batch() seen.id, seen.tasks, seen.others, seen.pos = false, NOTHING, NOTHING, false end
+
+local function task_in(id)
+  if seen.id == id then return seen.put end
   local known = seen.tasks[id]
   if known == nil then return task(id) end
   return known
+end
+
+local function see_task(id, row)
+  if seen.tasks == NOTHING then seen.tasks = {} end
+  seen.tasks[id] = row
+end
+
+local function see_put(id, state, version, token)
+  local put = seen.put
+  if seen.id then see_task(seen.id, {-1, 0, put[S], put[V], put[T]}) end
+  seen.id, put[S], put[V], put[T] = id, state, version, token
+end
+
+local function see(key, value)
+  if seen.others == NOTHING then seen.others = {} end
+  seen.others[key] = value
 end
 
 local check, found = {}, nil -- what a check found out, by the number of its operation
 
 opened[#opened + 1] = function() records, found = {}, {} end
 
-function check.put(seen, n, id, expect, token, state)
-  local row = task_in(seen, id)
+function check.put(n, id, expect, token, state)
+  local row = task_in(id)
   if expect == 0 then
     if token then return 'claimless' end
     if row then return 'exists' end
-    seen.tasks[id] = {-1, 0, state, 1, 0}
+    see_put(id, state, 1, 0)
     return
   end
   if not row then return 'absent' end
@@ -40,17 +62,17 @@ function check.put(seen, n, id, expect, token, state)
   elseif token ~= row[T] or row[S] ~= 'running' then -- guard: the fence of a Put
     return 'over'
   end
-  seen.tasks[id] = {-1, 0, state, row[V] + 1, row[T] + (token and 1 or 0)}
+  see_put(id, state, row[V] + 1, row[T] + (token and 1 or 0))
 end
 
-function check.append(seen, n, id, token)
+function check.append(n, id, token)
   if token then
-    local row = task_in(seen, id)
+    local row = task_in(id)
     if not row or row[T] ~= token or row[S] ~= 'running' then return 'over' end -- guard: the fence of an Append
   end
 end
 
-function check.take(seen, n, name, amount, unit, burst, force)
+function check.take(n, name, amount, unit, burst, force)
   local key = 'f' .. name
   local full = math.max(now, seen.others[key] or tonumber(call('HGET', P .. 'rates', name) or 0))
   local after = full + amount * unit
@@ -58,39 +80,41 @@ function check.take(seen, n, name, amount, unit, burst, force)
     local over = after - now - math.max(burst, amount) * unit
     if over > 0.5 then return 'limited', fmt('%.3f', over) end
   end
-  found[n], seen.others[key] = after, after
+  found[n] = after
+  see(key, after)
 end
 
-local function version_in(seen, key, kind, id)
+local function version_in(key, kind, id)
   if seen.others[key] ~= nil then return seen.others[key] end
   local row = record(kind, id)
   return row and row[V] or 0
 end
 
-function check.record(seen, n, kind, id, expect)
+function check.record(n, kind, id, expect)
   local key = 'r' .. record_key(kind, id)
-  local version = version_in(seen, key, kind, id)
+  local version = version_in(key, kind, id)
   if version ~= expect then return version == 0 and 'absent' or (expect == 0 and 'exists' or 'version'), version end
-  seen.others[key] = version + 1
+  see(key, version + 1)
 end
 
-function check.unrecord(seen, n, kind, id, expect)
+function check.unrecord(n, kind, id, expect)
   local key = 'r' .. record_key(kind, id)
-  local version = version_in(seen, key, kind, id)
+  local version = version_in(key, kind, id)
   if version == 0 or version ~= expect then return 'version', version end
-  seen.others[key] = 0
+  see(key, 0)
 end
 
-function check.forget(seen, n, id, expect)
-  local row = task_in(seen, id)
+function check.forget(n, id, expect)
+  local row = task_in(id)
   if not row or row[V] ~= expect then return 'version', row and row[V] or 0 end
   if not TERMINAL[row[S]] then return 'alive' end
-  seen.tasks[id] = false
+  if seen.id == id then seen.id = false end
+  see_task(id, false)
 end
 
-function check.remove(seen, n, position, expect)
+function check.remove(n, position, expect)
   local entry = position > 0 and entry_at(position)
   if not entry or unpacked(entry[2][2])[1] or expect ~= 0 or seen.others[position] then return 'apart' end
-  seen.others[position] = true
-  found[n] = entry
+  see(position, true)
+  found[n] = position
 end

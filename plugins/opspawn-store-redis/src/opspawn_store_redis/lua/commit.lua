@@ -2,30 +2,53 @@
 --
 -- ARGV of `commit`: time, client, number of the call, large values by digest (packed, or ''), tasks that are named (packed), batches
 -- (packed: id or false, number of operations, ...), and each operation (packed: sort, and its words).
--- Answers {time, pos, writes, era, outcomes}, the last packed: {1, versions, positions, time, newest position} or
--- {0, operation, why, more} for each batch.
+-- Answers {time, pos, writes, era, outcomes}, the last packed: the time, and for each batch 1 and what its Puts and Appends gave
+-- (the newest position if it is empty); or {operation, why, more} if it was refused; or {versions, positions, time} if a batch of
+-- its id was applied before. One list for all, since one for each would be made only to be packed.
 
 do
 
-local function checked(seen, n, sort, ...)
-  if check[sort] then return check[sort](seen, n, ...) end
+local function checked(n, sort, ...)
+  if check[sort] then return check[sort](n, ...) end
 end
 
 local function applied(n, sort, ...) return apply[sort](n, ...) end
 
-local function run(first, last)
-  local seen = {tasks = {}, others = {}}
+-- Apply a batch, if it holds, and add to the outcomes what became of it; whether it did.
+local function run(first, last, outcomes)
+  begin_batch()
+  local at = #outcomes + 1
   for n = first, last do
-    local why, more = checked(seen, n, unpacked(ARGV[n]))
-    if why then return {0, n - first, why, more or ''} end
+    local why, more = checked(n, unpacked(ARGV[n]))
+    if why then
+      outcomes[at] = {n - first, why, more or ''}
+      return false
+    end
   end
+  outcomes[at] = 1
+  for n = first, last do
+    local number = applied(n, unpacked(ARGV[n]))
+    if number then
+      at = at + 1
+      outcomes[at] = number
+    end
+  end
+  if first > last then outcomes[at + 1] = pos end
+  return true
+end
+
+-- What is remembered of a batch that was applied, whose outcomes begin after a place.
+local function settled(first, last, outcomes, at)
   local versions, positions = {}, {}
   for n = first, last do
-    local sort, number = applied(n, unpacked(ARGV[n]))
-    if sort == 'version' then versions[#versions + 1] = number end
-    if sort == 'position' then positions[#positions + 1] = number end
+    local sort = unpacked(ARGV[n])
+    local numbers = (sort == 'put' or sort == 'record') and versions or sort == 'append' and positions
+    if numbers then
+      at = at + 1
+      numbers[#numbers + 1] = outcomes[at]
+    end
   end
-  return {1, versions, positions, now, pos}
+  return {versions, positions, now}
 end
 
 local function remembered(id)
@@ -47,15 +70,16 @@ function ops.commit()
 
   large = ARGV[4] ~= '' and unpacked(ARGV[4]) or NOTHING
   look_at(unpacked(ARGV[5]))
-  local batches, first, outcomes = unpacked(ARGV[6]), 7, {}
+  local batches, first, outcomes = unpacked(ARGV[6]), 7, {now}
   for n = 1, #batches / 2 do
     local id, last = batches[2 * n - 1], first + batches[2 * n] - 1
-    local outcome = remembered(id)
-    if not outcome then
-      outcome = run(first, last)
-      if id and outcome[1] == 1 then call('SET', P .. 'a:b:' .. id, pack({now, outcome}), 'PX', 61000) end
+    local before, at = remembered(id), #outcomes + 1
+    if before then
+      outcomes[at] = before
+    elseif run(first, last, outcomes) and id then
+      call('SET', P .. 'a:b:' .. id, pack({now, settled(first, last, outcomes, at)}), 'PX', 61000)
     end
-    outcomes[n], first = outcome, last + 1
+    first = last + 1
   end
   hand_over()
   flush()

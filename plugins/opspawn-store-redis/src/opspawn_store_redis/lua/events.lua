@@ -30,20 +30,15 @@ local function fits(task, _, type, level, err, _, agent, session)
     and (not of_level or level == of_level)
 end
 
-local function time_of(entry)
-  return unpacked(entry[2][2])[2]
-end
-
 -- The first position whose time is not before a moment: times grow with positions.
 local function first_at(moment)
-  local newest_entry = call('XREVRANGE', P .. 'ev', '+', '-', 'COUNT', 1)[1]
-  if not newest_entry then return pos + 1 end
-  local low, high = 0, tonumber(string.match(newest_entry[1], '^%d+')) + 1
+  local low, high = 0, pos + 1
   while low < high do
     local middle = math.floor((low + high) / 2)
-    local entry = call('XRANGE', P .. 'ev', text(middle), '+', 'COUNT', 1)[1]
-    if entry and time_of(entry) < moment then
-      low = math.max(middle + 1, tonumber(string.match(entry[1], '^%d+')) + 1)
+    local entry, first = entry_with(middle)
+    local position = entry and math.max(middle, first)
+    if entry and unpacked(entry[2][2 * (position - first + 1)])[2] < moment then
+      low = position + 1
     else
       high = middle
     end
@@ -51,26 +46,35 @@ local function first_at(moment)
   return low
 end
 
--- The entries of all streams in order, as far as all of them were read; and whether that is all there is.
-local function entries_of_all()
-  local entries, bound = {}, nil
+-- The events of a stream from one end of what is asked for, as position and event; and up to where that is all, nil if
+-- it is all there is.
+local function events_of(stream, events)
+  local entries_at_once = looked_at_once / ((stream == 'ev' or string.sub(stream, 1, 7) == 'e:type:') and 4 or 1)
+  local past = high + LINES_AT_ONCE - 1 -- an entry that begins before may end after
+  local command, from, to = 'XRANGE', low, past
+  if newest then command, from, to = 'XREVRANGE', past, low end
+  local most = math.ceil(entries_at_once) + LINES_AT_ONCE -- of which fewer than LINES_AT_ONCE may lie past all that is asked for
+  local page = call(command, P .. stream, text(from), text(to), 'COUNT', most)
+  local before = #events
+  for n, entry in ipairs(page) do
+    local reached
+    each_of(entry, function(position, event)
+      if position >= low and position <= high then events[#events + 1] = {position, event} end
+      if not reached or not newest then reached = position end
+    end)
+    if n == most or #events - before >= looked_at_once then return reached end
+  end
+end
+
+-- The events of all streams in order, as far as all of them were read; and up to where, nil if that is all there is.
+local function events_of_all()
+  local events, bound = {}, nil
   for _, stream in ipairs(low > high and {} or streams) do
-    local page
-    if newest then
-      page = call('XREVRANGE', P .. stream, text(high), text(low), 'COUNT', looked_at_once)
-    else
-      page = call('XRANGE', P .. stream, text(low), text(high), 'COUNT', looked_at_once)
-    end
-    for _, entry in ipairs(page) do entries[#entries + 1] = {tonumber(string.match(entry[1], '^%d+')), entry} end
-    if #page == looked_at_once then
-      local last = entries[#entries][1]
-      bound = newest and math.max(bound or last, last) or math.min(bound or last, last)
-    end
+    local last = events_of(stream, events)
+    if last then bound = newest and math.max(bound or last, last) or math.min(bound or last, last) end
   end
-  if #streams > 1 then
-    table.sort(entries, function(a, b) if newest then return a[1] > b[1] end return a[1] < b[1] end)
-  end
-  return entries, bound
+  table.sort(events, function(a, b) if newest then return a[1] > b[1] end return a[1] < b[1] end)
+  return events, bound
 end
 
 function ops.events()
@@ -79,18 +83,17 @@ function ops.events()
   if after then low = math.max(low, first_at(after)) end
   if before then high = math.min(high, first_at(before) - 1) end
   local found, reached = {}, from
-  local entries, bound = entries_of_all()
-  local over = not bound
-  for _, one in ipairs(entries) do
+  local events, bound = events_of_all()
+  local over, none_gone = not bound, call('EXISTS', P .. 'gone') == 0
+  for _, one in ipairs(events) do
     local position = one[1]
     if bound and ((newest and position < bound) or (not newest and position > bound)) then break end
     if #found == limit then
       over = false
       break
     end
-    local entry = one[2]
-    if entry[2][2] == '' then entry = entry_at(position) end -- a stream of positions
-    if entry and fits(unpack(unpacked(entry[2][2]))) then found[#found + 1] = entry end
+    local entry = one[2] == '' and entry_at(position) or one[2] ~= '' and alone(position, one[2]) -- '': a stream of positions
+    if entry and fits(unpack(unpacked(entry[2][2]))) and (none_gone or not is_gone(position)) then found[#found + 1] = entry end
     reached = position
   end
   if over and not newest then reached = math.max(reached, math.min(high, pos)) end

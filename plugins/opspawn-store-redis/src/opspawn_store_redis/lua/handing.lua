@@ -5,11 +5,14 @@
 -- have passed, or they were given something. Whoever has no connection any more on which to hear is passed over. What a
 -- worker was given and has not heard of, its next claim tells.
 
+local missed_by, offer, withdraw, hand_over, tell
+do
+
 local OFFERED_MS = 2000
 
 -- What was handed over after the number that the worker has heard of last, as far as it is still its own: it is leased
 -- from now on. A worker that has not heard of one is not given another.
-local function missed_by(worker, heard, lease_end)
+function missed_by(worker, heard, lease_end)
   local former = call('GET', P .. 'given:' .. worker)
   local kept = former and unpacked(former)
   if not kept or kept[1] <= heard then return {}, heard end
@@ -25,14 +28,14 @@ local function missed_by(worker, heard, lease_end)
 end
 
 -- Let a worker be given what comes to these lanes.
-local function offer(worker, worker_json, slots, lease, queues, handlers, number)
+function offer(worker, worker_json, slots, lease, queues, handlers, number)
   local known = {}
   for _, handler in ipairs(handlers) do known[handler] = true end
   call('SET', P .. 'offer:' .. worker, pack({worker_json, slots, lease, known, number}), 'PX', OFFERED_MS)
   for _, queue in ipairs(queues) do call('SADD', P .. 'idle:' .. queue, worker) end
 end
 
-local function withdraw(worker) call('DEL', P .. 'offer:' .. worker) end
+function withdraw(worker) call('DEL', P .. 'offer:' .. worker) end
 
 -- The offer of a worker, if it stands and the worker can hear.
 local function offer_of(worker)
@@ -63,7 +66,7 @@ local function hand_to(worker, standing, queue, most)
 end
 
 -- Hand what became ready over to workers that wait, in equal parts; what is left is for those who are told to look.
-local function hand_over()
+function hand_over()
   local queues = {} -- more may be roused meanwhile
   for queue in pairs(roused) do queues[#queues + 1] = queue end
   for _, queue in ipairs(queues) do
@@ -86,7 +89,7 @@ local function hand_over()
 end
 
 -- Tell the workers, once all is written.
-local function tell()
+function tell()
   for n = 1, #(handed or NOTHING), 3 do
     local worker, number, ids = handed[n], handed[n + 1], handed[n + 2]
     local key, kept, told = P .. 'given:' .. worker, {number}, {number}
@@ -97,4 +100,6 @@ local function tell()
     call('SET', key, pack(kept), 'PX', 120000)
     call('PUBLISH', key, pack(told))
   end
+end
+
 end

@@ -17,7 +17,15 @@ function ops.kept()
       page[n] = {id, row[V], row[CR], row[UP], row.f or false, packed[2], row[SEQ]}
     end
   elseif sort == 'events' then
-    page = call('XRANGE', P .. 'ev', after .. '-0', '+', 'COUNT', count)
+    repeat
+      local entries = call('XRANGE', P .. 'ev', after .. '-0', '+', 'COUNT', math.ceil(count / 4))
+      for _, entry in ipairs(entries) do
+        each_of(entry, function(position, event)
+          if position > tonumber(ARGV[3]) and not is_gone(position) then page[#page + 1] = alone(position, event) end
+        end)
+        after = '(' .. text(position_of(entry))
+      end
+    until #page > 0 or #entries == 0
   else
     return {now, pos, call('SMEMBERS', P .. 'closed'), call('HGETALL', P .. 'rates')}
   end

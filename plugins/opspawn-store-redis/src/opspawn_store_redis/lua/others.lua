@@ -30,7 +30,7 @@ function apply.record(_, kind, id, expect, data, fields)
   row[V], row[UP], row.f = row[V] + 1, now, fields
   records[key], wrote = row, true
   call('HSET', P .. 'rec:' .. key, 'k', pack(row), 'd', data)
-  return 'version', row[V]
+  return row[V]
 end
 
 function apply.unrecord(_, kind, id)

@@ -28,8 +28,7 @@ function ops.read()
   elseif sort == 'journal' then
     local id, after, at, count = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
     local listed = call('LRANGE', P .. 'j:' .. id, at, at + count - 1)
-    local noted = at == 0 and task(id) and task(id)[J] or {}
-    for _, places in ipairs({noted, listed}) do
+    for _, places in ipairs({noted(at == 0 and task(id) and task(id)[J]), listed}) do
       for _, place in ipairs(places) do
         if tonumber(place) > after then answer[#answer + 1] = entry_at(tonumber(place)) end
       end

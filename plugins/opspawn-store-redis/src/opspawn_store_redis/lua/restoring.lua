@@ -1,25 +1,25 @@
 -- What a commit does to put things as another store kept them; see `opspawn.contracts.moving`. What is there already in
 -- the same version stays as it is.
 
-function check.keep_task(seen, n, id, state, version, token)
-  local row = task_in(seen, id)
+function check.keep_task(n, id, state, version, token)
+  local row = task_in(id)
   found[n] = row and row[V] == version
   if row and not found[n] then return 'version', row[V] end
-  seen.tasks[id] = {-1, 0, state, version, token}
+  see_put(id, state, version, token)
 end
 
-function check.keep_record(seen, n, kind, id, expect)
+function check.keep_record(n, kind, id, expect)
   local key = 'r' .. record_key(kind, id)
-  local version = version_in(seen, key, kind, id)
+  local version = version_in(key, kind, id)
   found[n] = version == expect
   if version ~= 0 and not found[n] then return 'version', version end
-  seen.others[key] = expect
+  see(key, expect)
 end
 
-function check.keep_event(seen, n, position, id)
+function check.keep_event(n, position, id)
   found[n] = position <= (seen.pos or pos)
   if found[n] then return end
-  if id and not task_in(seen, id) then return 'absent' end
+  if id and not task_in(id) then return 'absent' end
   seen.pos = position
 end
 
@@ -56,12 +56,14 @@ function apply.keep_event(n, position, id, time, type, level, err, data, agent, 
   if found[n] then return end
   local today = now
   keep_value(data)
+  if position > pos + 1 then write_lines() end -- guard: an entry has no gaps
   pos, now = position - 1, time
   append(id, type, level, err, data, agent, session)
   now = today
 end
 
 function apply.keep_rest(_, position, time, closed, rates)
+  write_lines()
   wrote, pos = true, math.max(pos, position)
   for _, handler in ipairs(closed) do call('SADD', P .. 'closed', handler) end
   for _, rate in ipairs(rates) do

@@ -1,4 +1,5 @@
--- What a commit does to tasks and to events, once it was found to hold. The words of an operation are those of its check.
+-- What a commit does to tasks and to events, once it was found to hold. The words of an operation are those of its check. A Put
+-- returns the new version, and an Append the position of its event.
 
 local apply = {}
 local large -- values by digest that came with the call
@@ -19,6 +20,9 @@ local function drop_value(value)
     if call('HINCRBY', key, 'refs', -1) == 0 then call('DEL', key) end
   end
 end
+
+local set_values
+do
 
 -- A value of a task that is longer lies beside it.
 local BESIDE_BYTES = 1024
@@ -49,13 +53,15 @@ end
 -- Whether all values of a task lie in it, and none of them is large, as with most.
 local function is_plain(row) return row[VB] and row[VI] and row[VR] and not row[LG] end
 
-local function set_values(id, row, former, input_as, result_as)
+function set_values(id, row, former, input_as, result_as)
   local rest, input, result = row[VB], row[VI], row[VR]
   if (not former or is_plain(former)) and #rest <= BESIDE_BYTES and #input <= BESIDE_BYTES and #result <= BESIDE_BYTES
     and not is_large(input) and not is_large(result) then return end
   set_value(id, row, former, VB, 4)
   local flags = set_value(id, row, former, VI, 1, input_as) + set_value(id, row, former, VR, 2, result_as)
   row[LG] = flags > 0 and flags
+end
+
 end
 
 local function change(name, id, number, before, after)
@@ -139,17 +145,17 @@ function apply.put(n, id, expect, token, state, due_in, wakes_seen, wake_at, dea
   if row[EN] then zadd(ENDED, row[EN], id) end
   if left then step(left, left_lane) end
   if row[STANDS] == 2 then step(row[L], lane_of(row)) end
-  return 'version', row[V]
+  return row[V]
 end
 
 function apply.append(n, id, token, type, level, err, data, agent, session)
   if id then
     local row = task(id)
-    if not row or row[EN] then return 'position', 0 end
+    if not row or row[EN] then return 0 end
     agent, session = row[AG], row[SE]
   end
   keep_value(data)
-  return 'position', append(id, type, level, err, data, agent, session)
+  return append(id, type, level, err, data, agent, session)
 end
 
 function apply.wake(n, id, urgent, cancel)
@@ -175,22 +181,39 @@ function apply.wake(n, id, urgent, cancel)
   end
 end
 
+do -- what goes; Lua knows 200 names at a time
+
 local function forget(stream, place)
   call('XDEL', stream, place)
   if call('XLEN', stream) == 0 then call('DEL', stream) end
 end
 
-local function remove(entry)
-  local place = entry[1]
-  local id, _, type, level, err, data, agent, session = unpack(unpacked(entry[2][2]))
+-- Remove an entry of `ev` with all of its events.
+local function remove_entry(entry, first, last)
+  local of_types = {}
+  each_of(entry, function(position, event)
+    local type = unpacked(event)[3]
+    if not FREQUENT[type] then of_types[type] = position end
+  end)
+  for type, position in pairs(of_types) do forget(P .. 'e:type:' .. type, text(position)) end
+  call('XDEL', P .. 'ev', text(last))
+  if first < last then call('ZREMRANGEBYSCORE', P .. 'gone', first, last) end
+  latest = nil
+end
+
+local function remove(position)
+  local entry, first, last = entry_with(position)
+  if not entry or first > position then return end
+  local place = text(position)
+  local id, _, _, level, err, data, agent, session = unpack(unpacked(entry[2][2 * (position - first + 1)]))
   drop_value(data)
-  if not FREQUENT[type] then forget(P .. 'e:type:' .. type, place) end
   if agent then forget(P .. 'e:agent:' .. agent, place) end
   if session and not id then forget(P .. 'e:session:' .. session, place) end
   if err then forget(P .. 'e:error:' .. err, place) end
   if level ~= 'info' then forget(P .. 'e:level:' .. level, place) end
   if not id then forget(P .. 'e:apart', place) end
-  call('XDEL', P .. 'ev', place)
+  if first < last then call('ZADD', P .. 'gone', position, place) end -- guard: what was removed is not shown with the rest
+  if first == last or call('ZCOUNT', P .. 'gone', first, last) == last - first + 1 then remove_entry(entry, first, last) end
 end
 
 function apply.remove(n)
@@ -200,11 +223,9 @@ end
 
 function apply.forget(n, id)
   local row = task(id)
+  write_lines()
   note_positions()
-  for _, position in ipairs(positions_of(id, row)) do
-    local entry = entry_at(position)
-    if entry then remove(entry) end
-  end
+  for _, position in ipairs(positions_of(id, row)) do remove(position) end
   if row[LG] then
     if row[VI] then drop_value(row[VI]) end
     if row[VR] then drop_value(row[VR]) end
@@ -214,4 +235,6 @@ function apply.forget(n, id)
   zrem(ENDED, id)
   call('DEL', P .. 't:' .. id, P .. 'v:' .. id, P .. 'j:' .. id)
   rows[id], touched[id], wrote = false, nil, true
+end
+
 end

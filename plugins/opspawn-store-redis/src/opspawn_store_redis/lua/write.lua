@@ -1,4 +1,4 @@
--- What functions that write share: where tasks stand, concurrency keys, the journal, and the end.
+-- What functions that write share: where tasks stand, concurrency keys, and the end.
 
 local TERMINAL = {succeeded = true, failed = true, cancelled = true}
 
@@ -17,10 +17,6 @@ end
 
 local function zrem(key, who) zadd(key, false, who) end
 
-local function in_pieces(command, key, words)
-  for n = 1, #words, 2000 do call(command, key, unpack(words, n, math.min(n + 1999, #words))) end
-end
-
 local function settle()
   for key, changes in pairs(pending) do
     local added, removed, n, m = {}, {}, 0, 0
@@ -37,25 +33,6 @@ local function settle()
   pending = {}
 end
 
--- The first events of a task are noted in the task, where that is written anyway; all others in a list.
-local NOTED = 16
-local news -- by task, one position or a list of them
-
-local function note_positions()
-  for id, positions in pairs(news) do
-    local row = touched[id]
-    if type(positions) == 'number' then positions = {positions} end
-    if not row or #(row[J] or NOTHING) + #positions > NOTED then
-      in_pieces('RPUSH', P .. 'j:' .. id, positions)
-    elseif row[J] then
-      for _, position in ipairs(positions) do row[J][#row[J] + 1] = position end
-    else
-      row[J] = positions
-    end
-  end
-  news = {}
-end
-
 -- A server that was started, or took over, goes on in a new era: whoever knows the one before asks what was kept of it.
 local begun = {} -- by namespace, whether that is done since this library was loaded
 
@@ -65,6 +42,7 @@ local function begin_era(kept)
 end
 
 local function flush()
+  write_lines()
   note_positions()
   settle()
   if era == '' or not begun[P] then begin_era(writes) end -- guard: a server that lost writes is noticed by all who saw them
@@ -85,15 +63,15 @@ end
 
 -- Where a task stands --------------------------------------------------------------------------------------------------
 
-local DUE, READY, ENDING, LINE, TASKS, ENDED, EVENTS, LEASES -- keys
+local DUE, READY, ENDING, LINE, TASKS, ENDED, LEASES -- keys
 local lanes
 local roused -- by queue and handler, how often something was made ready to be claimed
 
 opened[#opened + 1] = function(moved)
-  pending, news, lanes, roused = {}, {}, {}, {}
+  pending, lanes, roused = {}, {}, {}
   if moved then
     DUE, READY, ENDING, LINE = P .. 'due', P .. 'ready:', P .. 'ending:', P .. 'line:'
-    TASKS, ENDED, EVENTS, LEASES = P .. 'tasks', P .. 'ended', P .. 'ev', P .. 'leases'
+    TASKS, ENDED, LEASES = P .. 'tasks', P .. 'ended', P .. 'leases'
   end
 end
 
@@ -261,40 +239,4 @@ local function free_expired()
   for _, who in ipairs(call('ZRANGEBYSCORE', LEASES, '-inf', text(now), 'LIMIT', 0, 1000)) do
     leave_places(id_of(who), task(id_of(who)), false) -- guard: a lease that ran out holds nothing
   end
-end
-
--- The journal ----------------------------------------------------------------------------------------------------------
-
--- Types that nearly every task has are found in `ev` itself: an index of them would be as long, and cost as much again.
-local FREQUENT = {['task.accepted'] = true, ['task.claimed'] = true, ['step.done'] = true, ['step.started'] = true}
-
--- What is longer stands in `ev` alone, and not in the stream of its type, too.
-local COPIED_BYTES = 512
-
-local line = {} -- an event that is about to be packed
-
-local function append(id, type, level, err, data, agent, session)
-  pos, wrote = pos + 1, true
-  local l = line
-  l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8] = id or false, now, type, level, err or false, data, agent or false, session or false
-  local entry = pack(l)
-  call('XADD', EVENTS, pos, '', entry)
-  if id then
-    local positions = news[id]
-    if not positions then
-      news[id] = pos
-    elseif tonumber(positions) then
-      news[id] = {positions, pos}
-    else
-      positions[#positions + 1] = pos
-    end
-  else
-    call('XADD', P .. 'e:apart', pos, '', '')
-  end
-  if not FREQUENT[type] then call('XADD', P .. 'e:type:' .. type, pos, '', #entry <= COPIED_BYTES and entry or '') end
-  if agent then call('XADD', P .. 'e:agent:' .. agent, pos, '', '') end
-  if session and not id then call('XADD', P .. 'e:session:' .. session, pos, '', '') end
-  if err then call('XADD', P .. 'e:error:' .. err, pos, '', '') end
-  if level ~= 'info' then call('XADD', P .. 'e:level:' .. level, pos, '', '') end
-  return pos
 end
