@@ -65,22 +65,6 @@ async def main():
 asyncio.run(main())
 """
 
-FORKED = """
-import asyncio, os, sys
-from opspawn.errors import MemoryFailed
-from opspawn_memory_lancedb.memory import open_memory
-
-memory = asyncio.run(open_memory(sys.argv[1]))
-if (child := os.fork()) == 0:
-    try:
-        asyncio.run(memory.get(("a",), "x"))
-    except MemoryFailed as error:
-        print(error, flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
-asyncio.run(memory.aclose())
-"""
-
 
 async def opened(place: Path, **more: object) -> LanceMemory:
     return await open_memory(str(place / "memory.lance"), **more)  # type: ignore[arg-type]
@@ -351,13 +335,6 @@ async def test_another_process_that_writes_is_waited_for_so_long(tmp_path: Path)
     kept = await texts(memory)
     await memory.aclose()
     assert kept == ["Two."]
-
-
-def test_a_forked_child_is_told_to_open_it_anew(tmp_path: Path) -> None:
-    """The threads of lancedb do not live on in a child, so a call there would wait for ever."""
-    command = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path / "memory.lance")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "was opened before the process forked" in done.stdout
 
 
 def test_naming_the_plugin_imports_no_lancedb() -> None:

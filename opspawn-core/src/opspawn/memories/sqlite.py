@@ -78,6 +78,7 @@ class SqliteMemory:
         if not items:
             return []
         check_added(items, duplicates)
+        self._threads.check()
         vectors = await self._vectors([item.text for item in items])
         now, model = self._now(), self._model
 
@@ -145,6 +146,7 @@ class SqliteMemory:
         return await self._threads.read(work, select.filter)
 
     async def search(self, query: MemoryQuery) -> list[Hit]:
+        self._threads.check()
         mode, vector = await way_of(query, self._embedder, vectors_of)
         most, now = pool(query.limit), self._now()
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from opspawn.contracts.filters import Filter, matches
 from opspawn.errors import MemoryFailed, OpspawnError
+from opspawn.memories.process import Process
 from opspawn.memories.rows import item_of
 from opspawn.memories.schema import MEMORY, open_file
 
@@ -30,6 +31,7 @@ class Threads:
         if path != MEMORY:
             self._reading = open_file(path, busy_timeout_s, read_only=True)
             self._reader = ThreadPoolExecutor(1, "opspawn-memory-reader")
+        self._process = Process()
         self._closed = False
         self._guard = threading.Lock()
 
@@ -50,7 +52,12 @@ class Threads:
 
         return await self._run(self._reader, look)
 
+    def check(self) -> None:
+        """Raises: MemoryFailed: this is a forked child, where the threads are not, and nobody may let go the guard."""
+        self._process.check()
+
     async def _run(self, where: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        self.check()
         with self._guard:
             if self._closed:
                 raise MemoryFailed("The memory is closed.")
@@ -58,7 +65,9 @@ class Threads:
         return await asyncio.shield(asyncio.wrap_future(future))
 
     async def aclose(self) -> None:
-        """Finish what was asked for, and close."""
+        """Finish what was asked for, and close; in a forked child nothing."""
+        if self._process.is_child():
+            return
         with self._guard:
             if self._closed:
                 return

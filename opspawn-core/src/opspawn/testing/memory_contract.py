@@ -18,6 +18,7 @@ import pytest
 from opspawn.testing.memory_promises import MemorySuite
 from opspawn.testing.memory_promises.finding import FindingPromises
 from opspawn.testing.memory_promises.forgetting import ForgettingPromises
+from opspawn.testing.memory_promises.forking import ForkingPromises
 from opspawn.testing.memory_promises.isolation import IsolationPromises
 from opspawn.testing.memory_promises.keeping import KeepingPromises
 
@@ -25,5 +26,5 @@ __all__ = ["MemoryContract", "MemorySuite"]
 
 
 @pytest.mark.asyncio
-class MemoryContract(KeepingPromises, FindingPromises, IsolationPromises, ForgettingPromises):
+class MemoryContract(KeepingPromises, FindingPromises, IsolationPromises, ForgettingPromises, ForkingPromises):
     """Every promise of a memory. Inherit, and give `open_memory`."""

@@ -35,6 +35,7 @@ from opspawn.contracts.memory import (
 from opspawn.errors import MemoryFailed, NotFound
 from opspawn.memories.asking import check_added, check_limit, position_of, way_of
 from opspawn.memories.items import changed
+from opspawn.memories.process import Process
 from opspawn.memories.ranking import Reranker, pool
 from opspawn_memory_lancedb import changing, finding, reembedding, removing
 from opspawn_memory_lancedb.caching import Cache, cached_units
@@ -99,6 +100,7 @@ class LanceMemory:
         self._writer = Writer(table, self._settler)
         self._gatherer = Gatherer(self._writer, self._vectors, lambda: self._model, self._now, self._tender.idle)
         self._readers = ThreadPoolExecutor(_READERS, "opspawn-memory-reader")
+        self._process = Process()
         self._closed = False
 
     def _now(self) -> int:
@@ -106,7 +108,7 @@ class LanceMemory:
 
     async def _read(self, work: Callable[[], T]) -> T:
         """What `work()` reads, with all that was added in the table."""
-        self._refuse_closed()
+        self._check_usable()
 
         def settled() -> T:
             if self._settler.waiting():
@@ -117,7 +119,7 @@ class LanceMemory:
 
     async def _write(self, work: Callable[[], T], *, wipes: bool = False) -> T:
         """What `work()` does, alone among writers; if it wipes, also alone among those who make indexes."""
-        self._refuse_closed()
+        self._check_usable()
         if not wipes:
             return await asyncio.shield(asyncio.wrap_future(self._writer.call(work)))
 
@@ -129,7 +131,9 @@ class LanceMemory:
 
         return await asyncio.shield(asyncio.wrap_future(self._readers.submit(alone)))
 
-    def _refuse_closed(self) -> None:
+    def _check_usable(self) -> None:
+        """Each call comes by here before anything else."""
+        self._process.check()
         if self._closed:
             raise MemoryFailed("The memory is closed.")
 
@@ -139,7 +143,7 @@ class LanceMemory:
         if not items:
             return []
         check_added(items, duplicates)
-        self._refuse_closed()
+        self._check_usable()
         return await self._gatherer.add(items, duplicates)
 
     async def update(self, namespace: Namespace, id: str, change: Change) -> MemoryItem:
@@ -204,7 +208,7 @@ class LanceMemory:
         return await self._read(work)
 
     async def search(self, query: MemoryQuery) -> list[Hit]:
-        self._refuse_closed()
+        self._check_usable()
         mode, vector = await way_of(query, self._embedder, self._each)
         asked = Search(query, mode, vector, str(self._model), self._now())
         if self._reranker is None:
@@ -233,6 +237,7 @@ class LanceMemory:
             count = table.count(sql)
             removing.delete(table, f"({sql}) or expires <= {now}")
             removing.wipe(table)
+            self._settler.tell_of_damage()
             self._tender.begin()
             return count
 
@@ -283,7 +288,7 @@ class LanceMemory:
         await self._read(work)
 
     async def aclose(self) -> None:
-        if self._closed:
+        if self._closed or self._process.is_child():
             return
         self._closed = True
         await self._gatherer.aclose()

@@ -7,7 +7,6 @@ where `forget` takes a version away from under a query, the query is asked again
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,7 +55,6 @@ class Table:
     def __init__(self, table: Any, uri: str, locks: Path, busy_timeout_s: float) -> None:
         self.lance = table
         self.busy_timeout_s = busy_timeout_s
-        self._process = os.getpid()
         #: The folder, and the table in it; None for an object store.
         self.place = None if "://" in uri else Path(uri)
         self.disk = None if self.place is None else Disk(self.place / f"{NAME}.lance")
@@ -106,11 +104,6 @@ class Table:
 
     def do(self, work: Callable[[Any], T]) -> T:
         """What `work(table)` gives, with errors in our words. Raises: MemoryFailed."""
-        if os.getpid() != self._process:
-            raise MemoryFailed(
-                "This memory was opened before the process forked, and cannot be used in the child.",
-                remedy='Open it in the child, and start children by "spawn" where lancedb was used before.',
-            )
         try:
             return work(self.lance)
         except OpspawnError:
