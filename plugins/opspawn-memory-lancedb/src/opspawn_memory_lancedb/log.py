@@ -2,14 +2,13 @@
 returns. A version of the table costs some milliseconds, however few rows it brings, and leaves files behind; so rows
 wait here until there are many, until somebody reads, or for a moment.
 
-An entry is its length, its checksum, and rows in Arrow's format. An entry that is not whole was never acknowledged. Of
-many rows the vectors come first, as an entry of their own: the disk has to do with these while the rest is made.
+An entry is its length, its checksum, and rows in Arrow's format; `entries` reads them. Of many rows the vectors come
+first, as an entry of their own: the disk has to do with these while the rest is made.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -22,12 +21,12 @@ from zlib import crc32
 
 import pyarrow as pa
 
+from opspawn_memory_lancedb.entries import FIRST, HEAD, REST
+
 T = TypeVar("T")
-_HEAD = struct.Struct("<QI")
 _SUFFIX = ".log"
-#: How an entry says that it is the first columns of rows, or the rest of them.
-_PART = b"opspawn.part"
-_FIRST, _REST = {_PART: b"first"}, {_PART: b"rest"}
+#: The name that a log gets which is damaged, so that nobody reads it again.
+_ASIDE = ".damaged"
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +55,7 @@ class Log:
 
     def begin(self, columns: pa.Table) -> Begun:
         """Have columns of the next rows written, and synced meanwhile. They count once these are appended."""
-        self._write(columns.replace_schema_metadata(_FIRST))
+        self._write(columns.replace_schema_metadata(FIRST))
         return Begun(self, columns.column_names, self._synced())
 
     def append(self, table: pa.Table, begun: Begun | None, meanwhile: Callable[[], T]) -> T:
@@ -66,7 +65,7 @@ class Log:
         if begun is None:
             self._write(table)
         else:
-            self._write(table.drop_columns(begun.names).replace_schema_metadata(_REST))
+            self._write(table.drop_columns(begun.names).replace_schema_metadata(REST))
         synced = self._synced()
         try:
             done = meanwhile()
@@ -94,7 +93,7 @@ class Log:
             stream.write_table(table)
         body = memoryview(sink.getvalue())
         try:
-            _write(self.file, _HEAD.pack(len(body), crc32(body)))
+            _write(self.file, HEAD.pack(len(body), crc32(body)))
             _write(self.file, body)
         except OSError:
             self._undo()
@@ -129,6 +128,16 @@ class Logs:
         """All logs, the oldest first."""
         return sorted(self.folder / name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
 
+    def set_aside(self, path: Path) -> Path:
+        """Have a log be read by nobody any more, and stay; the answer is where. Raises: OSError."""
+        aside = path.with_suffix(_ASIDE)
+        path.rename(aside)
+        return aside
+
+    def aside(self) -> list[Path]:
+        """Logs that were set aside."""
+        return sorted(self.folder / name for name in os.listdir(self.folder) if name.endswith(_ASIDE))
+
     def new(self) -> Log:
         """A log, empty. Raises: OSError."""
         path = self.folder / f"{time.time_ns():020}-{os.urandom(4).hex()}{_SUFFIX}"
@@ -143,36 +152,6 @@ class Logs:
     def close(self) -> None:
         """End the thread."""
         self._beside.shutdown()
-
-
-def rows_in(path: Path) -> pa.Table | None:
-    """The rows of a log that somebody else has left; None if it has none."""
-    data = memoryview(path.read_bytes())
-    tables: list[pa.Table] = []
-    first: pa.Table | None = None
-    at = 0
-    while at + _HEAD.size <= len(data):
-        size, check = _HEAD.unpack_from(data, at)
-        body = bytes(data[at + _HEAD.size : at + _HEAD.size + size])  # a copy begins where Arrow wants it to
-        if len(body) < size or crc32(body) != check:
-            break
-        table = pa.ipc.open_stream(pa.py_buffer(body)).read_all()
-        match (table.schema.metadata or {}).get(_PART):
-            case b"first":
-                first = table
-            case b"rest" if first is not None:
-                tables.append(_joined(table, first))
-            case _:
-                tables.append(table)
-        at += _HEAD.size + size
-    return pa.concat_tables(tables) if tables else None
-
-
-def _joined(rest: pa.Table, first: pa.Table) -> pa.Table:
-    whole = rest.replace_schema_metadata(None)
-    for kind in first.schema:
-        whole = whole.append_column(kind, first[kind.name])
-    return whole
 
 
 def _sync(file: int, under_way: threading.Event) -> None:

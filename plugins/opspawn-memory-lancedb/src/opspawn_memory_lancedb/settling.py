@@ -11,8 +11,9 @@ import pyarrow as pa
 from loguru import logger
 
 from opspawn.errors import MemoryFailed
+from opspawn_memory_lancedb.entries import Left, left_in
 from opspawn_memory_lancedb.faults import told
-from opspawn_memory_lancedb.log import Begun, Log, Logs, rows_in
+from opspawn_memory_lancedb.log import Begun, Log, Logs
 from opspawn_memory_lancedb.packing import with_item
 from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.terms import with_terms
@@ -37,6 +38,16 @@ class Settler:
         self._sealed: list[Log] = []
         self._thread = ThreadPoolExecutor(1, "opspawn-memory-settler")
         self._running: Future[None] | None = None
+        self.tell_of_damage()
+
+    def tell_of_damage(self) -> None:
+        """Say in the log of the program which logs are set aside: they may hold what is missing, or was forgotten."""
+        for path in [] if self._logs is None else self._logs.aside():
+            logger.bind(memory="lancedb").warning(
+                "The damaged log {} is still there; forgetting takes nothing out of it. Restore what is missing, and "
+                "remove the file.",
+                path,
+            )
 
     def waiting(self) -> bool:
         """Whether rows of anybody wait. Any thread may ask."""
@@ -91,7 +102,7 @@ class Settler:
         with self._table.settling.held(self._table.busy_timeout_s):
             self._settle_own()
             for path in self._logs.paths():
-                self._give(path, rows_in(path), asked=True)
+                self._take(self._logs, path, left_in(path))
 
     def abandon(self) -> None:
         """Leave the logs to whoever reads the folder: somebody else has written since, and has perhaps settled them."""
@@ -129,17 +140,29 @@ class Settler:
             log = self._sealed[0]
             if log.path.exists():
                 asked, log.asked = log.asked, True
-                self._give(log.path, pa.concat_tables(log.tables) if log.tables else None, asked=asked)
+                self._give(pa.concat_tables(log.tables) if log.tables else None, asked=asked)
+                log.path.unlink(missing_ok=True)
             log.close()
             self._sealed.pop(0)
 
-    def _give(self, path: Path, rows: pa.Table | None, *, asked: bool) -> None:
-        """Have the table know these rows, and remove their log. `asked` says that it may know them already: they are
-        added all or none.
-        """
+    def _take(self, logs: Logs, path: Path, left: Left) -> None:
+        """Have the table know what somebody has left in a log, and remove that, or set it aside if it is damaged."""
+        self._give(left.rows, asked=True)
+        if not left.damaged:
+            path.unlink(missing_ok=True)
+            return
+        logger.bind(memory="lancedb").error(
+            "A log of this memory is damaged: {} rows of it could be read and are kept, {} bytes could not, and what "
+            "was added in these is lost. It was set aside as {}. Restore what is missing, and remove that file.",
+            0 if left.rows is None else len(left.rows),
+            left.damaged,
+            logs.set_aside(path),
+        )
+
+    def _give(self, rows: pa.Table | None, *, asked: bool) -> None:
+        """Have the table know these rows. `asked` says that it may know them already: they are added all or none."""
         if rows is not None and not (asked and self._are_there(rows)):
             self._into(rows)
-        path.unlink(missing_ok=True)
 
     def _into(self, rows: pa.Table) -> None:
         whole = whole_rows(rows)
