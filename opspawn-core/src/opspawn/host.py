@@ -49,6 +49,7 @@ from opspawn.ops.engine.engine import Engine
 from opspawn.ops.housekeeping import keep_house, keep_of
 from opspawn.ops.listening import Listeners
 from opspawn.ops.overdue import keep_deadlines
+from opspawn.ops.purging import keep_memory
 from opspawn.ops.registries import Roster
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.executor import Worker, WorkerOptions
@@ -403,6 +404,7 @@ class Host(Hosted):
                 keep_deadlines(self.store, self._waker, self.id, self._clock), name="opspawn-deadlines"
             ),
             asyncio.create_task(self._firing(options).run(), name="opspawn-schedules"),
+            asyncio.create_task(keep_memory(self._catalog.memories, self._clock), name="opspawn-memory"),
         ]
 
     def _firing(self, options: WorkerOptions) -> Firing:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +161,44 @@ async def test_the_same_text_is_embedded_once_and_in_batches() -> None:
 
 
 @pytest.mark.parametrize("name", ["subject", "session"])
-def test_an_empty_name_chooses_nothing(name: Any) -> None:
+def test_an_empty_name_chooses_nothing(name: str) -> None:
+    empty: dict[str, Any] = {name: ""}
+    named: dict[str, Any] = {name: "x"}
     with pytest.raises(InvalidInput, match=f"{name} is empty") as caught:
-        Selection(ADA, **{name: ""})
+        Selection(ADA, **empty)
     assert f'{{"field": "@{name}", "exists": false}}' in str(caught.value.remedy)
     assert not Selection(ADA).chosen
     assert not Selection(ADA, filter=And(())).chosen
-    assert Selection(ADA, **{name: "x"}).chosen
+    assert Selection(ADA, **named).chosen
+
+
+class Hanging(HashingEmbedder):
+    """An embedder that answers, until it does not any more."""
+
+    hangs = False
+
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().embed(texts)
+
+
+async def test_an_embedder_that_does_not_answer_leaves_the_words_and_fails_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("asking.QUERY_S", "embedding._PATIENCE_S", "embedding._EACH_S"):
+        monkeypatch.setattr(f"opspawn.memories.{name}", 0.01)
+    embedder = Hanging()
+    memory = await open_memory(str(tmp_path / "memory.db"), embedder=embedder)
+    await memory.add([MemoryItem("Ada likes tea.", ADA)])
+    embedder.hangs = True
+
+    [hit] = await memory.search(MemoryQuery("tea", Selection(ADA)))
+    assert (hit.why.words, hit.why.distance) == (("tea",), None)
+    with pytest.raises(MemoryFailed, match=r"has not answered within 0\.01 s"):
+        await memory.search(MemoryQuery("tea", Selection(ADA), mode="vector"))
+    with pytest.raises(MemoryFailed, match=r"has not answered within 0\.02 s") as caught:
+        await memory.add([MemoryItem("Bob hates tea.", ADA)])
+    assert "its server" in str(caught.value.remedy)
+    assert (await memory.stats(EVERYTHING)).items == 1
+    await memory.aclose()

@@ -56,6 +56,11 @@ class Memories:
                     raise PluginError(f"The memory {self.name!r} cannot be opened: {words}") from error
             return self._memory
 
+    @property
+    def opened(self) -> Memory | None:
+        """The memory, if somebody has asked for it."""
+        return self._memory
+
     def _open_embedder(self, chosen: str) -> Embedder:
         prefix, colon, model = chosen.partition(":")
         if not (colon and prefix and model):

@@ -9,7 +9,7 @@ ever read as a pattern. A selection takes one namespace, or with `below` also th
 confidence can only make it smaller.
 
 **What is kept** is durable when the call returns. What is forgotten, or has expired, is found by no call; what is
-forgotten is gone from the files, too, once `forget` has returned.
+forgotten is gone from the files, too, once `forget` has returned, and what has expired once `purge` or `compact` has.
 
 `opspawn.testing.MemoryContract` holds these promises as tests.
 """
@@ -362,9 +362,16 @@ class Memory(Protocol):
         """
         ...
 
+    async def purge(self) -> int:
+        """Remove every trace of what expired more than a minute ago; the answer is how many. Cheap if there is none.
+
+        Workers call it now and then. The minute is for those who have just found an item that use refreshes.
+        """
+        ...
+
     async def compact(self) -> None:
-        """Bring what is kept in order: as small, and as quickly searched, as it can be. May take minutes; calls go on
-        meanwhile, and changes may have to wait.
+        """Bring what is kept in order: as small, and as quickly searched, as it can be, without a trace of what has
+        expired or was changed. May take minutes; calls go on meanwhile, and changes may have to wait.
         """
         ...
 

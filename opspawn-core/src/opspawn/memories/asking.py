@@ -9,8 +9,14 @@ from loguru import logger
 
 from opspawn.contracts.memory import MAX_ITEMS, Embedder, MemoryItem, MemoryQuery
 from opspawn.errors import EmbedderMismatch, InvalidInput, MemoryFailed, StepError
+from opspawn.memories.embedding import in_time
 
 V = TypeVar("V")
+#: How long after its time an item stays in the files at least, in seconds, unless somebody forgets or compacts: whoever
+#: has found it just before may be about to refresh it.
+GRACE_S = 60.0
+#: How long an embedder may take for a query, in seconds: less than a run waits for its memory, and than a person does.
+QUERY_S = 15.0
 _LAST = (1 << 63) - 1
 
 
@@ -44,7 +50,7 @@ async def way_of(
 ) -> tuple[str, V | None]:
     """How to search, "text", "vector" or "hybrid", and with which vector.
 
-    An embedder that fails leaves the words, unless the query wants vectors alone.
+    An embedder that fails, or takes long, leaves the words, unless the query wants vectors alone.
 
     Raises: InvalidInput: the query needs an embedder, and there is none. EmbedderMismatch. What the embedder raises.
     """
@@ -56,7 +62,8 @@ async def way_of(
             remedy='Set embedder = "NAME:MODEL" in opspawn.toml, or search by words.',
         )
     try:
-        [vector] = await vectors(embedder, [query.text])
+        async with in_time(embedder, QUERY_S):
+            [vector] = await vectors(embedder, [query.text])
     except (StepError, MemoryFailed) as error:
         if query.mode == "vector" or isinstance(error, EmbedderMismatch):
             raise

@@ -32,7 +32,7 @@ from opspawn.contracts.memory import (
 )
 from opspawn.errors import NotFound
 from opspawn.memories import finding, items, removing, writing
-from opspawn.memories.asking import check_added, check_limit, position_of, way_of
+from opspawn.memories.asking import GRACE_S, check_added, check_limit, position_of, way_of
 from opspawn.memories.embedding import vectors_of
 from opspawn.memories.ranking import Reranker, fused, pool, ranked, reranked
 from opspawn.memories.rows import COLUMNS, item_of, where
@@ -216,7 +216,24 @@ class SqliteMemory:
         await self._threads.tidy(removing.wipe)
         return done
 
+    async def purge(self) -> int:
+        return await self._purge(self._now() - round(GRACE_S * 1_000_000))
+
+    async def _purge(self, until: int) -> int:
+        if not await self._threads.read(lambda connection: removing.expired(connection, until)):
+            return 0
+
+        def work(connection: sqlite3.Connection) -> int:
+            seqs = removing.expired(connection, until)
+            removing.remove(connection, seqs)
+            return len(seqs)
+
+        count = await self._threads.write(work)
+        await self._threads.tidy(removing.wipe)
+        return count
+
     async def compact(self) -> None:
+        await self._purge(self._now())
         await self._threads.tidy(removing.compact)
 
     async def aclose(self) -> None:

@@ -33,7 +33,7 @@ from opspawn.contracts.memory import (
     Selection,
 )
 from opspawn.errors import MemoryFailed, NotFound
-from opspawn.memories.asking import check_added, check_limit, position_of, way_of
+from opspawn.memories.asking import GRACE_S, check_added, check_limit, position_of, way_of
 from opspawn.memories.items import changed
 from opspawn.memories.process import Process
 from opspawn.memories.ranking import Reranker, pool
@@ -243,6 +243,21 @@ class LanceMemory:
 
         return await self._write(work, wipes=True)
 
+    async def purge(self) -> int:
+        return await self._purge(self._now() - round(GRACE_S * 1_000_000))
+
+    async def _purge(self, until: int) -> int:
+        table, sql = self._table, f"expires <= {until}"
+
+        def work() -> int:
+            if (count := table.count(sql)) > 0:  # unless another process was first
+                removing.delete(table, sql)
+                removing.wipe(table)
+                self._tender.begin()
+            return count
+
+        return await self._write(work, wipes=True) if await self._read(partial(table.count, sql)) else 0
+
     # -- the whole -----------------------------------------------------------------------------------------------------
 
     async def stats(self, select: Selection) -> MemoryStats:
@@ -278,6 +293,8 @@ class LanceMemory:
         return done
 
     async def compact(self) -> None:
+        await self._purge(self._now())
+
         def work() -> None:
             self._tender.finish()
             with self._table.tending.held(self._table.busy_timeout_s):

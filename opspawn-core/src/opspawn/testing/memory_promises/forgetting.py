@@ -51,6 +51,44 @@ class ForgettingPromises(MemorySuite):
             assert traces(tmp_path, word) == []
         assert len(await texts(memory)) == 51
 
+    @pytest.mark.parametrize("way", ["purge", "compact"])
+    async def test_what_has_expired_is_gone_from_the_files_after_a_purge(
+        self, tmp_path: Path, memory: Memory, clock: Hands, way: str
+    ) -> None:
+        """A minute after its time, by which whoever has just found it has refreshed it; at once by `compact`."""
+        await keep(memory, *(f"Fact {n} about something." for n in range(20)))
+        await keep(memory, f"The code is {SECRET}.", subject=SECRET, metadata={SECRET: SECRET}, ttl_s=100)
+        await keep(memory, "Used now and then.", ttl_s=100, refresh=True)
+        clock.now += 90
+        assert await find(memory, "used now and then")
+        assert await memory.purge() == 0
+        clock.now += 11
+
+        if way == "compact":
+            await memory.compact()
+        else:
+            assert await memory.purge() == 0
+            clock.now += 60
+            assert await find(memory, "used now and then")
+            assert await memory.purge() == 1
+            assert await memory.purge() == 0
+
+        assert traces(tmp_path, SECRET) == []
+        assert len(await texts(memory)) == 21
+
+    async def test_what_was_changed_is_gone_from_the_files_after_compacting(
+        self, tmp_path: Path, memory: Memory
+    ) -> None:
+        """Also where only the subject or metadata were changed, and not the text."""
+        await keep(memory, *(f"Fact {n} about something." for n in range(20)))
+        await keep(memory, "The door is red.", subject=SECRET, metadata={"code": SECRET}, id="i-1")
+        await memory.update(ADA, "i-1", Change(subject="door", metadata={}))
+
+        await memory.compact()
+
+        assert traces(tmp_path, SECRET) == []
+        assert len(await texts(memory)) == 21
+
     async def test_it_is_forgotten_by_subject_session_filter_and_age(self, memory: Memory, clock: Hands) -> None:
         """All that is given must fit."""
         await keep(memory, "One.", subject="Ada")
