@@ -87,9 +87,11 @@ async def test_its_lease_is_the_task_as_the_store_has_it(store: SqliteStore) -> 
 
 async def test_the_lease_of_a_newborn_task_is_fenced_kept_and_lost_like_any(store: SqliteStore) -> None:
     _, (lease,) = await together(store, new("t1"), replace(CLAIM, lease_s=0.0))
-    assert [status.kept for status in await store.renew("w1", [("t1", 1)], 0.0)] == [True]
     (again,) = await claim(store, "w2")
     assert (again.token, again.task.deliveries) == (2, 1)
+    held = {"w1": lease.token, "w2": again.token}
+    kept = [await store.renew(worker, [("t1", token)], 30.0) for worker, token in held.items()]
+    assert [status.kept for (status,) in kept] == [False, True]
     with pytest.raises(Conflict):
         await commit(store, step(token=lease.token))
     await put(store, again.task, TaskState.SUCCEEDED)
