@@ -353,7 +353,7 @@ class Host(Hosted):
         await self._ways.bind()
 
     async def _unbind(self) -> None:
-        await asyncio.gather(*(transport.stop() for transport in self.transports), return_exceptions=True)
+        await self._ways.stop()
 
     def _use(self, store: Store, look_again_s: float) -> None:
         self.store = self._catalog.store = store

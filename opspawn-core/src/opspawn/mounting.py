@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -43,6 +44,11 @@ class Ways:
         """Begin to serve; what is served by another is there before that one lets anybody in. Raises: ConfigError."""
         for transport in (*self._mounted.values(), *self._others().values()):
             await transport.start()
+
+    async def stop(self) -> None:
+        """End all, whatever one of them raises: first what is served by another, whose clients are answered yet."""
+        await asyncio.gather(*(one.stop() for one in self._mounted.values()), return_exceptions=True)
+        await asyncio.gather(*(one.stop() for one in self._others().values()), return_exceptions=True)
 
     def _others(self) -> dict[str, Transport]:
         return {name: one for name, one in self._transports.items() if name not in self._mounted}

@@ -125,6 +125,29 @@ async def test_its_failure_is_a_problem_like_any_other(carried: Carried) -> None
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
 
 
+async def test_what_is_carried_ends_while_its_carrier_still_serves(host: Host) -> None:
+    order: list[str] = []
+
+    class Last(Hooks):
+        async def stop(self) -> None:
+            assert self.carrier is not None
+            async with httpx2.AsyncClient(trust_env=False) as client:
+                order.append(str((await client.post(f"{self.carrier.address}/hooks", json={})).status_code))
+            raise RuntimeError("broken")
+
+    rest = RestTransport(host, RestConfig(port=0))
+    ways = Ways({"rest": rest, "hooks": Last()})
+    await ways.bind()
+    await ways.start()
+    address = rest.address
+    await ways.stop()
+
+    assert order == ["200"]
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        with pytest.raises(httpx2.ConnectError):
+            await client.get(f"{address}/healthz")
+
+
 WRONG = [
     (["hooks"], "'hooks' does not begin with a slash"),
     (["/"], "is no path that REST can serve"),

@@ -176,18 +176,31 @@ async def test_both_on_one_port_is_told_with_the_way_out(tmp_path: Path, unused_
 
 async def test_a_stop_answers_the_calls_that_are_open_with_their_tasks_which_go_on(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, base=BESIDE_REST)
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def does_not_answer(context: Any, params: Any) -> ElicitResult:
+        asked.set()
+        await never.wait()
+        raise AssertionError
+
     async with serving(folder, **{"worker.drain_s": 0.1}) as host:
-        async with client_of(host, "legacy") as old, client_of(host, "auto") as new:
+        old_client = client_of(host, "legacy", elicitation_callback=does_not_answer)
+        async with old_client as old, client_of(host, "auto") as new:
             calling = [
                 asyncio.ensure_future(client.call_tool("ask_sleeper", {"message": "sleep"})) for client in (old, new)
             ]
+            await asyncio.gather(old.list_tools(), new.list_tools())  # else the SDK asks for it once it has its answer
+            paying = asyncio.ensure_future(old.call_tool("pay", {"amount": 5}))
             await until(lambda: notes(folder).count("asleep") == 2)
-            host.stop()
+            await asked.wait()
+            for transport in reversed(host.transports):  # as the host does it: what is carried first
+                await transport.stop()
             answers = [text_of(answer) for answer in await asyncio.gather(*calling)]
-            await asyncio.gather(*(transport.stop() for transport in host.transports))
+            waiting = text_of(await paying)
         tasks = (await host.tasks(Query(where={"handler": "agent/sleeper"}, limit=10))).items
         assert [task.state.terminal for task in tasks] == [False, False]
         assert all(any(f"Its task is {task.id}" in answer for answer in answers) for task in tasks)
+        assert "opspawn approvals approve" in waiting
         for task in tasks:
             await host.cancel(task.id)
 

@@ -12,10 +12,10 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from mcp import Client
+from mcp import Client, MCPError
 from mcp.client.session import MessageHandlerFnT
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import DiscoverResult, Implementation
+from mcp.types import REQUEST_TIMEOUT, DiscoverResult, Implementation
 
 from opspawn_mcp.http import guarded_client
 from opspawn_mcp.settings import ServerConfig
@@ -83,9 +83,20 @@ async def connection(
 
 
 async def _learn(client: Client) -> None:
-    """Ask a server of the modern era what it can; a client that is told the era beforehand does not know."""
-    told = DiscoverResult.model_validate(await client.session.send_discover(_MODERN))
-    client.session.adopt(told)
+    """Ask a server of the modern era what it can; a client that is told the era beforehand does not know.
+
+    The SDK waits ten seconds for the answer, which a server that has to be fetched first may not keep; how long it may
+    take is for `connect_timeout_s` to say, so it is asked again until then.
+    """
+    while True:
+        try:
+            told = await client.session.send_discover(_MODERN)
+        except MCPError as error:
+            if error.code != REQUEST_TIMEOUT:
+                raise
+        else:
+            client.session.adopt(DiscoverResult.model_validate(told))
+            return
 
 
 def _launch(config: ServerConfig, root: Path) -> Launch:

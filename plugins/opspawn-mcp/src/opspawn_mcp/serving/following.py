@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from mcp import MCPError
 from mcp.types import CallToolResult, ElicitRequest, ElicitResult, InputRequiredResult
@@ -29,13 +30,19 @@ Report = Callable[[float, str], Awaitable[None]]
 class Following:
     """Follows a task for one request."""
 
-    def __init__(self, host: Host, task: Task, by: str, *, report: Report, within_s: float) -> None:
-        """Take the task; `by` is who answers its questions, for the record; `report` tells the client of progress."""
+    def __init__(
+        self, host: Host, task: Task, by: str, *, report: Report, within_s: float, stopping: asyncio.Event
+    ) -> None:
+        """Take the task; `by` is who answers its questions, for the record; `report` tells the client of progress.
+
+        Once `stopping` is set, the answer is given as things stand.
+        """
         self._host = host
         self._task = task
         self._by = by
         self._report = report
         self._within_s = within_s
+        self._stopping = stopping
         self._steps = 0
         self._news = asyncio.Event()
 
@@ -50,7 +57,7 @@ class Following:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._within_s
         try:
-            while not following.done() and (left := end - loop.time()) > 0:
+            while not (following.done() or self._stopping.is_set()) and (left := end - loop.time()) > 0:
                 await self._something(following, min(left, _BEAT_S))
                 if following.done() or not (open_ := await self._open()):
                     continue
@@ -81,21 +88,21 @@ class Following:
 
     async def _something(self, following: asyncio.Task[None], most_s: float) -> None:
         """Wait until a question may have come, or the task has settled; tell the client that it goes on."""
-        news = asyncio.ensure_future(self._news.wait())
-        try:
-            done, _ = await asyncio.wait({news, following}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            news.cancel()
+        done = await _first({following}, self._news, self._stopping, most_s=most_s)
         if not done:
             await self._tell("goes on")
         self._news.clear()
 
     async def _ask(self, elicit: Elicit, asked: AskedQuestion, following: asyncio.Task[None]) -> bool:
-        """Have the client's human answer; True too if somebody else has, or the task has ended meanwhile."""
+        """Have the client's human answer; True too if somebody else has, or the task has ended meanwhile. False if he
+        did not, or the server stops.
+        """
         asking = asyncio.ensure_future(elicit(form_of(asked)))
         try:
             while not asking.done() and not following.done():
-                await asyncio.wait({asking, following}, timeout=_BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                await _first({asking, following}, self._stopping, most_s=_BEAT_S)
+                if self._stopping.is_set() and not asking.done():
+                    return False
                 if not asking.done():
                     if (await self._host.question(asked.id)).state != "open":
                         return True
@@ -124,6 +131,17 @@ class Following:
         self._steps += 1
         with suppress(MCPError):
             await self._report(float(self._steps), words)
+
+
+async def _first(tasks: set[asyncio.Future[Any]], *events: asyncio.Event, most_s: float) -> bool:
+    """Wait until one of the tasks is done or one of the events has come; False if none has after `most_s` seconds."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        done, _ = await asyncio.wait({*tasks, *waiting}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+    return bool(done)
 
 
 async def take_answers(host: Host, task: Task, responses: object, by: str) -> bool:

@@ -59,7 +59,7 @@ class McpServer:
         self._host = host
         self._config = config
         self._keys = keys
-        self._stopping = False
+        self._stopping = asyncio.Event()
         #: The tasks of calls that are being answered, by client and request, for a client that takes one back.
         self._running: OrderedDict[tuple[str, Any], str] = OrderedDict()
         self._cancelling: set[asyncio.Task[Any]] = set()
@@ -85,8 +85,10 @@ class McpServer:
         self.sdk.middleware.append(self._watch)
 
     def stop(self) -> None:
-        """From now on, calls that are cut off go on without their clients: their tasks are durable. Streams end."""
-        self._stopping = True
+        """Answer calls that go on with their tasks, which are durable, and end streams; what is cut off is no more
+        taken for taken back.
+        """
+        self._stopping.set()
         self._listeners.stop()
         self._news.stop()
 
@@ -148,6 +150,7 @@ class McpServer:
             caller.name,
             report=lambda steps, words: ctx.session.report_progress(steps, None, words),
             within_s=self._config.answer_within_s,
+            stopping=self._stopping,
         )
 
         async def elicit(form: ElicitRequest) -> ElicitResult:
@@ -177,7 +180,7 @@ class McpServer:
 
     def _cancel(self, place: tuple[str, Any]) -> None:
         id = self._running.pop(place, None)
-        if id is not None and not self._stopping:
+        if id is not None and not self._stopping.is_set():
             cancelling = asyncio.ensure_future(self._cancel_task(id))
             self._cancelling.add(cancelling)
             cancelling.add_done_callback(self._cancelling.discard)

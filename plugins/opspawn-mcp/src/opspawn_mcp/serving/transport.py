@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import urlsplit
 
 from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,7 +26,8 @@ from opspawn_mcp.settings import McpConfig
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _SECTION = "plugins.mcp.serve"
 _HOST, _PORT = "127.0.0.1", 8001
-_END_S = 5.0
+#: How long a stop waits for the answers to calls that are open, and then for the sessions to end, in seconds.
+_ANSWERS_S, _END_S = 2.0, 5.0
 
 
 class McpTransport:
@@ -39,6 +42,8 @@ class McpTransport:
         self._app: ASGIApp | None = None
         self._sessions: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
+        #: Those who are being answered; streams on which clients are told of things are not among them.
+        self._answering: set[asyncio.Task[Any]] = set()
 
     @property
     def address(self) -> str:
@@ -75,23 +80,33 @@ class McpTransport:
         await running.wait()
         endpoint, path = self._keys.guarded(StreamableHTTPASGIApp(manager)), self._config.path
         paths = dict.fromkeys((path, f"{path.rstrip('/')}/"))
-        self._app = Starlette(routes=[Route(each, endpoint=endpoint) for each in paths])
+        routes = [Route(each, endpoint=endpoint) for each in paths]
+        self._app = Starlette(routes=routes, exception_handlers={404: self._nowhere})
         if self._carrier is None:
             await self._listener.serve(self._answer)
 
     async def stop(self) -> None:
+        self._app = None
         self._server.stop()
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=_ANSWERS_S)
         self._over.set()  # sessions first: their streams would hold the listener up
         if self._sessions is not None:
             await ended(self._sessions, _END_S)
         await self._listener.stop()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The application, as long as there are sessions."""
-        app = self._app
-        if app is None or self._over.is_set():
+        """The application, while it is open."""
+        app, task = self._app, asyncio.current_task()
+        if app is None or task is None:
             app = PlainTextResponse("The MCP server is not open now.", 503, {"Retry-After": "5"})
+        elif scope.get("method") == "POST":
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
         await app(scope, receive, send)
+
+    async def _nowhere(self, request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"There is no path {request.url.path}; MCP is at {self._config.path}.", 404)
 
     async def _hold(self, manager: StreamableHTTPSessionManager, running: asyncio.Event) -> None:
         """Keep the sessions, in one task from their begin to their end, as the SDK wants it."""
