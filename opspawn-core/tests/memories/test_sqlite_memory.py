@@ -90,8 +90,9 @@ async def test_a_memory_of_a_later_version_is_not_touched(tmp_path: Path) -> Non
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(MemoryUnusable, match="layout is 99"):
+    with pytest.raises(MemoryUnusable, match="layout is 99") as told:
         await open_memory(path)
+    assert told.value.remedy == "Upgrade opspawn-core: a later version wrote it."
 
 
 async def test_a_damaged_memory_is_not_opened(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from opspawn.contracts.numbers import LARGEST, SMALLEST, TOO_LONG
 from opspawn.errors import InvalidInput
 
 Scalar = str | int | float | bool
@@ -211,6 +212,8 @@ def _leaf(field: str, said: dict[str, Any], place: str) -> Filter:
 def _scalar(value: Any, place: str) -> Scalar:
     if not isinstance(value, str | int | float) or (isinstance(value, float) and not isfinite(value)):
         raise _fault(place, "is neither a text, a number, true nor false")
+    if isinstance(value, int) and not SMALLEST <= value <= LARGEST:
+        raise _fault(place, f"is {TOO_LONG}")
     return value
 
 

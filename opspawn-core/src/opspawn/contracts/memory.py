@@ -27,6 +27,7 @@ from opspawn.contracts.memory_limits import (
     checked_id,
     checked_ids,
     checked_metadata,
+    checked_moment,
     checked_namespace,
     checked_part,
     checked_share,
@@ -108,6 +109,8 @@ class MemoryItem:
         checked_share("confidence", self.confidence)
         if self.ttl_s is not None:
             checked_span("ttl_s", self.ttl_s)
+        for name in ("created", "updated", "expires"):
+            checked_moment(name, getattr(self, name))
 
     def fields(self) -> dict[str, Any]:
         """What filters look at."""

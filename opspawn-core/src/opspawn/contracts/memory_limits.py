@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from opspawn.contracts.numbers import TOO_LONG
@@ -93,6 +94,14 @@ def checked_span(name: str, value: Any, *, least: float | None = None) -> float:
     if not fits or (value <= 0 if least is None else value < least):
         raise InvalidInput(f"{name} is {_shown(value)}; seconds {'above 0' if least is None else 'from 0'} are meant.")
     return float(value)
+
+
+def checked_moment(name: str, value: Any) -> None:
+    """A time, or None. Raises: InvalidInput: it is none, or says no zone, so that nobody knows when it is."""
+    if value is not None and not (isinstance(value, datetime) and value.utcoffset() is not None):
+        raise InvalidInput(
+            f"{name} is {_shown(value)}; a datetime with its zone is meant.", remedy="Give e.g. datetime.now(UTC)."
+        )
 
 
 def checked_metadata(metadata: Any) -> dict[str, Any]:

@@ -45,6 +45,13 @@ def position_of(cursor: str | None) -> int | None:
     raise InvalidInput(f"{cursor!r:.60} is no cursor of this memory.")
 
 
+def other_layout(there: int | str, known: int | str, package: str) -> str:
+    """What helps where a memory was written by another version: to upgrade, if that was a later one."""
+    if str(there).isdigit() and int(there) > int(known):
+        return f"Upgrade {package}: a later version wrote it."
+    return f"Export it with the version of {package} that wrote it, and import it with this one."
+
+
 async def way_of(
     query: MemoryQuery, embedder: Embedder | None, vectors: Callable[[Embedder, Sequence[str]], Awaitable[Sequence[V]]]
 ) -> tuple[str, V | None]:

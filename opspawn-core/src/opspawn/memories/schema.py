@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from opspawn.errors import MemoryUnusable
+from opspawn.memories.asking import other_layout
 
 MEMORY = ":memory:"
 APPLICATION_ID = 0x4F50534D  # "OPSM"
@@ -76,7 +77,8 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         elif application != APPLICATION_ID:
             raise _unusable(path, "it is a database of something else")
         elif layout != LAYOUT:
-            raise _unusable(path, f"its layout is {layout}, and this version of Opspawn knows {LAYOUT}")
+            words = f"its layout is {layout}, and this version of Opspawn knows {LAYOUT}"
+            raise _unusable(path, words, other_layout(layout, LAYOUT, "opspawn-core"))
         else:
             (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if sound != "ok":
@@ -88,8 +90,8 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
         raise
 
 
-def _unusable(path: str, words: str) -> MemoryUnusable:
+def _unusable(path: str, words: str, remedy: str | None = None) -> MemoryUnusable:
     return MemoryUnusable(
         f"The memory {path!r} cannot be used: {words.rstrip('.')}.",
-        remedy="Correct memory_path in [plugins.sqlite], or restore the file from a backup.",
+        remedy=remedy or "Correct memory_path in [plugins.sqlite], or restore the file from a backup.",
     )

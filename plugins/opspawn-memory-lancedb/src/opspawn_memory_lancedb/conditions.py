@@ -82,8 +82,8 @@ def condition_of(filter: Filter) -> Condition:
 
 
 def _sure(values: Iterable[Scalar]) -> Condition:
-    """Confidence is a number, and no number is a text or true."""
-    numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
+    """Confidence is a number from 0 to 1, and no number is a text or true."""
+    numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= 1]
     return Condition(f"confidence in ({', '.join(repr(float(one)) for one in numbers)})" if numbers else "false")
 
 

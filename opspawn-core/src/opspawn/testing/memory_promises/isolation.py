@@ -70,6 +70,9 @@ FITS: tuple[tuple[Filter, str], ...] = (
     (Eq("@session", "s-1"), "r1"),
     (Range("@confidence", min=0.9), "r2 r3 r4 r5"),
     (Exists("@who"), "r1"),
+    (Eq("@confidence", 10**400), ""),
+    (In("@confidence", (0.5, -(10**400), 2)), "r1"),
+    (Eq("n", 10**400), ""),
 )
 
 
@@ -152,6 +155,8 @@ class IsolationPromises(MemorySuite):
             {"field": "@nope", "eq": 1},
             {"field": "a", "min": True},
             {"or": [1]},
+            {"field": "a", "eq": 10**5000},
+            {"field": "a", "min": -(10**5000)},
         )
         for one in (*wrong, *more):
             with pytest.raises(InvalidInput):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +133,14 @@ class KeepingPromises(MemorySuite):
         for wrong in ("x" * (64 * 1024 + 1), "x" * 1024 * 1024, "", "  \n", "half \ud800 a character"):
             with pytest.raises(InvalidInput):
                 await memory.add([MemoryItem(wrong, ADA)])
+
+    async def test_times_that_nobody_could_read_are_refused(self, memory: Memory) -> None:
+        """One without its zone is another time on another machine."""
+        wrong: Any
+        for name in ("created", "updated", "expires"):
+            for wrong in ("abc", 5, datetime(2026, 1, 1)):
+                with pytest.raises(InvalidInput, match=name):
+                    await keep(memory, "Ada likes tea.", **{name: wrong})
 
     async def test_an_item_is_changed_in_place(self, memory: Memory, clock: Hands) -> None:
         """What is not given stays; it is found by its new words, and no more by its old ones."""
