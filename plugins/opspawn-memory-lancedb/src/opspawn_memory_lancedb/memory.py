@@ -39,6 +39,7 @@ from opspawn.memories.process import Process
 from opspawn.memories.ranking import Reranker, pool
 from opspawn_memory_lancedb import changing, finding, reembedding, removing
 from opspawn_memory_lancedb.caching import Cache, cached_units
+from opspawn_memory_lancedb.faults import as_failed
 from opspawn_memory_lancedb.finding import Found
 from opspawn_memory_lancedb.gathering import Gatherer
 from opspawn_memory_lancedb.opening import open_table
@@ -49,6 +50,7 @@ from opspawn_memory_lancedb.settling import Settler
 from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.tending import Tender
 from opspawn_memory_lancedb.vectors import Vector, Vectors, units_of
+from opspawn_memory_lancedb.wiping import Wiper
 from opspawn_memory_lancedb.writing import Writer
 
 T = TypeVar("T")
@@ -98,6 +100,7 @@ class LanceMemory:
         self._tender = Tender(table, config)
         self._settler = Settler(table, self._tender.written)
         self._writer = Writer(table, self._settler)
+        self._wiper = Wiper(table, self._tender, self._writer, self._forgotten)
         self._gatherer = Gatherer(self._writer, self._vectors, lambda: self._model, self._now, self._tender.idle)
         self._readers = ThreadPoolExecutor(_READERS, "opspawn-memory-reader")
         self._process = Process()
@@ -111,25 +114,17 @@ class LanceMemory:
         self._check_usable()
 
         def settled() -> T:
-            if self._settler.waiting():
-                self._writer.call(lambda: None).result()
-            return work()
+            with as_failed():
+                if self._settler.waiting():
+                    self._writer.call(lambda: None).result()
+                return work()
 
-        return await asyncio.shield(asyncio.wrap_future(self._readers.submit(settled)))
+        return await _result(self._readers.submit(settled))
 
     async def _write(self, work: Callable[[], T], *, wipes: bool = False) -> T:
         """What `work()` does, alone among writers; if it wipes, also alone among those who make indexes."""
         self._check_usable()
-        if not wipes:
-            return await asyncio.shield(asyncio.wrap_future(self._writer.call(work)))
-
-        def alone() -> T:
-            self._tender.finish()
-            with self._table.tending.held(self._table.busy_timeout_s):
-                done: Future[T] = self._writer.call(work)
-                return done.result()
-
-        return await asyncio.shield(asyncio.wrap_future(self._readers.submit(alone)))
+        return await _result(self._wiper.call(work) if wipes else self._writer.call(work))
 
     def _check_usable(self) -> None:
         """Each call comes by here before anything else."""
@@ -232,16 +227,18 @@ class LanceMemory:
         now = self._now()
 
         def work() -> int:
-            table = self._table
-            sql = finding.condition(table, select, now)
-            count = table.count(sql)
-            removing.delete(table, f"({sql}) or expires <= {now}")
-            removing.wipe(table)
-            self._settler.tell_of_damage()
-            self._tender.begin()
+            sql = finding.condition(self._table, select, now)
+            count = self._table.count(sql)
+            if count or self._table.expiring:
+                removing.delete(self._table, f"({sql}) or expires <= {now}")
             return count
 
-        return await self._write(work, wipes=True)
+        self._check_usable()
+        return await _result(self._wiper.call(work, forgets=True))
+
+    def _forgotten(self) -> None:
+        self._settler.tell_of_damage()
+        self._tender.begin()
 
     async def purge(self) -> int:
         return await self._purge(self._now() - round(GRACE_S * 1_000_000))
@@ -313,9 +310,15 @@ class LanceMemory:
 
     def _end(self) -> None:
         self._readers.shutdown()
+        self._wiper.close()
         left = self._writer.call(lambda: None)
         self._writer.close()
         if (error := left.exception()) is not None:
             logger.bind(memory="lancedb").warning("What was added last stays in the log until the next time: {}", error)
         self._settler.close()
         self._tender.close()
+
+
+async def _result(work: Future[T]) -> T:
+    """What a thread gives; whoever no longer waits does not break it off."""
+    return await asyncio.shield(asyncio.wrap_future(work))

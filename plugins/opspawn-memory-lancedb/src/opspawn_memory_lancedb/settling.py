@@ -12,7 +12,7 @@ from loguru import logger
 
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.entries import Left, left_in
-from opspawn_memory_lancedb.faults import told
+from opspawn_memory_lancedb.faults import as_failed, told
 from opspawn_memory_lancedb.log import Begun, Log, Logs
 from opspawn_memory_lancedb.packing import with_item
 from opspawn_memory_lancedb.table import Table
@@ -130,7 +130,7 @@ class Settler:
 
     def _beside(self) -> None:
         try:
-            with self._table.settling.held(self._table.busy_timeout_s):
+            with as_failed(), self._table.settling.held(self._table.busy_timeout_s):
                 self._settle_own()
         except MemoryFailed as error:
             logger.bind(memory="lancedb").debug("Rows stay in the log for now: {}", error)

@@ -14,6 +14,7 @@ from loguru import logger
 
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.conditions import ALL
+from opspawn_memory_lancedb.faults import as_failed
 from opspawn_memory_lancedb.lance import Bitmap, BTree, IvfSq
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.table import PARTS, Table, parts_of
@@ -71,7 +72,7 @@ class Tender:
 
     def _quietly(self) -> None:
         try:
-            with self._table.tending.if_free() as free:
+            with as_failed(), self._table.tending.if_free() as free:
                 if free:
                     self.tend()
         except MemoryFailed as error:

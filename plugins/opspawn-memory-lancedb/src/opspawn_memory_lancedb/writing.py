@@ -16,6 +16,7 @@ import numpy as np
 
 from opspawn.contracts.memory import Added
 from opspawn.errors import EmbedderMismatch
+from opspawn_memory_lancedb.faults import as_failed
 from opspawn_memory_lancedb.known import MOST as MOST_KNOWN
 from opspawn_memory_lancedb.known import Known
 from opspawn_memory_lancedb.plan import Add, Plan, replace_rows
@@ -83,7 +84,7 @@ class Writer:
         if not (some := self._taken()):
             return
         try:
-            with self._table.writing.held(self._table.busy_timeout_s):
+            with as_failed(), self._table.writing.held(self._table.busy_timeout_s):
                 self._begin()
                 if isinstance(some[0], Call):
                     self._settler.settle()
