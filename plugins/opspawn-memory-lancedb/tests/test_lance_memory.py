@@ -279,11 +279,15 @@ async def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) 
         await opened(tmp_path)
 
 
-async def test_a_memory_of_a_later_version_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_memory_of_another_version_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await (await opened(tmp_path)).aclose()
-    monkeypatch.setattr("opspawn_memory_lancedb.opening.LAYOUT", "99")
-    with pytest.raises(MemoryUnusable, match="layout is 3, and this version of Opspawn knows 99"):
-        await opened(tmp_path)
+    remedies = []
+    for known in ("1", "99"):
+        monkeypatch.setattr("opspawn_memory_lancedb.opening.LAYOUT", known)
+        with pytest.raises(MemoryUnusable, match=rf"layout is \d+, and this version of Opspawn knows {known}") as told:
+            await opened(tmp_path)
+        remedies.append(str(told.value.remedy).split()[0])
+    assert remedies == ["Upgrade", "Export"]
 
 
 async def test_the_table_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 #: Of the folder of a table, those whose files are needed to read it.
 _FOLDERS = ("data", "_deletions", "_versions")
+_VERSION = ".manifest"
+_LAST = 2**64 - 1
 
 
 class Disk:
-    """The folder of a table, and which of its files are known to be on the disk."""
+    """The folder of a table, and which of its files are known to be on the disk.
+
+    Beside it a file names the latest version that is. LanceDB opens whatever version it finds to be the last: so one
+    that is gone would not be missed. That file itself is not made sure of; an earlier one only says less.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.latest = folder.with_name(f"{folder.stem}.version")
         self._sure: set[str] = set()
         for name in _FOLDERS:
             self._sure.update(_files(folder / name))
@@ -29,6 +38,28 @@ class Disk:
                 _fsync(str(folder))
                 self._sure.update(new)
         _fsync(str(self.folder))
+        self._sign(self.version())
+
+    def _sign(self, version: int) -> None:
+        aside = self.latest.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        with suppress(OSError):  # the version is there all the same
+            aside.write_text(f"{version}\n")
+            aside.replace(self.latest)
+
+    def version(self) -> int:
+        """The latest version that is there, by the names of its files; 0 if there is none."""
+        names = [os.path.basename(path).removesuffix(_VERSION) for path in _files(self.folder / "_versions")]
+        numbers = [int(name) for name in names if name.isdigit()]
+        # As LanceDB names them, the latest is the first in a list of files.
+        return max((_LAST - one if one > _LAST // 2 else one for one in numbers), default=0)
+
+    def lacks(self) -> int | None:
+        """The version that was there and is missing, if no later one is there."""
+        try:
+            signed = int(self.latest.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return signed if self.version() < signed else None
 
     def stamp(self) -> int | None:
         """When a version was last added or removed, in nanoseconds; None if that cannot be told."""

@@ -24,7 +24,7 @@ import pyarrow as pa
 from opspawn_memory_lancedb.entries import FIRST, HEAD, REST
 
 T = TypeVar("T")
-_SUFFIX = ".log"
+SUFFIX = ".log"
 #: The name that a log gets which is damaged, so that nobody reads it again.
 _ASIDE = ".damaged"
 
@@ -122,11 +122,11 @@ class Logs:
 
     def any(self) -> bool:
         """Whether rows wait, of this process or of others."""
-        return any(name.endswith(_SUFFIX) for name in os.listdir(self.folder))
+        return any(name.endswith(SUFFIX) for name in os.listdir(self.folder))
 
     def paths(self) -> list[Path]:
         """All logs, the oldest first."""
-        return sorted(self.folder / name for name in os.listdir(self.folder) if name.endswith(_SUFFIX))
+        return sorted(self.folder / name for name in os.listdir(self.folder) if name.endswith(SUFFIX))
 
     def set_aside(self, path: Path) -> Path:
         """Have a log be read by nobody any more, and stay; the answer is where. Raises: OSError."""
@@ -140,7 +140,7 @@ class Logs:
 
     def new(self) -> Log:
         """A log, empty. Raises: OSError."""
-        path = self.folder / f"{time.time_ns():020}-{os.urandom(4).hex()}{_SUFFIX}"
+        path = self.folder / f"{time.time_ns():020}-{os.urandom(4).hex()}{SUFFIX}"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         folder = os.open(self.folder, os.O_RDONLY)
         try:
