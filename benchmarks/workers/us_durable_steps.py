@@ -11,6 +11,7 @@ from opspawn import App
 from opspawn.cli.process import settle_in
 from opspawn.contracts.run import RunContext
 from opspawn.host import Host
+from opspawn.ops.run.executor import WorkerOptions
 
 #: Said, though it is the default: the figure must not depend on it.
 FULL = {"sqlite": {"synchronous": "full"}}
@@ -30,7 +31,8 @@ async def chain(ctx: RunContext) -> int:
 async def main() -> None:
     settings = Settings()
     app = App(functions={"chain": chain})
-    async with Host.open(app, data=settings.folder, sections=FULL) as host:
+    slots = max(settings.at_once, WorkerOptions().slots)  # or 200 at once would be 64 at once and 136 that wait
+    async with Host.open(app, data=settings.folder, sections=FULL, options=WorkerOptions(slots=slots)) as host:
         settle_in()  # as `opspawn serve` does
         tasks: list[str] = []
 
