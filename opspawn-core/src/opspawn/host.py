@@ -132,6 +132,7 @@ class Host(Hosted):
         async with AsyncExitStack() as stack:
             kit = new_kit(loaded, plugins)
             stack.push_async_callback(kit.aclose)
+            kit.memories.check()
             catalog = Catalog(app, kit, runs=worker if runs is None else runs)
             if check is not None:
                 check(catalog)

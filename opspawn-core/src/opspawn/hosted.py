@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from opspawn.catalog import Catalog
 from opspawn.checkups import examine_process, examine_store, examine_waker
 from opspawn.config import Loaded
 from opspawn.contracts.clock import Clock
@@ -13,6 +14,7 @@ from opspawn.contracts.question import AskedQuestion
 from opspawn.contracts.seeing import Pruned, Why, WorkerInfo
 from opspawn.contracts.store import Finding, Page, Query, Store, Task
 from opspawn.contracts.waker import Waker
+from opspawn.memory_checkup import examine_memory
 from opspawn.ops.agents.agents import Agents
 from opspawn.ops.definitions import Definitions
 from opspawn.ops.engine.engine import Engine
@@ -29,6 +31,7 @@ from opspawn.plugins import Plugins
 class Hosted:
     """The part of the host that only passes on. See `opspawn.contracts.transport.Host` for what it promises."""
 
+    _catalog: Catalog
     _engine: Engine
     _roster: Roster
     _schedules: StoredSchedules
@@ -81,6 +84,7 @@ class Hosted:
     async def examine(self) -> Sequence[tuple[str, Finding]]:
         found = [part async for part in examine_process(self.loaded, self.plugins)]
         found += [part async for part in examine_waker(self._waker)]
+        found += [part async for part in examine_memory(self._catalog.memories)]
         return [*found, *[part async for part in examine_store(self.store)]]
 
     async def prune(

@@ -54,6 +54,10 @@ from opspawn.contracts.run_events import Failure, RunEvent
             [told.BudgetSpent(what="raised", data={"limits": {"tokens": 500}})],
             ["! the budget was used up, and raised: tokens=500"],
         ),
+        (
+            [told.MemoryUnavailable(what="recall", error=Failure("memory", "The disk\nis gone."))],
+            ["! Without memory (recall): The disk is gone. 'opspawn doctor' looks at it."],
+        ),
         ([told.StepEnded(name="think", error=Failure("x", "No."))], []),
         ([told.ReasoningDelta(text="Hm.")], []),
     ],

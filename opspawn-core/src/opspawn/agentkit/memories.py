@@ -12,6 +12,9 @@ from opspawn.contracts.plugins import EmbedderPlugin, MemoryPlugin
 from opspawn.errors import ConfigError, MemoryFailed, PluginError
 from opspawn.plugins import Plugins
 
+#: The memory of those who name none.
+BUILT_IN = "sqlite"
+
 
 class Memories:
     """What `memory = "NAME"` and `embedder = "NAME:MODEL"` stand for. Belongs to one event loop."""
@@ -36,6 +39,32 @@ class Memories:
         self._embedder: Embedder | None = None
         self._opening = asyncio.Lock()
 
+    def check(self) -> None:
+        """Look for what the configuration names; the built-in memory may be blocked where nobody uses it.
+
+        Raises: ConfigError: the memory or the embedder is not installed, or the embedder names no model.
+        """
+        if self.name != BUILT_IN:
+            self._plugins.get("memory", self.name)
+        if self._embedder_name is not None:
+            self._chosen(self._embedder_name)
+
+    def nothing_yet(self) -> str | None:
+        """What is missing where nothing has been remembered yet; None where something may be. Makes nothing.
+
+        Raises: ConfigError.
+        """
+        record = cast(MemoryPlugin, self._plugins.get("memory", self.name))
+        if record.nothing_yet is None:
+            return None
+        return record.nothing_yet(self._plugins.section(record, self._sections), self._data)
+
+    def embedder(self) -> Embedder | None:
+        """The embedder, if one is configured; it has not been asked for anything yet. Raises: ConfigError."""
+        if self._embedder is None and self._embedder_name is not None:
+            self._embedder = self._open_embedder(self._embedder_name)
+        return self._embedder
+
     async def get(self) -> Memory:
         """The memory, open.
 
@@ -45,10 +74,9 @@ class Memories:
             if self._memory is None:
                 record = cast(MemoryPlugin, self._plugins.get("memory", self.name))
                 section = self._plugins.section(record, self._sections)
-                if self._embedder is None and self._embedder_name is not None:
-                    self._embedder = self._open_embedder(self._embedder_name)
+                embedder = self.embedder()
                 try:
-                    self._memory = await record.open(section, self._data, self._embedder)
+                    self._memory = await record.open(section, self._data, embedder)
                 except (ConfigError, MemoryFailed):
                     raise
                 except Exception as error:
@@ -61,16 +89,19 @@ class Memories:
         """The memory, if somebody has asked for it."""
         return self._memory
 
-    def _open_embedder(self, chosen: str) -> Embedder:
+    def _chosen(self, chosen: str) -> tuple[EmbedderPlugin, str]:
         prefix, colon, model = chosen.partition(":")
         if not (colon and prefix and model):
             raise ConfigError(
                 f"The embedder {chosen!r} names no model.",
                 remedy='Write embedder = "NAME:MODEL", e.g. "openai:text-embedding-3-small".',
             )
-        record = cast(EmbedderPlugin, self._plugins.get("embedder", prefix))
+        return cast(EmbedderPlugin, self._plugins.get("embedder", prefix)), model
+
+    def _open_embedder(self, chosen: str) -> Embedder:
+        record, model = self._chosen(chosen)
         if record.network:
-            refuse_if_forbidden(prefix, allowed=self._network_models)
+            refuse_if_forbidden(record.name, allowed=self._network_models)
         section = self._plugins.section(record, self._sections)
         try:
             return record.open(section, model)

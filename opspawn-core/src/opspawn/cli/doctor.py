@@ -19,14 +19,15 @@ Part = tuple[str, Finding]
 
 @click.command()
 @click.option("--invariants", is_flag=True, help="Also check the whole journal against what is promised; reads it all.")
+@click.option("--embed", is_flag=True, help="Also have the configured embedder make a vector, which may cost.")
 @json_option
 @click.pass_context
-def doctor(context: click.Context, invariants: bool, as_json: bool) -> None:
+def doctor(context: click.Context, invariants: bool, embed: bool, as_json: bool) -> None:
     """Look at everything and say what is wrong, each with a remedy. Exit code 1 if there is an error."""
-    context.exit(run(_look(invariants, as_json)))
+    context.exit(run(_look(invariants, embed, as_json)))
 
 
-async def _look(invariants: bool, as_json: bool) -> int:
+async def _look(invariants: bool, embed: bool, as_json: bool) -> int:
     found: list[tuple[str, Finding]] = []
 
     def take(part: tuple[str, Finding]) -> None:
@@ -39,7 +40,7 @@ async def _look(invariants: bool, as_json: bool) -> int:
     except ConfigError as error:
         take(("configuration", Finding("error", error.message, error.remedy)))
     else:
-        async for part in _examine(loaded, invariants):
+        async for part in _examine(loaded, invariants, embed):
             take(part)
     levels = [finding.level for _, finding in found]
     errors, warnings = levels.count("error"), levels.count("warning")
@@ -50,13 +51,15 @@ async def _look(invariants: bool, as_json: bool) -> int:
     return int(errors > 0)
 
 
-async def _examine(loaded: Loaded, invariants: bool) -> AsyncIterator[Part]:
+async def _examine(loaded: Loaded, invariants: bool, embed: bool) -> AsyncIterator[Part]:
     """Everything; what cannot be looked at is a finding itself."""
     from opspawn.checkups import examine_process, examine_store
 
     async for part in examine_process(loaded, installed(loaded)):
         yield part
     async for part in _waker(loaded):
+        yield part
+    async for part in _memory(loaded, embed):
         yield part
     try:
         async with existing_store(loaded) as store:
@@ -85,6 +88,18 @@ async def _waker(loaded: Loaded) -> AsyncIterator[Part]:
             yield part
     finally:
         await waker.aclose()
+
+
+async def _memory(loaded: Loaded, embed: bool) -> AsyncIterator[Part]:
+    from opspawn.cli.remembered import memories_of
+    from opspawn.memory_checkup import examine_memory
+
+    memories = memories_of(loaded, installed(loaded))
+    try:
+        async for part in examine_memory(memories, embed=embed):
+            yield part
+    finally:
+        await memories.aclose()
 
 
 async def _invariants(store: Store) -> AsyncIterator[Part]:

@@ -12,12 +12,14 @@ import click
 
 from opspawn.agentkit.run_event_json import run_event_to_json
 from opspawn.cli.keyboard import somebody_types
+from opspawn.cli.narrate import memory_words
 from opspawn.cli.output import say
 from opspawn.cli.people import People, how_to_answer
 from opspawn.cli.screen import Screen
 from opspawn.contracts.run_events import (
     ApprovalAsked,
     ApprovalDecided,
+    MemoryUnavailable,
     QuestionAnswered,
     QuestionAsked,
     RunEvent,
@@ -45,11 +47,13 @@ class Lines:
         click.echo(json.dumps(run_event_to_json(event), ensure_ascii=False))
 
 
-class Silence:
-    """Shows nothing."""
+class Warnings:
+    """Shows only what a run goes on without, on stderr."""
 
     def show(self, event: RunEvent) -> None:
-        """Do nothing."""
+        """Say it, if the event is about that."""
+        if isinstance(event, MemoryUnavailable):
+            say(f"Warning: {memory_words(event)}")
 
 
 class Follower:

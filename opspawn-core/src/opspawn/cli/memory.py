@@ -181,7 +181,8 @@ def stats(context: click.Context, namespace: tuple[str, ...], as_json: bool) -> 
         if as_json:
             print_json(stats_to_json(found))
             return
-        vectors = f"{found.vectors:,} vectors of {found.embedder}, {found.dim} numbers each" if found.embedder else ""
+        count = f"{found.vectors:,} vector{'' if found.vectors == 1 else 's'}"
+        vectors = f"{count} of {found.embedder}, {found.dim} numbers each." if found.embedder else ""
         size = f", {found.bytes / 1024:,.0f} KiB in all" if found.bytes is not None else ""
         say(f"{memories(found.items)}{size}. {vectors or 'No vectors: they are found by their words.'}")
         rows = [[" / ".join(space), count] for space, count in found.namespaces]

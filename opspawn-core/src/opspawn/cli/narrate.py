@@ -91,6 +91,8 @@ class Narrator:
                 self._ticks(event)
             case told.BudgetSpent():
                 self._line(event, (f"! {_budget(event)}", "yellow"))
+            case told.MemoryUnavailable():
+                self._line(event, ("! ", "yellow"), (memory_words(event), ""), fold=False)
             case _:
                 return
 
@@ -166,6 +168,11 @@ def _budget(event: told.BudgetSpent) -> str:
     if event.what == "raised":
         return f"the budget was used up, and raised: {brief(event.data.get('limits') or {})}"
     return "what a call used that was cut off is not known; it is charged as it was reserved"
+
+
+def memory_words(event: told.MemoryUnavailable) -> str:
+    """What is said of a memory that could not be used, in one line."""
+    return f"Without memory ({event.what}): {one_line(event.error.message)} 'opspawn doctor' looks at it."
 
 
 def _folded(content: str, room: int) -> str:

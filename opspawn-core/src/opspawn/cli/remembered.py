@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
@@ -15,7 +15,6 @@ from opspawn.config import Loaded
 from opspawn.config.durations import span_s
 from opspawn.contracts.filters import Filter, filter_from_json
 from opspawn.contracts.memory import Memory, Selection
-from opspawn.contracts.plugins import MemoryPlugin
 from opspawn.errors import ConfigError, InvalidInput
 from opspawn.opening import load_plugins
 from opspawn.plugins import Plugins
@@ -76,25 +75,31 @@ def with_memory(
     """
     loaded = configuration()
     plugins = load_plugins(loaded)
-    if not new:
-        _refuse_nothing(loaded, plugins)
-    settings = loaded.settings
 
     async def main() -> int | None:
-        memories = Memories(
-            plugins,
-            loaded.sections,
-            memory=settings.memory,
-            embedder=settings.embedder if embeds else None,
-            data=settings.data,
-            network_models=settings.network_models,
-        )
+        memories = memories_of(loaded, plugins, embeds=embeds)
+        if not new and (missing := memories.nothing_yet()) is not None:  # reading makes no memory where there is none
+            remedy = "Run an agent that has memory, add something with 'opspawn memory add', or go to its folder."
+            raise ConfigError(missing, remedy=remedy)
         try:
             return await act(await memories.get())
         finally:
             await memories.aclose()
 
     context.exit(run(main()))
+
+
+def memories_of(loaded: Loaded, plugins: Plugins, *, embeds: bool = True) -> Memories:
+    """The memory that is configured, not yet open; `embeds` says whether with its embedder."""
+    settings = loaded.settings
+    return Memories(
+        plugins,
+        loaded.sections,
+        memory=settings.memory,
+        embedder=settings.embedder if embeds else None,
+        data=settings.data,
+        network_models=settings.network_models,
+    )
 
 
 def _filter(text: str | None) -> Filter | None:
@@ -112,16 +117,3 @@ def json_of(text: str | None, option: str) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInput(f"{option} is {text[:60]!r}; an object is meant.")
     return found
-
-
-def _refuse_nothing(loaded: Loaded, plugins: Plugins) -> None:
-    """Reading makes no memory where there is none."""
-    record = cast(MemoryPlugin, plugins.get("memory", loaded.settings.memory))
-    if record.nothing_yet is None:
-        return
-    missing = record.nothing_yet(plugins.section(record, loaded.sections), loaded.settings.data)
-    if missing is not None:
-        raise ConfigError(
-            missing,
-            remedy="Run an agent that has memory, add something with 'opspawn memory add', or go to its folder.",
-        )

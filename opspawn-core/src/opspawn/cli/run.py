@@ -12,7 +12,7 @@ import click
 from opspawn.cli import assemble
 from opspawn.cli.assemble import existing_store, find_app, on_signals, start_logs, stopping_words
 from opspawn.cli.budgets import budget_of, budget_option
-from opspawn.cli.follow import Follower, Lines, Silence
+from opspawn.cli.follow import Follower, Lines, Warnings
 from opspawn.cli.lazy import FAILED, INTERRUPTED, OK, one_line
 from opspawn.cli.naming import check_known, handler_of, input_of, names_app
 from opspawn.cli.narrate import Narrator
@@ -101,7 +101,7 @@ async def _run(
     async with Host.open(app, loaded=loaded, queues=[queue], check=check) as host:
         screen = Screen() if form == "text" else None
         narrator = Narrator(screen) if screen is not None else None
-        follower = Follower(host, id, narrator or (Lines() if form == "events" else Silence()), screen)
+        follower = Follower(host, id, narrator or (Lines() if form == "events" else Warnings()), screen)
 
         def stop() -> None:
             host.stop()
