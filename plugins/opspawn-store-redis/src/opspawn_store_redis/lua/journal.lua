@@ -1,7 +1,7 @@
 -- Events as they are written: entries of `ev`, the streams in which they are found, and the positions of a task's own.
 
-local function in_pieces(command, key, words)
-  for n = 1, #words, 2000 do call(command, key, unpack(words, n, math.min(n + 1999, #words))) end
+local function in_pieces(command, key, words, count)
+  for n = 1, count, 2000 do call(command, key, unpack(words, n, math.min(n + 1999, count))) end
 end
 
 -- The first events of a task are noted in the task, where that is written anyway; all others in a list.
@@ -13,12 +13,12 @@ local function note_positions()
     local row = touched[id]
     local all = row and row[J] and row[J] .. positions or positions
     if not row or #all > NOTED * POSITION_BYTES then
-      in_pieces('RPUSH', P .. 'j:' .. id, noted(positions))
+      in_pieces('RPUSH', P .. 'j:' .. id, noted(positions), #positions / POSITION_BYTES)
     else
       row[J] = all
     end
   end
-  news = {}
+  if next(news) then news = {} end
 end
 
 -- Events that will be one entry of `ev`, the last of them at `pos`; and by type what its stream gets of them. Few together are

@@ -17,9 +17,13 @@ end
 
 local function zrem(key, who) zadd(key, false, who) end
 
+-- The words of one command at a time, in tables that are there for good.
+local added, removed = {}, {}
+
 local function settle()
+  if not next(pending) then return end
   for key, changes in pairs(pending) do
-    local added, removed, n, m = {}, {}, 0, 0
+    local n, m = 0, 0
     for who, score in pairs(changes) do
       if score then
         added[n + 1], added[n + 2], n = score, who, n + 2
@@ -27,8 +31,8 @@ local function settle()
         removed[m + 1], m = who, m + 1
       end
     end
-    in_pieces('ZREM', key, removed)
-    in_pieces('ZADD', key, added)
+    in_pieces('ZREM', key, removed, m)
+    in_pieces('ZADD', key, added, n)
   end
   pending = {}
 end
