@@ -44,7 +44,7 @@ class Mountable(Protocol):
     def mounted(self, carrier: Transport) -> None:
         """It is served by `carrier`: `bind` takes no address, and `address` is that of the carrier with the path.
 
-        Called before `bind`, at which the carrier has its address. `start` comes before that of the carrier.
+        Called before `bind`, at which the carrier has its address. `start` and `stop` come before those of the carrier.
         """
         ...
 
