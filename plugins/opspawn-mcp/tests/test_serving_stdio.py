@@ -18,6 +18,8 @@ from mcp.types import ElicitResult
 
 from ._served import MODES, make_folder, text_of
 
+pytestmark = pytest.mark.timeout(180)  # a busy machine takes its time to start a process
+_PATIENCE_S = 150
 OPSPAWN = str(Path(sys.executable).with_name("opspawn"))
 HELLO = {
     "jsonrpc": "2.0",
@@ -73,7 +75,7 @@ async def test_it_ends_with_its_client_or_when_it_is_told_to(tmp_path: Path, how
         process.stdin.close()
     else:
         process.send_signal(signal.SIGTERM)
-    code = await asyncio.to_thread(process.wait, 30)
+    code = await asyncio.to_thread(process.wait, _PATIENCE_S)
 
     assert answer["result"]["serverInfo"]["name"] == "opspawn"
     assert (code, process.stdout.read()) == (0, "")
@@ -91,7 +93,7 @@ async def test_it_ends_with_its_client_or_when_it_is_told_to(tmp_path: Path, how
 def test_what_cannot_be_started_is_one_line_on_stderr(tmp_path: Path, arguments: list[str], words: str) -> None:
     process = start(make_folder(tmp_path), *arguments)
 
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=_PATIENCE_S)
 
     assert (process.returncode, out) == (2, "")
     assert errors.count("\n") == 1
