@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +185,13 @@ def test_stats_say_what_they_do_not_list(folder: Path) -> None:
 
 
 def test_without_an_embedder_there_is_nothing_to_embed(facts: list[str]) -> None:
-    assert told("reembed") == {"made": 0}
+    assert told("reembed") == {"made": 0, "removed": 0}
+
+
+def test_reembed_without_an_embedder_says_what_it_took_away(folder: Path, facts: list[str]) -> None:
+    with closing(sqlite3.connect(folder / ".opspawn/memory.db")) as file, file:
+        file.execute("UPDATE items SET vector_of = 'other:model', vector = x'0000803f'")
+    assert told("reembed") == {"made": 0, "removed": len(facts)}
 
 
 @pytest.mark.parametrize(

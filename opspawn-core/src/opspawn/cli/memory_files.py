@@ -86,10 +86,14 @@ def reembed(context: click.Context, as_json: bool) -> None:
     """
 
     async def act(opened: Memory) -> None:
+        before = (await opened.stats(EVERYTHING)).vectors
         with progress("Embedding") as tell:
             made = await opened.reembed(tell)
+        removed = before + made - (await opened.stats(EVERYTHING)).vectors
         if as_json:
-            print_json({"made": made})
+            print_json({"made": made, "removed": removed})
+        elif removed and not made:
+            say(f"Removed {removed:,} {'vector' if removed == 1 else 'vectors'}, since no embedder is configured.")
         else:
             say(f"Made {made:,} {'vector' if made == 1 else 'vectors'}.")
 
