@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opspawn.contracts.memory import MemoryItem, MemoryQuery, MemoryStats, Selection
+from opspawn.contracts.memory import MemoryItem, MemoryStats
 from opspawn.errors import EmbedderMismatch
 from opspawn.memories.ranking import Candidate, dot
-from opspawn.memories.rows import COLUMNS, item_of, vector_of, where
+from opspawn.memories.rows import COLUMNS, item_of, vector_of
 from opspawn.memories.words import is_prefix, terms
 
 #: How many vectors one search compares at most, the newest items first.
@@ -26,23 +26,29 @@ class Found:
     candidate: Candidate
 
 
-def by_words(connection: sqlite3.Connection, query: MemoryQuery, most: int, now: int) -> list[int]:
-    """The items best by BM25."""
-    wanted = terms(query.text)
+def by_words(connection: sqlite3.Connection, text: str, most: int, condition: str, values: Sequence[Any]) -> list[int]:
+    """The items that have all words, and the items best by BM25, at most so many of each."""
+    wanted = terms(text)
     if not wanted:
         return []
     # A term has letters and digits only, so that quotes around it are enough; the whole is a value all the same.
-    asked = " OR ".join(f'"{term}" *' if is_prefix(term) else f'"{term}"' for term in wanted)
-    condition, values = where(query.select, now)
+    asked = [f'"{term}" *' if is_prefix(term) else f'"{term}"' for term in wanted]
     sql = (
         "SELECT i.seq FROM words JOIN items i ON i.seq = words.rowid "
         f"WHERE words MATCH ? AND {condition} ORDER BY bm25(words), i.seq DESC LIMIT ?"
     )
-    return [seq for (seq,) in connection.execute(sql, [asked, *values, most])]
+
+    def best(word: str) -> list[int]:
+        return [seq for (seq,) in connection.execute(sql, [word.join(asked), *values, most])]
+
+    some = best(" OR ")
+    if len(some) < most or len(asked) == 1:
+        return some
+    return list(dict.fromkeys([*best(" AND "), *some]))
 
 
 def cosines(
-    connection: sqlite3.Connection, select: Selection, wanted: Sequence[float], model: str, now: int
+    connection: sqlite3.Connection, wanted: Sequence[float], model: str, condition: str, values: Sequence[Any]
 ) -> dict[int, float]:
     """The cosine of each item that has a vector. Raises: EmbedderMismatch: the vectors are another's."""
     kept = dict(connection.execute("SELECT key, value FROM meta"))
@@ -50,7 +56,6 @@ def cosines(
         raise EmbedderMismatch(
             f"{kept['embedder']!r} with {kept.get('dim', '?')} numbers", f"{model!r} with {len(wanted)}"
         )
-    condition, values = where(select, now)
     sql = f"SELECT i.seq, i.vector FROM items i WHERE i.vector_of = ? AND {condition} ORDER BY i.seq DESC LIMIT ?"
     rows = connection.execute(sql, [model, *values, MAX_COMPARED])
     return {seq: dot(wanted, vector_of(vector)) for seq, vector in rows}

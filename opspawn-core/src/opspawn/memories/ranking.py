@@ -1,17 +1,19 @@
 """How near an item is to a query. The same on every memory: from the query and the item alone, in [0, 1].
 
-A memory brings candidates: those best by words (BM25), those best by vectors. `fused` makes one list of both by
-reciprocal rank fusion (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
-Learning Methods", SIGIR 2009); ranks of lists compare where raw scores do not. `ranked` then scores those that are in
-the fused list: BM25 depends on what else is kept, so it chooses and breaks ties, and is no score. Of words and vectors
-the better counts: what is near by its meaning alone is as near as if there had been no search by words.
+A memory brings candidates: those with all words, those best by words (BM25), those best by vectors. `fused` makes one
+list of both by reciprocal rank fusion (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and
+individual Rank Learning Methods", SIGIR 2009); ranks of lists compare where raw scores do not. `ranked` then scores
+those that are in the fused list: BM25 depends on what else is kept, so it chooses and breaks ties, and is no score. Of
+words and vectors the better counts: what is near by its meaning alone is as near as if there had been no search by
+words. `further` tells whether others may be better than those that were brought.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import log2
 from operator import mul
 from typing import Protocol, TypeVar
 
@@ -25,6 +27,9 @@ K = TypeVar("K", bound=Hashable)
 RRF = 60
 #: Items whose words are the same to this part say the same.
 SAME = 0.9
+#: How many times as many candidates a second look brings where near-duplicates took their places.
+_WIDER = 10
+_AGES_S = 1000 * 366 * 86400.0
 
 
 class Reranker(Protocol):
@@ -47,6 +52,45 @@ class Candidate:
 def pool(limit: int) -> int:
     """How many candidates of each kind to bring for so many hits."""
     return max(50, 5 * limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """What a second look is for: so many candidates of each kind, so sure at least, and changed since then."""
+
+    most: int
+    confidence: float = 0.0
+    since: datetime | None = None
+
+
+def further(
+    query: MemoryQuery, hits: Sequence[Hit], found: Sequence[Candidate], most: int, now: datetime, *, by_words: bool
+) -> Further | None:
+    """Whether `most` candidates of each kind may have been too few, and which others could be better.
+
+    Near-duplicates may have left fewer hits than are wanted; and what is old or doubtful, and so cannot be among the
+    hits, may have taken the place of what is not. It is no question of those that are only farther.
+    """
+    if len(found) < most:
+        return None
+    if len(hits) < query.limit:
+        alike = query.distinct and ranked(replace(query, distinct=False), found, now, by_words=by_words)
+        return Further(_WIDER * most) if alike and len(alike) > len(hits) else None
+    sure, fresh = _factor(query.confidence, hits[-1].score), _factor(query.recency, hits[-1].score)
+    if max(sure, fresh) >= 1:
+        return None  # nobody can be better
+    since = now - timedelta(seconds=min(_AGES_S, -query.half_life_s * log2(fresh))) if fresh > 0 else None
+    hopeless = any(one.item.confidence < sure or (since is not None and _dated(one, now) < since) for one in found)
+    return Further(most, max(0.0, sure), since) if hopeless else None
+
+
+def _factor(weight: float, least: float) -> float:
+    """How much of what is weighed an item must have, to score more if it is as near as can be."""
+    return 1.0 - (1.0 - least) / weight + 1e-9 if weight else 0.0
+
+
+def _dated(one: Candidate, now: datetime) -> datetime:
+    return one.item.updated or one.item.created or now
 
 
 def fused(*lists: Sequence[K]) -> list[K]:
@@ -88,8 +132,7 @@ def _scored(
     if one.cosine is not None:
         told.append(max(0.0, min(1.0, one.cosine)))
     near = one.reranked if one.reranked is not None else max(told, default=0.0)
-    created = one.item.updated or one.item.created or now
-    age = max(0.0, (now - created).total_seconds())
+    age = max(0.0, (now - _dated(one, now)).total_seconds())
     recency = 1.0 - query.recency * (1.0 - 0.5 ** (age / query.half_life_s))
     doubt = 1.0 - query.confidence * (1.0 - one.item.confidence)
     distance = None if one.cosine is None else 1.0 - max(-1.0, min(1.0, one.cosine))

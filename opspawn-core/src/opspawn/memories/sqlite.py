@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
@@ -34,8 +33,9 @@ from opspawn.errors import NotFound
 from opspawn.memories import finding, items, removing, writing
 from opspawn.memories.asking import GRACE_S, check_added, check_limit, position_of, way_of
 from opspawn.memories.embedding import vectors_of
-from opspawn.memories.ranking import Reranker, fused, pool, ranked, reranked
+from opspawn.memories.ranking import Further, Reranker, pool, reranked
 from opspawn.memories.rows import COLUMNS, item_of, where
+from opspawn.memories.searching import Search
 from opspawn.memories.working import Threads, offer
 
 
@@ -148,22 +148,21 @@ class SqliteMemory:
     async def search(self, query: MemoryQuery) -> list[Hit]:
         self._threads.check()
         mode, vector = await way_of(query, self._embedder, vectors_of)
-        most, now = pool(query.limit), self._now()
-
-        def work(connection: sqlite3.Connection) -> list[finding.Found]:
-            by_words = finding.by_words(connection, query, most, now) if mode != "vector" else []
-            cosines: dict[int, float] = {}
-            if vector is not None:
-                cosines = finding.cosines(connection, query.select, vector, str(self._model), now)
-            nearest = sorted(cosines, key=lambda seq: (-cosines[seq], -seq))[:most]
-            best = fused(by_words, [seq for seq in nearest if cosines[seq] > 0])[: 2 * most]
-            return finding.candidates(connection, best, cosines)
-
-        found = await self._threads.read(work, query.select.filter)
-        seqs = {id(one.candidate.item): one.seq for one in found}
+        asked = Search(query, mode, vector, str(self._model), self._now())
+        most = pool(query.limit)
+        found = await self._threads.read(
+            lambda connection: asked.candidates(connection, Further(most)), query.select.filter
+        )
         candidates = await reranked(self._reranker, query.text, [one.candidate for one in found])
-        told = datetime.fromtimestamp(now / 1_000_000, UTC)
-        hits = await asyncio.to_thread(ranked, query, candidates, told, by_words=mode != "vector")
+        hits = await asyncio.to_thread(asked.hits, candidates)
+        more = None if self._reranker is not None else await asyncio.to_thread(asked.further, hits, candidates, most)
+        if more is not None:
+            others = await self._threads.read(
+                lambda connection: asked.candidates(connection, more), query.select.filter
+            )
+            found = [*{one.seq: one for one in (*others, *found)}.values()]
+            hits = await asyncio.to_thread(asked.hits, [one.candidate for one in found])
+        seqs = {id(one.candidate.item): one.seq for one in found}
         await self._used([(seqs[id(hit.item)], hit.item) for hit in hits])
         return hits
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 from opspawn.contracts.filters import matches
 from opspawn.contracts.memory import Hit, MemoryItem, Namespace, Selection
 from opspawn.memories.ranking import Candidate, fused
-from opspawn.memories.words import terms
+from opspawn.memories.words import found_in, terms, words
 from opspawn_memory_lancedb.columns import Entry
 from opspawn_memory_lancedb.conditions import ALL, where
-from opspawn_memory_lancedb.lance import MatchQuery
+from opspawn_memory_lancedb.lance import AND, MatchQuery
 from opspawn_memory_lancedb.packing import COLUMN, ITEM, item_of, place_of, unpacked
 from opspawn_memory_lancedb.plan import entry_columns, entry_in
 from opspawn_memory_lancedb.rows import LONGEST
@@ -27,6 +27,8 @@ from opspawn_memory_lancedb.vectors import Vector
 
 #: How many times as many as are wanted are compared exactly.
 _MORE = 2
+#: What an item with all words of a query has above others; scores of BM25 are far below.
+_WHOLE = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +60,36 @@ def newest(table: Table, sql: str, limit: int) -> list[Found]:
 
 
 def by_words(table: Table, query: str, sql: str, most: int, kept: Kept | None) -> pa.Table | None:
-    """The items best by BM25; None if the query has no words."""
-    wanted = " ".join(term[:LONGEST] for term in terms(query))
+    """The items that have all words, and the items best by BM25, at most so many of each, by "_score"; those with all
+    words come first, and may come twice. None if the query has no words.
+    """
+    wanted = [term[:LONGEST] for term in terms(query)]
     if not wanted:
         return None
     columns = [*ITEM, *([] if kept is None else [kept.column]), "_score"]
     match: Any = MatchQuery  # its types ask for what has defaults
-    return table.ask(
-        lambda lance: _rows(lance.search(match(wanted, "terms"), query_type="fts"), table, sql, columns, most)
-    )
+
+    def best(**how: Any) -> pa.Table:
+        asked = match(" ".join(wanted), "terms", **how)
+        return table.ask(lambda lance: _rows(lance.search(asked, query_type="fts"), table, sql, columns, most))
+
+    some = best()
+    if len(some) < most or len(wanted) == 1 or _have_all(some, query) >= most // 5:  # as many as are wanted
+        return some
+    whole = best(operator=AND)
+    return pa.concat_tables([_scored(whole, _WHOLE), _scored(some, 0.0)])
+
+
+def _have_all(found: pa.Table, query: str) -> int:
+    """How many have all words of a query; to look is sooner done than another search."""
+    wanted = terms(query)
+    texts = (item_of(row).text for row in found.select(list(ITEM)).to_pylist())
+    return sum(len(found_in(wanted, set(words(text)))) == len(wanted) for text in texts)
+
+
+def _scored(found: pa.Table, more: float) -> pa.Table:
+    scores = pa.array([more + score for score in found["_score"].to_pylist()], pa.float64())
+    return found.set_column(found.column_names.index("_score"), "_score", scores)
 
 
 def by_vector(table: Table, wanted: Vector, sql: str, most: int, kept: Kept, config: LanceConfig) -> pa.Table:
@@ -125,7 +148,7 @@ def _places(found: list[tuple[float, int, dict[str, Any]]], items: dict[int, Mem
     for _, place, row in found:
         if -place not in items:
             items[-place] = item_of(row)
-    return [-place for _, place, _ in found]
+    return list(dict.fromkeys(-place for _, place, _ in found))
 
 
 def _cosines(found: pa.Table, wanted: Vector, kept: Kept) -> dict[int, float]:

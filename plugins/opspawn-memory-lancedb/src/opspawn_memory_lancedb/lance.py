@@ -37,6 +37,8 @@ without_running(_CLIENTS)
 import lancedb  # noqa: E402
 from lancedb.background_loop import LOOP  # noqa: E402
 from lancedb.index import FTS, Bitmap, BTree, IvfSq  # noqa: E402
-from lancedb.query import MatchQuery  # noqa: E402
+from lancedb.query import FullTextOperator, MatchQuery  # noqa: E402
 
-__all__ = ["FTS", "LOOP", "BTree", "Bitmap", "IvfSq", "MatchQuery", "lancedb"]
+AND = FullTextOperator.AND
+
+__all__ = ["AND", "FTS", "LOOP", "BTree", "Bitmap", "IvfSq", "MatchQuery", "lancedb"]

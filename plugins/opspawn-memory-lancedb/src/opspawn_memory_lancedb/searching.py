@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from opspawn.contracts.memory import Hit, MemoryQuery
-from opspawn.memories.ranking import Candidate, Reranker, pool, ranked, reranked
+from opspawn.memories.items import moment, stamp
+from opspawn.memories.ranking import Candidate, Further, Reranker, further, pool, ranked, reranked
 from opspawn_memory_lancedb import finding
 from opspawn_memory_lancedb.finding import Found
 from opspawn_memory_lancedb.settings import LanceConfig
@@ -35,19 +36,31 @@ class Search:
             if len(hits) == self.query.limit or len(found) < few:
                 return _placed(hits, found)
         found = self.candidates(table, config, most)
-        return _placed(self._ranked(found), found)
+        hits = self._ranked(found)
+        more = further(self.query, hits, [one for _, one in found], most, self._at, by_words=self.mode != "vector")
+        if more is not None:
+            others = self.candidates(table, config, more.most, more)
+            found = list({seq: (seq, one) for seq, one in (*others, *found)}.values())
+            hits = self._ranked(found)
+        return _placed(hits, found)
 
     async def reranked(self, found: list[tuple[int, Candidate]], reranker: Reranker) -> list[Found]:
         """The hits among candidates that a reranker has read."""
         told = await reranked(reranker, self.query.text, [one for _, one in found])
         return _placed(self._ranked([(seq, one) for (seq, _), one in zip(found, told, strict=True)]), found)
 
-    def candidates(self, table: Table, config: LanceConfig, most: int) -> list[tuple[int, Candidate]]:
+    def candidates(
+        self, table: Table, config: LanceConfig, most: int, among: Further | None = None
+    ) -> list[tuple[int, Candidate]]:
         """The best by words, and by vector, each at most so many. Raises: EmbedderMismatch."""
         kept = table.kept()
         if self.vector is not None:
             check(kept, self.model, len(self.vector))
         sql = finding.condition(table, self.query.select, self.now)
+        if among is not None and among.confidence:
+            sql = f"{sql} and confidence >= {among.confidence!r}"
+        if among is not None and among.since is not None:
+            sql = f"{sql} and created >= {stamp(among.since)}"  # of changes there is no column
         words = None if self.mode == "vector" else finding.by_words(table, self.query.text, sql, most, kept)
         near = None
         if self.vector is not None and kept is not None:
@@ -55,8 +68,11 @@ class Search:
         return finding.candidates(words, near, self.vector, kept, most)
 
     def _ranked(self, found: list[tuple[int, Candidate]]) -> list[Hit]:
-        at = datetime.fromtimestamp(self.now / 1_000_000, UTC)
-        return ranked(self.query, [one for _, one in found], at, by_words=self.mode != "vector")
+        return ranked(self.query, [one for _, one in found], self._at, by_words=self.mode != "vector")
+
+    @property
+    def _at(self) -> datetime:
+        return moment(self.now)
 
 
 def _placed(hits: list[Hit], found: list[tuple[int, Candidate]]) -> list[Found]:

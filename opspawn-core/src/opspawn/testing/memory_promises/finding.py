@@ -109,6 +109,41 @@ class FindingPromises(MemorySuite):
 
         assert [round(hit.score, 3) for hit in found] == [0.9, 0.2]
 
+    async def test_what_has_all_words_is_found_among_many_that_have_some(self, memory: Memory) -> None:
+        """Though each of these has its word twice, and fewer others."""
+        await keep(memory, "zebra quagga " + " ".join(f"w{n}" for n in range(60)), id="best")
+        await keep(memory, *(f"zebra zebra n{n} k{n * 7}" for n in range(60)))
+        await keep(memory, *(f"quagga quagga n{n} k{n * 7}" for n in range(60)))
+        hits = await find(memory, "zebra quagga", limit=5, mode="text")
+        assert [(hit.item.id, hit.score) for hit in hits[:1]] == [("best", 1.0)]
+        assert len(hits) == 5
+
+    async def test_near_duplicates_leave_room_for_others(self, memory: Memory) -> None:
+        """However many they are, the next ones are found."""
+        same = " ".join(f"w{n}" for n in range(40))
+        more = " ".join(f"x{n}" for n in range(60))
+        days = ("Monday", "Tuesday", "Friday")
+        await keep(
+            memory, *(f"The invoice of {day} has its date when it is due, {day} {more} {day * 2}." for day in days)
+        )
+        others = [f"{word} the invoice is due at its date" for word in ("paper", "contract", "ask Bob")]
+        await keep(memory, *(f"{one} {more}" for one in others))
+        await keep(memory, *(f"invoice due date {same} v{n}" for n in range(300)))
+        hits = await find(memory, "invoice due date", limit=3, mode="text")
+        assert len(hits) == 3
+
+    async def test_the_doubtful_and_the_old_do_not_keep_out_what_is_better(self, memory: Memory, clock: Hands) -> None:
+        """Where these weigh, though it is farther by words and vectors."""
+        await keep(memory, *(f"Lemur fact {n}." for n in range(80)), confidence=0.1)
+        await keep(memory, *(f"Gibbon fact {n}." for n in range(80)))
+        sure = "A fact on a lemur, in a somewhat longer sentence, that is sure, and better for all of us."
+        await keep(memory, sure)
+        clock.now += 400 * 86400
+        fresh = "A fact on a gibbon, in a somewhat longer sentence, that is of today, and better for us."
+        await keep(memory, fresh)
+        assert said(await find(memory, "lemur fact", limit=1, confidence=1.0)) == [sure]
+        assert said(await find(memory, "gibbon fact", limit=1, recency=1.0)) == [fresh]
+
     async def test_of_equals_the_newest_comes_first(self, memory: Memory) -> None:
         await keep(memory, "Gate one.", "Gate two.", "Gate six.")
         assert said(await find(memory, "gate", mode="text", distinct=False)) == ["Gate six.", "Gate two.", "Gate one."]
