@@ -12,6 +12,7 @@ import pytest
 
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Batch, Claim, Delete, EventQuery, Put, Query, Task, TaskState
+from opspawn.errors import Conflict
 from opspawn_store_redis import RedisConfig
 from opspawn_store_redis.store import RedisStore, open_redis
 
@@ -165,6 +166,8 @@ async def test_events_of_one_call_are_few_entries_and_each_is_found_and_removed_
     for position, task in whole:
         if task is None:
             await store.commit(Batch([Delete("event", str(position), 0)]))
+            with pytest.raises(Conflict, match="There is no event of no task"):
+                await store.commit(Batch([Delete("event", str(position), 0)]))
     for id in ids[::2]:
         await forget(store, id)
     left = [(position, task) for position, task in whole if task in ids[1::2]]

@@ -51,7 +51,7 @@ end
 local line = {} -- an event that is about to be packed
 
 local function append(id, type, level, err, data, agent, session)
-  if not id then write_lines() end -- guard: what may be removed alone is an entry of its own
+  if not id then write_lines() end -- what is removed alone shares no entry, and so leaves no room behind
   pos, wrote = pos + 1, true
   local l = line
   l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8] = id or false, now, type, level, err or false, data, agent or false, session or false
