@@ -197,7 +197,7 @@ async def test_a_failure_that_is_reported_twice_counts_once(tmp_path: Path) -> N
         for _ in range(2):
             await agent.host.report_result(id, error={"type": "transient", "message": "no"})
 
-    retry = RetryPolicy(2, initial_s=0.5, jitter=False, when=("transient",))
+    retry = RetryPolicy(2, initial_s=3, jitter=False, when=("transient",))
     async with opened(tmp_path) as host, RemoteAgent(stutters).listening(host):
         task = await host.dispatch("remote/worker-1", {"n": 4}, retry=retry, wait_s=PATIENCE_S)
 

@@ -187,6 +187,25 @@ async def test_a_durable_listener_is_fed_by_one_process_at_a_time(work: Any) -> 
     assert second.types(task) == []
 
 
+async def test_what_is_heard_while_a_position_is_kept_is_kept_after_it(
+    work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the last events before an end are heard again, by whoever has the next turn."""
+    feed = Feed(work.store, "ear", Hears(), "w-1")
+    commit = work.store.commit
+
+    async def hears_meanwhile(batch: Any) -> Any:
+        feed.position = 7
+        return await commit(batch)
+
+    feed.position = 5
+    monkeypatch.setattr(work.store, "commit", hears_meanwhile)
+    await feed._keep()
+    assert (await work.store.get(listening.KIND, "ear")).data["position"] == 5
+    await feed._keep()
+    assert (await work.store.get(listening.KIND, "ear")).data["position"] == 7
+
+
 async def test_deltas_are_heard_too_and_may_fail(work: Any) -> None:
     pieces: list[Any] = []
 

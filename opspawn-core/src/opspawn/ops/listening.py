@@ -166,17 +166,18 @@ class Feed:
                 return
 
     async def _keep(self) -> None:
-        if not self.durable or self.position is None or self.position == self._kept:
+        position = self.position  # it may hear more while this one is kept
+        if not self.durable or position is None or position == self._kept:
             return
         for _ in range(_RACES):  # a commit of ours that was cancelled may still be on its way
             known = await self._store.get(KIND, self.name)
-            if known is not None and known.data["position"] >= self.position:
-                self._kept = self.position
+            if known is not None and known.data["position"] >= position:
+                self._kept = position
                 return
-            record = Record(KIND, self.name, {"position": self.position})
+            record = Record(KIND, self.name, {"position": position})
             with suppress(Conflict):
                 await self._store.commit(Batch([Put(record, expect=0 if known is None else known.version)]))
-                self._kept = self.position
+                self._kept = position
                 return
 
     async def _switch_off(self, why: str) -> None:
