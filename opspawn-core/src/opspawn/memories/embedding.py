@@ -41,6 +41,10 @@ async def embedded(embedder: Embedder, texts: Sequence[str]) -> list[Sequence[fl
             vectors = await embedder.embed(some)
         if len(vectors) != len(some):
             raise MemoryFailed(f"The embedder {embedder.model!r} gave {len(vectors)} vectors for {len(some)} texts.")
+        if any(len(vector) == 0 for vector in vectors):
+            raise MemoryFailed(
+                f"The embedder {embedder.model!r} gave an empty vector.", remedy="Is its model one for embeddings?"
+            )
         made += vectors
     return made
 

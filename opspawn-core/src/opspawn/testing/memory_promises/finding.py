@@ -219,6 +219,21 @@ class FindingPromises(MemorySuite):
         assert (await memory.stats(Selection((), below=True))).items == 0
         await memory.aclose()
 
+    async def test_an_empty_vector_is_not_taken_for_that_of_another_embedder(
+        self, tmp_path: Path, clock: Hands
+    ) -> None:
+        """Making all vectors anew would not help."""
+
+        class Empty(HashingEmbedder):
+            def vector(self, text: str) -> list[float]:
+                return []
+
+        memory = await self.open_memory(tmp_path, clock=clock, embedder=Empty(8))
+        with pytest.raises(MemoryFailed) as caught:
+            await keep(memory, "New.")
+        await memory.aclose()
+        assert not isinstance(caught.value, EmbedderMismatch)
+
     async def test_too_few_vectors_are_refused(self, tmp_path: Path, clock: Hands) -> None:
         class Lazy(HashingEmbedder):
             async def embed(self, texts: object) -> list[list[float]]:
