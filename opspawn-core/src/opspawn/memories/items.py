@@ -25,7 +25,11 @@ def key_of(namespace: Namespace) -> str:
 
 def said(item: MemoryItem) -> str:
     """What two items have in common that say the same about the same subject."""
-    return f"{item.subject}\0{' '.join(item.text.casefold().split())}"
+    text = item.text.casefold()
+    # What can be printed has no white space but spaces: most texts need not be split.
+    if "  " in text or not text.isprintable() or text != text.strip():
+        text = " ".join(text.split())
+    return f"{item.subject}\0{text}"
 
 
 def same(item: MemoryItem) -> bytes:

@@ -159,6 +159,8 @@ class Plan:
     def _odd(self, asked: _Asked) -> list[int]:
         """Which items are not just new, or bring their times."""
         keys, sames = self._keys, self._sames
+        if not keys and not sames:
+            return [n for n, one in enumerate(asked.add.items) if one.created or one.updated or one.expires]
         return [
             n
             for n, (one, key, same) in enumerate(zip(asked.add.items, asked.keys, asked.sames, strict=True))

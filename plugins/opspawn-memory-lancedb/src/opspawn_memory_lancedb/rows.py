@@ -7,7 +7,7 @@ type. So no text of anybody is ever part of a query, whatever it looks like.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from struct import unpack
@@ -69,17 +69,19 @@ def digest(text: str) -> str:
 
 def key_number(namespace: Namespace, id: str) -> int:
     """What an item is looked up by. Two may share it, so what is found is compared."""
-    return _numbers([f"{namespace_key(namespace)}\0{id}"])[0]
+    begun = _begun(namespace)
+    begun.update(id.encode())
+    return int(unpack(">q", begun.digest())[0])
 
 
 def key_numbers(items: Sequence[MemoryItem], ids: Sequence[str]) -> list[int]:
     """The same of items that will have these ids."""
-    return _numbers([f"{namespace_key(one.namespace)}\0{id}" for one, id in zip(items, ids, strict=True)])
+    return _numbers(items, ids)
 
 
 def same_numbers(items: Sequence[MemoryItem]) -> list[int]:
     """What those have in common that say the same in one namespace. Others may have it, too, by chance."""
-    return _numbers([f"{namespace_key(one.namespace)}\0{said(one)}" for one in items])
+    return _numbers(items, map(said, items))
 
 
 def fields_of(item: MemoryItem) -> list[str]:
@@ -131,6 +133,20 @@ def has(name: str, value: Any) -> str:
     return digest(json.dumps([name, "t", value]))
 
 
-def _numbers(texts: Sequence[str]) -> list[int]:
-    whole = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in texts])
-    return list(unpack(f">{len(texts)}q", whole))
+def _numbers(items: Sequence[MemoryItem], texts: Iterable[str]) -> list[int]:
+    """Of each item a number for its namespace and a text. What comes first is taken in once for many of them."""
+    digests: list[bytes] = []
+    of: Namespace | None = None
+    for item, text in zip(items, texts, strict=True):
+        if item.namespace is not of:
+            of = item.namespace
+            begin = _begun(of).copy
+        one = begin()
+        one.update(text.encode())
+        digests.append(one.digest())
+    return list(unpack(f">{len(digests)}q", b"".join(digests)))
+
+
+def _begun(namespace: Namespace) -> blake2b:
+    """A digest that has taken in a namespace."""
+    return blake2b(f"{namespace_key(namespace)}\0".encode(), digest_size=8)
