@@ -29,7 +29,8 @@ PEERS = (
     Peer("celery", "celery_queue.py", "solo pool, late acknowledgement, results kept", CELERY, "celery"),
 )
 USUAL = ("us", "us-two", "arq", "taskiq")
-PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq", "dramatiq", "celery")), ("us-two", "us"))
+PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq", "dramatiq", "celery")), ("us-two", "us"),
+         ("us-two-backlog", "us-backlog"))  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,9 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     title = f"Queues: {options.tasks} no-op tasks, AOF everysec, median of {options.rounds} rounds"
     columns = ("", "how", "tasks/s", "lowest to highest", "Redis CPU µs/task", "Python CPU µs/task",
                "pick-up p50 ms", "p95 ms",
-               "idle commands/s", "us / this")  # fmt: skip
+               "idle commands/s", "backlog tasks/s", "us / this")  # fmt: skip
     rows = [row(peer, replies, results) for peer in peers]
     harness.show(title, columns, rows, harness.notes_on(replies, options.data))
+    for name, rounds in replies.items():
+        if "backlog_tasks_per_s" in rounds[0]:
+            results[f"{name}-backlog"] = harness.median(rounds, "backlog_tasks_per_s")
     harness.finish("queue", "tasks/s (higher is better)", results, PAIRS)
     return 0
 
@@ -73,6 +77,7 @@ def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str
         shown("pickup_p50_ms"),
         shown("pickup_p95_ms"),
         shown("idle_commands_per_s"),
+        shown("backlog_tasks_per_s"),
         f"{results['us'] / results[peer.name]:.2f} ×" if "us" in results else "–",
     ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -113,8 +114,9 @@ class Bench:
 
 
 async def measure(bench: Bench, ask: Callable[[int], Awaitable[Any]], wait: Callable[[list[Any]], Awaitable[None]],
-                  pick: Callable[[], Awaitable[float]] | None = None) -> dict[str, float]:  # fmt: skip
-    """Figures: a backlog of tasks asked for and done, and the pick-up of single ones by an idle worker."""
+                  pick: Callable[[], Awaitable[float]] | None = None,
+                  run_at: Callable[[list[Any]], Awaitable[list[float]]] | None = None) -> dict[str, float]:  # fmt: skip
+    """Figures: tasks asked for and done, the pick-up of single ones by an idle worker, and a backlog worked off."""
     await wait([await ask(n) for n in range(50)])  # warm
     figures: dict[str, float] = {}
     await asyncio.sleep(1.0)
@@ -127,21 +129,47 @@ async def measure(bench: Bench, ask: Callable[[int], Awaitable[Any]], wait: Call
         times.sort()
         figures["pickup_p50_ms"], figures["pickup_p95_ms"] = times[len(times) // 2], times[int(len(times) * 0.95)]
     before, used, began = bench.info(), bench.cpu(), time.perf_counter()
+    await wait(await asked(bench.tasks, ask))
+    took, used, after = time.perf_counter() - began, bench.cpu() - used, bench.info()
+    cpu = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
+    figures["tasks_per_s"] = bench.tasks / took
+    figures["redis_us_per_task"] = cpu * 1e6 / bench.tasks
+    figures["python_us_per_task"] = used * 1e6 / bench.tasks
+    if run_at is not None:
+        figures["backlog_tasks_per_s"] = await backlog(bench, ask, run_at)
+    return figures
+
+
+async def asked(tasks: int, ask: Callable[[int], Awaitable[Any]]) -> list[Any]:
+    """Ask for tasks, by all callers at once; what each was answered."""
     handles: list[Any] = []
-    numbers = iter(range(bench.tasks))
+    numbers = iter(range(tasks))
 
     async def lane() -> None:
         for number in numbers:
             handles.append(await ask(number))
 
     await asyncio.gather(*(lane() for _ in range(LANES)))
-    await wait(handles)
-    took, used, after = time.perf_counter() - began, bench.cpu() - used, bench.info()
-    cpu = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
-    figures["tasks_per_s"] = bench.tasks / took
-    figures["redis_us_per_task"] = cpu * 1e6 / bench.tasks
-    figures["python_us_per_task"] = used * 1e6 / bench.tasks
-    return figures
+    return handles
+
+
+async def backlog(
+    bench: Bench, ask: Callable[[int], Awaitable[Any]], run_at: Callable[[list[Any]], Awaitable[list[float]]]
+) -> float:
+    """Tasks per second that the workers work off alone: they are stopped until all have been asked for.
+
+    Counted from when a tenth has run, by the times at which they ran, so that neither asking nor waiting is in it.
+    """
+    for pid in bench.pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        handles = await asked(bench.tasks, ask)
+    finally:
+        for pid in bench.pids:
+            os.kill(pid, signal.SIGCONT)
+    times = sorted(await run_at(handles))
+    skipped = len(times) // 10
+    return (len(times) - skipped) / (times[-1] - times[skipped])
 
 
 def report(figures: dict[str, float], packages: tuple[str, ...]) -> None:
