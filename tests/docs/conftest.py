@@ -26,6 +26,8 @@ SOURCES = Path(__file__).resolve().parents[2]
 #: How long a command may take to say what the page shows, in seconds.
 PATIENCE_S = 45.0
 
+#: A line that a program has written over, or has gone back to and removed, as a progress bar does.
+_ERASED = re.compile(r"[^\n]*(?:\n(?:\x1b\[\?25h)?\r?\x1b\[1A)?\r?\x1b\[2K")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PORT = re.compile(r"(127\.0\.0\.1:|--port )(\d{4,5})\b")
 
@@ -40,8 +42,9 @@ class Command:
 
     @property
     def output(self) -> str:
-        """What a reader sees: without colours, trailing spaces, and empty lines around it."""
-        text = _ESCAPES.sub("", b"".join(self.chunks).decode("utf-8", "replace").replace("\r\n", "\n"))
+        """What a reader sees in the end: without colours, trailing spaces, and empty lines around it."""
+        text = b"".join(self.chunks).decode("utf-8", "replace").replace("\r\n", "\n")
+        text = _ESCAPES.sub("", _ERASED.sub("", text))
         return "\n".join(line.rstrip() for line in text.split("\n")).strip("\n")
 
 

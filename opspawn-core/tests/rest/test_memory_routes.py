@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,5 +112,11 @@ async def test_a_memory_is_compacted_and_embedded_anew(client: Any, added: Any) 
     """What is kept stays as it is; without an embedder there are no vectors to make."""
     before = await texts(client)
     assert (await client.post("/v1/memory/compact")).status_code == 204
-    assert (await client.post("/v1/memory/reembed")).json() == {"made": 0}
+    assert (await client.post("/v1/memory/reembed")).json() == {"made": 0, "removed": 0}
     assert await texts(client) == before
+
+
+async def test_reembed_without_an_embedder_answers_what_it_took_away(client: Any, added: Any, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / ".opspawn/memory.db")) as file, file:
+        file.execute("UPDATE items SET vector_of = 'other:model', vector = x'0000803f'")
+    assert (await client.post("/v1/memory/reembed")).json() == {"made": 0, "removed": 3}

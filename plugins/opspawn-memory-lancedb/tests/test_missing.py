@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +71,7 @@ async def test_a_folder_that_goes_while_it_is_used_is_told_of(kept: Path, gone: 
     """By every call, and as an error of the memory."""
     memory = await open_memory(str(kept))
     shutil.rmtree(kept / gone)
-    calls = [
+    calls: list[Awaitable[Any]] = [
         memory.search(MemoryQuery("one", EVERYTHING)),
         memory.items(EVERYTHING),
         memory.add([MemoryItem("Three.", ADA)]),
@@ -78,10 +80,10 @@ async def test_a_folder_that_goes_while_it_is_used_is_told_of(kept: Path, gone: 
         memory.stats(EVERYTHING),
         memory.compact(),
     ]
-    told = await asyncio.gather(*calls, return_exceptions=True)
+    told: list[Any] = await asyncio.gather(*calls, return_exceptions=True)
     await memory.aclose()
     assert [type(one) for one in told] == [MemoryFailed] * len(calls)
-    assert "its folder is there" in str(told[0].remedy)  # type: ignore[union-attr]
+    assert "its folder is there" in str(told[0].remedy)
 
 
 @pytest.mark.parametrize(

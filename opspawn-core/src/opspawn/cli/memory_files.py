@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import click
 
 from opspawn.agentkit.memory_json import item_from_json, item_to_json
+from opspawn.agentkit.memory_renewal import renew
 from opspawn.cli.output import json_option, print_json, say
 from opspawn.cli.remembered import selecting, selection, with_memory
 from opspawn.cli.written import holds_something, written
@@ -62,7 +64,7 @@ def import_file(context: click.Context, file: TextIO, as_json: bool) -> None:
 
     async def act(opened: Memory) -> None:
         new = 0
-        with progress("Importing") as tell:
+        with progress("Importing", as_json) as tell:
             for start in range(0, len(items), _PIECE):
                 some = items[start : start + _PIECE]
                 new += sum(one.new for one in await opened.add(some, duplicates="keep"))
@@ -86,12 +88,11 @@ def reembed(context: click.Context, as_json: bool) -> None:
     """
 
     async def act(opened: Memory) -> None:
-        before = (await opened.stats(EVERYTHING)).vectors
-        with progress("Embedding") as tell:
-            made = await opened.reembed(tell)
-        removed = before + made - (await opened.stats(EVERYTHING)).vectors
+        with progress("Embedding", as_json) as tell:
+            renewed = await renew(opened, tell)
+        made, removed = renewed.made, renewed.removed
         if as_json:
-            print_json({"made": made, "removed": removed})
+            print_json(asdict(renewed))
         elif removed and not made:
             say(f"Removed {removed:,} {'vector' if removed == 1 else 'vectors'}, since no embedder is configured.")
         else:
@@ -111,7 +112,8 @@ def compact(context: click.Context, as_json: bool) -> None:
 
     async def act(opened: Memory) -> None:
         before = (await opened.stats(EVERYTHING)).bytes
-        await opened.compact()
+        with progress("Compacting", as_json) as tell:
+            await opened.compact(tell)
         after = (await opened.stats(EVERYTHING)).bytes
         if as_json:
             print_json({"before": before, "after": after})
@@ -129,9 +131,9 @@ def memories(count: int) -> str:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[OnProgress]:
-    """A progress bar on a terminal, from the second piece of work on; nothing elsewhere."""
-    if not sys.stderr.isatty():
+def progress(what: str, as_json: bool) -> Iterator[OnProgress]:
+    """A progress bar on a terminal, once it is heard that not all is done; nothing elsewhere, nor beside JSON."""
+    if as_json or not sys.stderr.isatty():
         yield lambda done, all: None
         return
     from rich.console import Console

@@ -316,6 +316,9 @@ class Memory(Protocol):
     """A long-term memory. Safe to use from one event loop; several processes may share what it keeps.
 
     Every method raises `MemoryFailed` when it cannot do its work; nothing was changed then.
+
+    One that can lose a part of what it keeps can also have `async def check(self) -> Sequence[Finding]`: what an
+    operator should know of it, for `opspawn doctor`.
     """
 
     async def add(self, items: Sequence[MemoryItem], *, duplicates: Duplicates = "merge") -> list[Added]:
@@ -372,9 +375,10 @@ class Memory(Protocol):
         """
         ...
 
-    async def compact(self) -> None:
+    async def compact(self, on_progress: OnProgress | None = None) -> None:
         """Bring what is kept in order: as small, and as quickly searched, as it can be, without a trace of what has
-        expired or was changed. May take minutes; calls go on meanwhile, and changes may have to wait.
+        expired or was changed. May take minutes; calls go on meanwhile, and changes may have to wait. `on_progress`
+        hears how many steps are done, from 0 on, and how many there are; one may take much longer than another.
         """
         ...
 

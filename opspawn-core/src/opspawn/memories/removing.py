@@ -36,10 +36,9 @@ def wipe(connection: sqlite3.Connection) -> None:
         time.sleep(0.05)
 
 
-def compact(connection: sqlite3.Connection) -> None:
-    """Give the room of what is gone back to the system."""
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give the room of what is gone back to the system; to be followed by `wipe`."""
     connection.execute("VACUUM")
-    wipe(connection)
 
 
-__all__ = ["compact", "expired", "remove", "wipe"]
+__all__ = ["expired", "remove", "shrink", "wipe"]

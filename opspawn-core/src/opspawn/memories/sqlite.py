@@ -231,9 +231,15 @@ class SqliteMemory:
         await self._threads.tidy(removing.wipe)
         return count
 
-    async def compact(self) -> None:
+    async def compact(self, on_progress: OnProgress | None = None) -> None:
+        tell = on_progress or (lambda done, all: None)
+        tell(0, 3)
         await self._purge(self._now())
-        await self._threads.tidy(removing.compact)
+        tell(1, 3)
+        await self._threads.tidy(removing.shrink)
+        tell(2, 3)
+        await self._threads.tidy(removing.wipe)
+        tell(3, 3)
 
     async def aclose(self) -> None:
         await self._threads.aclose()

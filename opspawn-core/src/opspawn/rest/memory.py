@@ -16,6 +16,7 @@ from opspawn.agentkit.memory_json import (
     selection_from_json,
     stats_to_json,
 )
+from opspawn.agentkit.memory_renewal import renew
 from opspawn.contracts.filters import filter_from_json
 from opspawn.contracts.memory import KEEP, Change, Selection
 from opspawn.errors import InvalidInput, NotFound
@@ -108,9 +109,10 @@ class Forgotten(Wire):
 
 
 class Reembedded(Wire):
-    """How many vectors were made."""
+    """How many vectors were made, and how many others are gone."""
 
     made: int
+    removed: int
 
 
 class SpaceView(Wire):
@@ -267,8 +269,9 @@ async def compact(host: HostDep) -> None:
 
 @router.post("/reembed", operation_id="reembedMemory")
 async def reembed(host: HostDep) -> Reembedded:
-    """Give all items vectors of the embedder that is configured now; answers when all have one."""
-    return Reembedded(made=await (await host.memory()).reembed())
+    """Give all items vectors of the embedder that is configured now, or none without one; answers when that is done."""
+    renewed = await renew(await host.memory())
+    return Reembedded(made=renewed.made, removed=renewed.removed)
 
 
 @router.get("/stats", operation_id="memoryStats")

@@ -32,6 +32,7 @@ from opspawn.contracts.memory import (
     OnProgress,
     Selection,
 )
+from opspawn.contracts.store import Finding
 from opspawn.errors import MemoryFailed, NotFound
 from opspawn.memories.asking import GRACE_S, check_added, check_limit, position_of, way_of
 from opspawn.memories.items import changed
@@ -48,7 +49,7 @@ from opspawn_memory_lancedb.searching import Search
 from opspawn_memory_lancedb.settings import LanceConfig
 from opspawn_memory_lancedb.settling import Settler
 from opspawn_memory_lancedb.table import Table
-from opspawn_memory_lancedb.tending import Tender
+from opspawn_memory_lancedb.tending import Steps, Tender
 from opspawn_memory_lancedb.vectors import Vector, Vectors, units_of
 from opspawn_memory_lancedb.wiping import Wiper
 from opspawn_memory_lancedb.writing import Writer
@@ -289,17 +290,24 @@ class LanceMemory:
             self._tender.begin()
         return done
 
-    async def compact(self) -> None:
+    async def compact(self, on_progress: OnProgress | None = None) -> None:
+        self._check_usable()
+        steps = Steps(on_progress, 4)
         await self._purge(self._now())
+        steps.done()
 
         def work() -> None:
             self._tender.finish()
             with self._table.tending.held(self._table.busy_timeout_s):
-                self._tender.tend()
+                self._tender.tend(steps.done)
                 with self._table.writing.held(self._table.busy_timeout_s):
                     self._table.tidy_all()
+            steps.done()
 
         await self._read(work)
+
+    async def check(self) -> Sequence[Finding]:
+        return await self._read(self._settler.check)
 
     async def aclose(self) -> None:
         if self._closed or self._process.is_child():

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from loguru import logger
 
+from opspawn.contracts.store import Finding
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.entries import Left, left_in
 from opspawn_memory_lancedb.faults import as_failed, told
@@ -48,6 +49,18 @@ class Settler:
                 "remove the file.",
                 path,
             )
+
+    def check(self) -> list[Finding]:
+        """What an operator should know of the logs."""
+        return [
+            Finding(
+                "warning",
+                f"The damaged log {path} was set aside: what could not be read of it is lost, and forgetting takes "
+                "nothing out of it.",
+                "Restore what is missing from a backup or an export, then remove that file.",
+            )
+            for path in ([] if self._logs is None else self._logs.aside())
+        ]
 
     def waiting(self) -> bool:
         """Whether rows of anybody wait. Any thread may ask."""

@@ -6,12 +6,16 @@ meanwhile; losing a race with them only means to try again.
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from loguru import logger
 
+from opspawn.contracts.memory import OnProgress
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.conditions import ALL
 from opspawn_memory_lancedb.faults import as_failed
@@ -78,15 +82,20 @@ class Tender:
         except MemoryFailed as error:
             logger.bind(memory="lancedb").debug("The memory is brought in order later: {}", error)
 
-    def tend(self) -> None:
-        """Bring it in order. The caller holds `tending`. Raises: MemoryFailed: somebody else changed it meanwhile."""
+    def tend(self, done: Callable[[], None] = lambda: None) -> None:
+        """Bring it in order, and call `done` after each of the two steps of that. The caller holds `tending`.
+
+        Raises: MemoryFailed: somebody else changed it meanwhile.
+        """
         self._table.tidy(self._config.keep_versions_s)
+        done()
         indexes = self._table.indexes()
         count = self._table.count(ALL)
         for column, config in (("key", BTree()), ("same", BTree()), ("space", Bitmap())):
             if count >= _KEYS_FROM and column not in indexes:
                 self._table.create_index(column, config)
         self._index_vectors(indexes)
+        done()
 
     def _index_vectors(self, indexes: dict[str, str]) -> None:
         kept = self._table.kept()
@@ -103,3 +112,20 @@ class Tender:
         if name is not None:
             self._table.drop_index(kept.column)
         self._table.create_index(kept.column, config, name=f"{PARTS}{parts}")
+
+
+class Steps:
+    """Tells the event loop how many steps of a long work are done; any thread may call `done`."""
+
+    def __init__(self, on_progress: OnProgress | None, all: int) -> None:
+        self._on_progress = on_progress
+        self._loop = asyncio.get_running_loop()
+        self._count, self._all = -1, all
+        self.done()
+
+    def done(self) -> None:
+        """One more is done."""
+        self._count += 1
+        if self._on_progress is not None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody listens
+                self._loop.call_soon_threadsafe(self._on_progress, self._count, self._all)

@@ -211,13 +211,16 @@ class KeepingPromises(MemorySuite):
             await other.aclose()
 
     async def test_compacting_changes_nothing_that_is_kept(self, memory: Memory) -> None:
-        """Nor how it is found."""
+        """Nor how it is found. Each step that is done is told, from none to all."""
         items = await keep(memory, "Ada likes tea.", "Bob likes coffee.", "The door is red.")
         await memory.forget(type(EVERYTHING)(ADA, ids=(items[2].id,)))
         before = await find(memory, "Who likes tea?")
+        told: list[tuple[int, int]] = []
         await memory.compact()
-        await memory.compact()
+        await memory.compact(lambda done, all: told.append((done, all)))
 
+        assert told == [(step, len(told) - 1) for step in range(len(told))]
+        assert len(told) > 1
         assert await texts(memory) == ["Bob likes coffee.", "Ada likes tea."]
         assert await find(memory, "Who likes tea?") == before
 
