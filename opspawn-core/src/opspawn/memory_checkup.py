@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from opspawn.agentkit.memories import Memories
 from opspawn.contracts.memory import Embedder, MemoryStats, Selection
@@ -31,7 +31,10 @@ async def examine_memory(memories: Memories, *, embed: bool = False) -> AsyncIte
         if (missing := memories.nothing_yet()) is not None:
             yield "memory", Finding("ok", f"Memory {memories.name}: {missing[:1].lower()}{missing[1:]}")
             return
-        stats = await (await memories.get()).stats(_EVERYTHING)
+        memory = await memories.get()
+        stats = await memory.stats(_EVERYTHING)
+        check: Callable[[], Awaitable[Sequence[Finding]]] | None = getattr(memory, "check", None)
+        said = await check() if check is not None else ()
     except OpspawnError as error:
         yield "memory", Finding("error", error.message, error.remedy)
         return
@@ -39,6 +42,8 @@ async def examine_memory(memories: Memories, *, embed: bool = False) -> AsyncIte
         yield "memory", _broken("memory", memories.name, error)
         return
     yield "memory", _told(memories.name, stats, embedder)
+    for one in said:
+        yield "memory", one
 
 
 async def _embedder(memories: Memories, embed: bool) -> tuple[Embedder | None, Finding | None]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from loguru import logger
 
+from opspawn.cli import main
 from opspawn.contracts.memory import MemoryItem, MemoryQuery, Selection
 from opspawn.testing import HashingEmbedder
 from opspawn_memory_lancedb.entries import left_in
@@ -99,6 +103,26 @@ async def test_a_damaged_log_gives_what_is_whole_and_is_set_aside(
     assert "2 rows of it could be read" in first[0]
     assert str(aside) in first[0]
     assert f"WARNING The damaged log {aside} is still there" in said[1]
+
+
+async def test_the_doctor_lists_damaged_logs_and_what_to_do(left: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody has read since it was damaged among them; and no others."""
+    log_in(left).write_bytes(flipped(log_in(left).read_bytes(), 200))
+    (left / "opspawn.toml").write_text('memory = "lancedb"\n[plugins.lancedb]\nuri = "memory.lance"\n')
+    monkeypatch.chdir(left)
+
+    def looked() -> list[dict[str, str]]:
+        told = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).stdout)
+        return [one for one in told if one["part"] == "memory"]
+
+    kept, damaged = await asyncio.to_thread(looked)
+    [aside] = (left / "memory.lance/added").iterdir()
+    aside.unlink()
+
+    assert (kept["level"], damaged["level"]) == ("ok", "warning")
+    assert f"memory.lance/added/{aside.name} was set aside" in damaged["what"]
+    assert "then remove that file" in damaged["remedy"]
+    assert len(await asyncio.to_thread(looked)) == 1
 
 
 @pytest.mark.parametrize("zeros", [1, 12, 64, 100_000])
