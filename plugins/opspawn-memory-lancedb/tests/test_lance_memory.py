@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -358,9 +359,9 @@ async def test_what_the_same_process_brings_in_order_is_waited_for(
     go_on = threading.Event()
     really = memory._tender.tend
 
-    def tend() -> None:
+    def tend(done: Callable[[], None] = lambda: None) -> None:
         go_on.wait(10)
-        really()
+        really(done)
 
     monkeypatch.setattr(memory._tender, "tend", tend)
     for waits in (memory.compact, partial(memory.forget, Selection(ADA, ids=("one",)))):
