@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 LEVELS = ("unit", "integration", "acceptance")
 HANGS_S = 240
@@ -15,6 +16,10 @@ HANGS_S = 240
 # Half a million objects are made while thousands of tests are collected, and none of them goes: looking through them
 # again and again would be a fifth of the work. See `pytest_collection_finish`.
 gc.disable()
+
+# How long an example takes says how busy the machine is, and nothing of what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
