@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,30 +19,17 @@ from opspawn.testing import HashingEmbedder
 from opspawn_memory_lancedb.memory import LanceMemory, open_memory
 from opspawn_memory_lancedb.settings import LanceConfig
 
-HOME = Path(__file__).resolve().parents[2] / ".bench" / "object-store"
+from ._installing import BENCH, environment
+
 WANTED = ["moto[s3]>=5.2,<6", "flask", "flask-cors"]
 ADA, BOB = ("user:ada",), ("user:bob",)
 _PATIENCE_S = 240
 
 
-def _installed() -> str:
-    """The Python that has the server, which is made if it is missing. What cannot be installed fails the test."""
-    python, stamp = HOME / "bin" / "python", HOME / "installed"
-    if not stamp.exists() or stamp.read_text() != repr(WANTED):
-        uv = [sys.executable, "-m", "uv"]
-        make = [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(HOME)]
-        fill = [*uv, "pip", "install", "--quiet", "--python", str(python), *WANTED]
-        for command in (make, fill):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
-            assert done.returncode == 0, done.stderr
-        stamp.write_text(repr(WANTED))
-    return str(python)
-
-
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Where the server listens; it has an empty bucket named `bucket`."""
-    python = _installed()
+    python = str(environment(BENCH / "object-store", WANTED) / "python")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
