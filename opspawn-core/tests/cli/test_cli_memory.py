@@ -186,6 +186,7 @@ def test_stats_say_what_they_do_not_list(folder: Path) -> None:
 
 def test_without_an_embedder_there_is_nothing_to_embed(facts: list[str]) -> None:
     assert told("reembed") == {"made": 0, "removed": 0}
+    assert "since no embedder is configured" in invoke("reembed").stderr
 
 
 def test_reembed_without_an_embedder_says_what_it_took_away(folder: Path, facts: list[str]) -> None:

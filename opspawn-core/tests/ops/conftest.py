@@ -49,6 +49,20 @@ class Unreliable:
         return receipt
 
 
+class Silent:
+    """A store whose tail tells nothing; everything else is that of the store behind it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def tail(self, after: Any = None, **options: Any) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+
 class House:
     """`functions` are what can be run, each as "function/NAME", and `handlers` what workers run besides; a test may
     change them between runs."""
@@ -65,6 +79,10 @@ class House:
         if handler.partition("/")[2] not in self.functions:
             raise NotFound("function", handler)
         return input
+
+    def untold_engine(self) -> Engine:
+        """An engine of its own on the same store, whose callers no event tells of anything."""
+        return Engine(Silent(self.store), self.waker, self._accept)  # type: ignore[arg-type]
 
     def function(self, body: Handler) -> Handler:
         """A decorator: what follows can be run under its name."""

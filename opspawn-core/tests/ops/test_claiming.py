@@ -123,21 +123,11 @@ async def test_dispatch_looks_for_its_task_only_if_it_was_not_told(house: Any) -
 async def test_callers_that_nobody_tells_look_again_and_again_by_themselves(house: Any) -> None:
     """One timer reminds all, and ends when nobody waits any more; a caller's own time is up when it says."""
 
-    class Silent:
-        """A store whose tail tells nothing."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(house.store, name)
-
-        async def tail(self, after: Any = None, **options: Any) -> Any:
-            await asyncio.Event().wait()
-            yield
-
     @house.function
     async def work(ctx: Any) -> Any:
         return ctx.input
 
-    engine = Engine(Silent(), house.waker, lambda _, given: given)  # type: ignore[arg-type]
+    engine = house.untold_engine()
     engine.look_again_s = 0.02
     tasks = [await house.submit("work", n) for n in range(3)]
     waiting = [asyncio.create_task(engine.wait(task.id, 20.0)) for task in tasks]

@@ -9,7 +9,6 @@ import pytest
 
 from opspawn.contracts.store import Query, TaskState
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, NotFound
-from opspawn.ops.engine import Engine
 
 
 @pytest.fixture
@@ -173,16 +172,6 @@ async def test_a_waiter_is_told_even_if_events_cannot_be_followed(house: Any, wo
 async def test_a_worker_in_the_same_process_tells_waiting_callers_of_the_end_exactly_as_the_store_has_it(
     house: Any,
 ) -> None:
-    class Silent:
-        """A store whose tail tells nothing."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(house.store, name)
-
-        async def tail(self, after: Any = None, **options: Any) -> Any:
-            await asyncio.Event().wait()
-            yield
-
     @house.function
     async def work(ctx: Any) -> Any:
         return {"got": ctx.input}
@@ -191,7 +180,7 @@ async def test_a_worker_in_the_same_process_tells_waiting_callers_of_the_end_exa
     async def fail(ctx: Any) -> Any:
         raise ValueError("no")
 
-    house.engine = engine = Engine(Silent(), house.waker, lambda _, given: given)  # type: ignore[arg-type]
+    house.engine = engine = house.untold_engine()
     engine.look_again_s = 3600.0
     for name in ("work", "fail"):
         task = await house.submit(name, [7], labels={"team": "blue"}, priority=3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,18 +17,6 @@ from opspawn.errors import Conflict, StoreError
 from opspawn.stores.sqlite import SqliteStore, open_sqlite
 from opspawn.stores.transaction import Transaction
 from opspawn.testing.store_promises import a_task, claim, commit, create, created_and_claimed, step, the_task
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "x.db")
-
-
-@pytest.fixture
-async def store(path: str) -> AsyncIterator[SqliteStore]:
-    store = await open_sqlite(path)
-    yield store
-    await store.aclose()
 
 
 async def test_commits_that_wait_share_a_transaction(store: SqliteStore) -> None:

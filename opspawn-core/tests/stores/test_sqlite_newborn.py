@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opspawn.contracts.store import Batch, Claim, Hold, Lease, Put, SetLane, Task, TaskState, Wake
 from opspawn.errors import Conflict
-from opspawn.stores.sqlite import SqliteStore, open_sqlite
+from opspawn.stores.sqlite import SqliteStore
 from opspawn.testing.store_promises import a_task, claim, commit, create, ids, put, step, the_task
 
 CLAIM = Claim("w1", ("default",), ("function/work",), 10, 30.0)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "x.db")
-
-
-@pytest.fixture
-async def store(path: str) -> AsyncIterator[SqliteStore]:
-    store = await open_sqlite(path)
+async def store(store: SqliteStore) -> SqliteStore:
     await claim(store)  # the worker's lock is taken
-    yield store
-    await store.aclose()
+    return store
 
 
 def new(task: str | Task, **put: Any) -> Batch:

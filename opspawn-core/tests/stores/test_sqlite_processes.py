@@ -6,9 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -45,18 +44,6 @@ async def main(path, name):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "x.db")
-
-
-@pytest.fixture
-async def store(path: str) -> AsyncIterator[SqliteStore]:
-    store = await open_sqlite(path)
-    yield store
-    await store.aclose()
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def forget(
     async def act(opened: Memory) -> None:
         if ids and not everything:
             await _refuse_several(opened, select)
-        count = await _count(opened, select) if dry_run else await opened.forget(select)
+        count = len([one async for one in every_item(opened, select)]) if dry_run else await opened.forget(select)
         if as_json:
             print_json({"forgotten": count, "dryRun": dry_run})
         else:
@@ -202,15 +202,6 @@ async def _refuse_several(opened: Memory, select: Selection) -> None:
                 f"Several namespaces have {item.id!r}.", remedy="Give the one that is meant with -n, or --all for each."
             )
         seen.add(item.id)
-
-
-async def _count(opened: Memory, select: Selection) -> int:
-    count, cursor = 0, None
-    while True:
-        page = await opened.items(select, limit=1000, cursor=cursor)
-        count += len(page.items)
-        if (cursor := page.cursor) is None:
-            return count
 
 
 for command in (export, import_file, reembed, compact):

@@ -14,7 +14,7 @@ import click
 
 from opspawn.agentkit.memory_json import item_from_json, item_to_json
 from opspawn.agentkit.memory_renewal import renew
-from opspawn.cli.output import json_option, print_json, say
+from opspawn.cli.output import configuration, json_option, print_json, say
 from opspawn.cli.remembered import selecting, selection, with_memory
 from opspawn.cli.written import holds_something, written
 from opspawn.contracts.memory import Memory, MemoryItem, OnProgress, Selection, every_item
@@ -93,7 +93,7 @@ def reembed(context: click.Context, as_json: bool) -> None:
         made, removed = renewed.made, renewed.removed
         if as_json:
             print_json(asdict(renewed))
-        elif removed and not made:
+        elif configuration().settings.embedder is None:
             say(f"Removed {removed:,} {'vector' if removed == 1 else 'vectors'}, since no embedder is configured.")
         else:
             say(f"Made {made:,} {'vector' if made == 1 else 'vectors'}.")

@@ -194,10 +194,9 @@ class Writer:
 
     def _begin_with(self, jobs: list[Job]) -> tuple[Transaction, list[Job]]:
         """Begin a transaction with all jobs that have a sort; the transaction, and what is left to do in it."""
-        left = [job for job in jobs if not job.sort]
-        if left:  # a claim comes behind what it may be asked for
-            left = [job for job in jobs if job.sort in _LATE]
-        alike = [job for job in jobs if job.sort not in _LATE] if left else jobs
+        late = _LATE if any(not job.sort for job in jobs) else ()  # a claim comes behind what it may be asked for
+        left = [job for job in jobs if job.sort in late]
+        alike = [job for job in jobs if job.sort not in late]
         transaction = self._begin()
         if not alike or self._together(alike, transaction):
             return transaction, left
