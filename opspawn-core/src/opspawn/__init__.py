@@ -1,24 +1,31 @@
 """Opspawn: LLM agents that survive crashes.
 
-The nouns that users hold; everything else lives in the named subpackages.
+The nouns that users hold; everything else lives in the named subpackages. Each is imported when it is first used, so
+that a command pays for what it needs.
 """
 
-from opspawn.agentkit.agent import Agent, RunResult
-from opspawn.agentkit.conversation import Conversation
-from opspawn.agentkit.guardrails import guardrail
-from opspawn.agentkit.policy import Policy, Rule
-from opspawn.agentkit.recollection import Recollection
-from opspawn.agentkit.tool import tool
-from opspawn.agentkit.toolsets import Toolset
-from opspawn.agentkit.window import Window
-from opspawn.app import App
-from opspawn.contracts.budget import Budget, Cheaper
-from opspawn.contracts.guardrail import Redact, Seen
-from opspawn.contracts.limit import Limit
-from opspawn.contracts.run import RetryPolicy, RunContext
-from opspawn.contracts.sandbox import Sandbox
-from opspawn.contracts.tool import DidNotHappen, GoOn, Happened, ToolContext
-from opspawn.errors import BudgetExceeded, ModelRetry, OpspawnError, ToolError
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opspawn.agentkit.agent import Agent, RunResult
+    from opspawn.agentkit.conversation import Conversation
+    from opspawn.agentkit.function_tool import tool
+    from opspawn.agentkit.guardrails import guardrail
+    from opspawn.agentkit.policy import Policy, Rule
+    from opspawn.agentkit.recollection import Recollection
+    from opspawn.agentkit.toolsets import Toolset
+    from opspawn.agentkit.window import Window
+    from opspawn.app import App
+    from opspawn.contracts.budget import Budget, Cheaper
+    from opspawn.contracts.guardrail import Redact, Seen
+    from opspawn.contracts.limit import Limit
+    from opspawn.contracts.run import RetryPolicy, RunContext
+    from opspawn.contracts.sandbox import Sandbox
+    from opspawn.contracts.tool import DidNotHappen, GoOn, Happened, ToolContext
+    from opspawn.errors import BudgetExceeded, ModelRetry, OpspawnError, ToolError
 
 __all__ = [
     "Agent",
@@ -49,3 +56,40 @@ __all__ = [
     "guardrail",
     "tool",
 ]
+
+_HOMES = {
+    "Agent": "agentkit.agent",
+    "App": "app",
+    "Budget": "contracts.budget",
+    "BudgetExceeded": "errors",
+    "Cheaper": "contracts.budget",
+    "Conversation": "agentkit.conversation",
+    "DidNotHappen": "contracts.tool",
+    "GoOn": "contracts.tool",
+    "Happened": "contracts.tool",
+    "Limit": "contracts.limit",
+    "ModelRetry": "errors",
+    "OpspawnError": "errors",
+    "Policy": "agentkit.policy",
+    "Recollection": "agentkit.recollection",
+    "Redact": "contracts.guardrail",
+    "RetryPolicy": "contracts.run",
+    "Rule": "agentkit.policy",
+    "RunContext": "contracts.run",
+    "RunResult": "agentkit.agent",
+    "Sandbox": "contracts.sandbox",
+    "Seen": "contracts.guardrail",
+    "ToolContext": "contracts.tool",
+    "ToolError": "errors",
+    "Toolset": "agentkit.toolsets",
+    "Window": "agentkit.window",
+    "guardrail": "agentkit.guardrails",
+    "tool": "agentkit.function_tool",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -16,8 +16,8 @@ from typing import Any, cast
 from opspawn.agentkit.agent import Agent
 from opspawn.agentkit.declared import Declaration, declared_agents
 from opspawn.agentkit.deps import Deps, Factory
+from opspawn.agentkit.function_tool import as_tool
 from opspawn.agentkit.subagents import family
-from opspawn.agentkit.tool import as_tool
 from opspawn.contracts.ids import ID_WORDS, is_id
 from opspawn.contracts.limit import Limit, checked_limits
 from opspawn.contracts.listener import Listener

@@ -27,7 +27,7 @@ Time = Annotated[
 class Wire(BaseModel):
     """A JSON object with camelCase members."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON data."""

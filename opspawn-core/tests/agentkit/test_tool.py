@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
-from opspawn.agentkit.tool import FunctionTool, as_tool, tool
+from opspawn.agentkit.function_tool import FunctionTool, as_tool, tool
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError, InvalidInput, ToolError
 

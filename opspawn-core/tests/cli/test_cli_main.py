@@ -13,7 +13,10 @@ from opspawn.cli import COMMANDS, main
 from opspawn.cli.lazy import LazyGroup, explain
 from opspawn.errors import ConfigError, InvalidInput, NotFound, OpspawnError, StoreError
 
-HEAVY = ("pydantic", "pluggy", "loguru", "rich", "asyncio", "fastapi", "opspawn.contracts", "opspawn.app")
+HEAVY = (
+    *("pydantic", "pluggy", "loguru", "rich", "asyncio", "dataclasses", "fastapi"),
+    *("opspawn.contracts", "opspawn.app", "opspawn.agentkit"),
+)
 
 
 def invoke(*args: str) -> Result:
@@ -30,16 +33,14 @@ def failing(error: BaseException) -> LazyGroup:
     return group
 
 
-def test_help_imports_click_and_nothing_heavier_than_the_package_itself() -> None:
+def test_help_imports_click_and_nothing_heavier() -> None:
     program = f"""
 import sys
-import opspawn
-before = set(sys.modules)
 from opspawn.cli import main
 try:
     main(["--help"])
 except SystemExit:
-    print([name for name in {HEAVY!r} if name in sys.modules and name not in before], file=sys.stderr)
+    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

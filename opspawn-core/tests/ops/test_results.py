@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opspawn.agentkit.tool import tool
+from opspawn.agentkit.function_tool import tool
 from opspawn.contracts.run import RetryPolicy
 from opspawn.contracts.store import MAX_BATCH_BYTES
 from opspawn.errors import InvalidInput, StepFailed, ToolError

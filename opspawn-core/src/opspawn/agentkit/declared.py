@@ -58,7 +58,7 @@ class DeclaredBudget(BaseModel):
 class RecollectionTable(BaseModel):
     """The table `[agents.NAME.memory]`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     namespace: list[Name] | None = Field(
         None, description='Whose memory a run has, e.g. ["user:{input.user}"]; unset, the agent\'s own.'

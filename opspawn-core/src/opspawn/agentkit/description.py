@@ -11,6 +11,7 @@ from typing import Any
 from opspawn.agentkit import instructions as written
 from opspawn.agentkit.choosing import ModelChoice, check_choice
 from opspawn.agentkit.deciding import as_decider
+from opspawn.agentkit.function_tool import as_tool
 from opspawn.agentkit.guardrails import Guardrail, as_guardrail
 from opspawn.agentkit.instructions import Fragment, Instructions
 from opspawn.agentkit.output import MODES, Output
@@ -18,7 +19,6 @@ from opspawn.agentkit.reading import NAME
 from opspawn.agentkit.recollection import Recollection, as_recollection
 from opspawn.agentkit.sandbox.builtin import as_sandbox
 from opspawn.agentkit.subagents import HANDOFF, MAX_DEPTH, AgentTool, SubAgent, is_agent
-from opspawn.agentkit.tool import as_tool
 from opspawn.agentkit.toolsets import Toolset, is_source
 from opspawn.agentkit.window import Window
 from opspawn.contracts.budget import Budget

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from opspawn.agentkit.function_tool import tool
 from opspawn.agentkit.memory_prompt import shown
 from opspawn.agentkit.recollection import MemoryToolName, Recollection
 from opspawn.agentkit.remembering import OpensMemory, item_id
-from opspawn.agentkit.tool import tool
 from opspawn.contracts.memory import MemoryItem, MemoryQuery, Namespace, Provenance, Selection
 from opspawn.contracts.tool import Tool, ToolContext
 

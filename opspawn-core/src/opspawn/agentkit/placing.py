@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opspawn.agentkit.function_tool import FunctionTool
 from opspawn.agentkit.kit import Kit
-from opspawn.agentkit.tool import FunctionTool
 from opspawn.contracts.sandbox import Sandbox
 from opspawn.contracts.tool import GivesReadings, Reading, Tool, ToolContext, ToolSource
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from opspawn.agentkit.function_tool import FunctionTool, tool
 from opspawn.agentkit.plain import as_text
-from opspawn.agentkit.tool import FunctionTool, tool
 from opspawn.errors import ToolError
 
 #: No other tool of an agent may have it.

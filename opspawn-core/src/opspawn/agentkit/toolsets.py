@@ -10,7 +10,7 @@ from typing import Any
 from typing_extensions import TypeIs
 
 from opspawn.agentkit.calling import USUAL
-from opspawn.agentkit.tool import FunctionTool, as_tool, check_tool_name
+from opspawn.agentkit.function_tool import FunctionTool, as_tool, check_tool_name
 from opspawn.contracts.tool import Effect, Tool, ToolContext, ToolSource
 from opspawn.errors import ConfigError
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 import click
@@ -35,7 +37,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._lazy:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self._lazy[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        command = getattr(_imported(module), attribute)
         assert isinstance(command, click.Command)
         return command
 
@@ -142,6 +144,18 @@ def _with_faults(error: OpspawnError) -> str:
     told = () if faults[0] in error.message else (error.message,)
     listed = "; ".join(fault.rstrip(".") for fault in faults)
     return " ".join(part for part in (*told, listed if listed.endswith("?") else f"{listed}.", error.remedy) if part)
+
+
+def _imported(module: str) -> ModuleType:
+    """The module. What a command imports stays; looking for garbage in it would be a tenth of the start."""
+    if module in sys.modules or not gc.isenabled():
+        return importlib.import_module(module)
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _print_anything() -> None:

@@ -20,8 +20,8 @@ from loguru import logger
 
 from opspawn import Agent, Sandbox, tool
 from opspawn.agentkit.calling import use
+from opspawn.agentkit.function_tool import FunctionTool
 from opspawn.agentkit.sandbox.process import ProcessRunner
-from opspawn.agentkit.tool import FunctionTool
 from opspawn.contracts.model import ToolCall
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import ConfigError, InvalidInput, ModelRetry, StepTimeout, ToolError

@@ -16,11 +16,11 @@ import tempfile
 import time
 from typing import Any
 
+from opspawn.agentkit.function_tool import FunctionTool
 from opspawn.agentkit.sandbox import inside, kernel, walls
 from opspawn.agentkit.sandbox.folders import remove, size_of
 from opspawn.agentkit.sandbox.promises import Plan
 from opspawn.agentkit.sandbox.wire import framed, packed
-from opspawn.agentkit.tool import FunctionTool
 
 #: How large an answer may be, in bytes.
 MAX_ANSWER = 4 << 20

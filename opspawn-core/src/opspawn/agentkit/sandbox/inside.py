@@ -14,9 +14,9 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from opspawn.agentkit.failures import error_to_json
+from opspawn.agentkit.function_tool import FunctionTool
 from opspawn.agentkit.sandbox import kernel, walls
 from opspawn.agentkit.sandbox.promises import Plan, gaps
-from opspawn.agentkit.tool import FunctionTool
 from opspawn.contracts.tool import ToolContext
 from opspawn.errors import OpspawnError
 

@@ -18,10 +18,10 @@ import sys
 import warnings
 from typing import Any
 
+from opspawn.agentkit.function_tool import FunctionTool
 from opspawn.agentkit.sandbox.guard import Guard
 from opspawn.agentkit.sandbox.naming import found_in
 from opspawn.agentkit.sandbox.wire import READY, REFUSED, framed, packed, receive
-from opspawn.agentkit.tool import FunctionTool
 
 
 def main(descriptor: int, folder: str) -> None:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Any, cast
 
 from opspawn.agentkit.context import Context
-from opspawn.agentkit.tool import tool
+from opspawn.agentkit.function_tool import tool
 from opspawn.contracts.run import RunContext
 from opspawn.testing.simulation.outside import act
 

@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+from opspawn.agentkit.function_tool import tool
 from opspawn.agentkit.rates import Rate, Rates
-from opspawn.agentkit.tool import tool
 from opspawn.contracts.run import RetryPolicy, RunContext
 from opspawn.errors import StepError, StepTimeout
 from opspawn.testing.simulation.flow import FLOW, INSTALLED, result_of
