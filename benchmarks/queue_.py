@@ -20,6 +20,7 @@ DRAMATIQ = ("dramatiq[redis]>=1.17,<3", "hiredis>=2")
 CELERY = ("celery[redis]>=5.4,<6", "hiredis>=2")
 
 PEERS = (
+    Peer("limit", "limit_queue.py", "a bare list, nothing acknowledged"),
     Peer("us", "us_queue.py", "store redis, waker arq: journal, claim and result durable"),
     Peer("us-two", "us_queue.py", "the same with two workers", options=(("workers", 2),)),
     Peer("arq", "arq_queue.py", "tuned: poll 10 ms, 100 jobs at once", ARQ, "arq"),
@@ -28,9 +29,12 @@ PEERS = (
     Peer("dramatiq", "dramatiq_queue.py", "async actors, 8 threads, results kept", DRAMATIQ, "dramatiq"),
     Peer("celery", "celery_queue.py", "solo pool, late acknowledgement, results kept", CELERY, "celery"),
 )
-USUAL = ("us", "us-two", "arq", "taskiq")
+USUAL = ("limit", "us", "us-two", "arq", "taskiq")
 PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq", "dramatiq", "celery")), ("us-two", "us"),
-         ("us-two-backlog", "us-backlog"))  # fmt: skip
+         ("us-two-backlog", "us-backlog"), ("us-pickup", "limit-pickup"), ("us-pickup", "taskiq-pickup"),
+         ("us-next", "limit-next"))  # fmt: skip
+#: What else is a result of its own, by the ending of its name.
+MORE = {"backlog": "backlog_tasks_per_s", "pickup": "pickup_p50_ms", "next": "next_p50_ms"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,14 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = {name: harness.median(rounds, "tasks_per_s") for name, rounds in replies.items()}
     title = f"Queues: {options.tasks} no-op tasks, AOF everysec, median of {options.rounds} rounds"
     columns = ("", "how", "tasks/s", "lowest to highest", "Redis CPU µs/task", "Python CPU µs/task",
-               "pick-up p50 ms", "p95 ms",
+               "pick-up p50 ms", "p95 ms", "next p50 ms",
                "idle commands/s", "backlog tasks/s", "us / this")  # fmt: skip
     rows = [row(peer, replies, results) for peer in peers]
     harness.show(title, columns, rows, harness.notes_on(replies, options.data))
     for name, rounds in replies.items():
-        if "backlog_tasks_per_s" in rounds[0]:
-            results[f"{name}-backlog"] = harness.median(rounds, "backlog_tasks_per_s")
-    harness.finish("queue", "tasks/s (higher is better)", results, PAIRS)
+        for ending, field in MORE.items():
+            if field in rounds[0]:
+                results[f"{name}-{ending}"] = harness.median(rounds, field)
+    harness.finish("queue", "tasks/s (higher is better); -pickup and -next: ms", results, PAIRS)
     return 0
 
 
@@ -76,6 +81,7 @@ def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str
         shown("python_us_per_task"),
         shown("pickup_p50_ms"),
         shown("pickup_p95_ms"),
+        shown("next_p50_ms"),
         shown("idle_commands_per_s"),
         shown("backlog_tasks_per_s"),
         f"{results['us'] / results[peer.name]:.2f} ×" if "us" in results else "–",

@@ -122,12 +122,10 @@ async def measure(bench: Bench, ask: Callable[[int], Awaitable[Any]], wait: Call
     await asyncio.sleep(1.0)
     figures["idle_commands_per_s"] = await asyncio.to_thread(bench.sent, 4.0) / 4.0 / bench.workers
     if pick is not None:
-        times = []
-        for n in range(60):
-            await asyncio.sleep(0.02 + (n % 7) * 0.011)
-            times.append(await pick() * 1000)
-        times.sort()
+        times = sorted([await _after(0.02 + (n % 7) * 0.011, pick) for n in range(60)])
         figures["pickup_p50_ms"], figures["pickup_p95_ms"] = times[len(times) // 2], times[int(len(times) * 0.95)]
+        times = sorted([await _after(0.002, pick) for _ in range(200)])
+        figures["next_p50_ms"] = times[len(times) // 2]
     before, used, began = bench.info(), bench.cpu(), time.perf_counter()
     await wait(await asked(bench.tasks, ask))
     took, used, after = time.perf_counter() - began, bench.cpu() - used, bench.info()
@@ -138,6 +136,12 @@ async def measure(bench: Bench, ask: Callable[[int], Awaitable[Any]], wait: Call
     if run_at is not None:
         figures["backlog_tasks_per_s"] = await backlog(bench, ask, run_at)
     return figures
+
+
+async def _after(pause_s: float, pick: Callable[[], Awaitable[float]]) -> float:
+    """The milliseconds of one pick-up after a pause: the longer, the colder the processor and its caches."""
+    await asyncio.sleep(pause_s)
+    return await pick() * 1000
 
 
 async def asked(tasks: int, ask: Callable[[int], Awaitable[Any]]) -> list[Any]:
