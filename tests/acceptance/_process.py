@@ -7,13 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx2
+
+from ._nursery import Forked, Nursery
 
 T = TypeVar("T")
 
@@ -44,16 +48,37 @@ def opspawn(
     *arguments: str, folder: Path, env: Mapping[str, str] | None = None, timeout_s: float = PATIENCE_S
 ) -> subprocess.CompletedProcess[str]:
     """Run one `opspawn` command in a folder to its end."""
-    return subprocess.run(
-        [OPSPAWN, *arguments],
-        cwd=folder,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
+    command, variables = [OPSPAWN, *arguments], {**os.environ, **(env or {})}
+    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+        process = start(command, folder, variables, stdout.fileno(), stderr.fileno())
+        try:
+            code = process.wait(timeout_s)
+        except BaseException:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            raise
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(command, code, stdout.read(), stderr.read())
+
+
+def start(
+    command: Sequence[str], folder: Path, env: Mapping[str, str], stdout: int, stderr: int
+) -> subprocess.Popen[bytes] | Forked:
+    """Start a process in a session of its own; `opspawn` by the nursery, unless a variable makes it another Python."""
+    changed = {name for name in env.keys() | os.environ.keys() if env.get(name) != os.environ.get(name)}
+    if command[0] == OPSPAWN and not any(name.startswith("PYTHON") for name in changed):
+        with Path(os.devnull).open("rb") as nothing:
+            return nursery().start(command, folder, env, nothing.fileno(), stdout, stderr)
+    return subprocess.Popen(
+        command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
     )
+
+
+@cache
+def nursery() -> Nursery:
+    """The one of this process; `conftest` closes it."""
+    return Nursery()
 
 
 class Process:
@@ -62,16 +87,12 @@ class Process:
     def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.started = time.monotonic()
         self.lines: list[str] = []
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        reading, writing = os.pipe()
+        self._read_end = os.fdopen(reading, encoding="utf-8")
+        try:
+            self._process = start(command, folder, {**os.environ, **(env or {})}, writing, writing)
+        finally:
+            os.close(writing)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -121,12 +142,10 @@ class Process:
         if self.alive:
             os.killpg(self._process.pid, signal.SIGKILL)
         self.ended()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._read_end.close()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._read_end:
             self.lines.append(line)
 
 

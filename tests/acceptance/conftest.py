@@ -11,8 +11,17 @@ import pytest
 
 from opspawn_store_redis.testing import RedisServer
 
+from ._process import nursery
+
 _NUMBERS = itertools.count()
 _STORES = ["sqlite", "redis"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nursery_ends() -> Iterator[None]:
+    yield
+    if nursery.cache_info().currsize:
+        nursery().close()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,158 @@
+"""Starts `opspawn` quickly: imports once what its commands import, then forks a process for each that is asked for.
+
+Each command is a process like any other: of its own, in a session of its own, with its folder, environment and files,
+and it can be signalled, killed and waited for. That a start from nothing works is shown by the pages of the docs
+and by `test_lazy_imports`, which start each `opspawn` as a user does; here it would take three quarters of the time.
+
+Run as a program, this is the nursery; imported, it is how tests talk to it.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+#: What commands import, as far as they do by themselves: the packages with all that is in them, and single modules.
+PACKAGES = ("opspawn.cli", "opspawn.ops", "opspawn.rest", "opspawn.stores", "opspawn.wakers", "opspawn.memories")
+MODULES = (
+    *("opspawn.host", "opspawn.testing.scripted", "opspawn.testing.openai_server", "uvicorn", "yaml", "cel"),
+    *("uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.http.auto", "rich.live", "rich.table"),
+    *("opspawn_model_openai", "opspawn_planner_react", "opspawn_store_redis.store", "opspawn_store_redis.doorbells"),
+)
+_ORDER_B = 1024 * 1024
+
+
+class Forked:
+    """A command of the nursery, with what tests use of `subprocess.Popen`."""
+
+    def __init__(self, keeper: socket.socket) -> None:
+        self._keeper = keeper
+        self.pid = int(keeper.recv(64))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, or None while the process lives."""
+        return self.returncode if self._told(0.0) else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once there is one. Raises: subprocess.TimeoutExpired."""
+        if not self._told(timeout):
+            raise subprocess.TimeoutExpired("opspawn", timeout or 0.0)
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if there is still somebody to hear it."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def _told(self, timeout: float | None) -> bool:
+        if self.returncode is None and select.select([self._keeper], [], [], timeout)[0]:
+            self.returncode = int(self._keeper.recv(64))
+            self._keeper.close()
+        return self.returncode is not None
+
+
+class Nursery:
+    """The nursery as a process, which ends with whoever started it."""
+
+    def __init__(self) -> None:
+        self._place = tempfile.TemporaryDirectory(prefix="opspawn-nursery-")
+        self._address = str(Path(self._place.name) / "socket")
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, self._address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n"
+
+    def start(
+        self, command: Sequence[str], folder: Path, env: Mapping[str, str], stdin: int, stdout: int, stderr: int
+    ) -> Forked:
+        """Start a command. The files are the caller's to close."""
+        keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ORDER_B)
+        keeper.connect(self._address)
+        order = {"command": list(command), "folder": str(folder), "env": dict(env)}
+        socket.send_fds(keeper, [json.dumps(order).encode()], [stdin, stdout, stderr])
+        return Forked(keeper)
+
+    def close(self) -> None:
+        """End the nursery; what it started goes on."""
+        self._process.communicate()
+        self._place.cleanup()
+
+
+def _preload() -> None:
+    for name in PACKAGES:
+        package = importlib.import_module(name)
+        for found in pkgutil.walk_packages(package.__path__, f"{name}."):
+            importlib.import_module(found.name)
+    for name in MODULES:
+        importlib.import_module(name)
+    gc.freeze()
+
+
+def _serve(address: str) -> None:
+    """Returns in a process that is to become a command."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listener.fileno(), 0], [], [])
+            if 0 in ready:
+                sys.exit(0)
+            keeper, _ = listener.accept()
+            if os.fork() == 0:
+                break
+            keeper.close()
+    with keeper:
+        _keep(keeper)
+
+
+def _keep(keeper: socket.socket) -> None:
+    """Fork the command, tell its number and how it ended. Returns in the command."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    text, files, _, _ = socket.recv_fds(keeper, _ORDER_B, 3)
+    order: dict[str, Any] = json.loads(text)
+    child = os.fork()
+    if child:
+        for file in files:
+            os.close(file)
+        keeper.send(str(child).encode())
+        _, status = os.waitpid(child, 0)
+        keeper.send(str(os.waitstatus_to_exitcode(status)).encode())
+        os._exit(0)
+    os.setsid()
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(order["env"])
+    os.chdir(order["folder"])
+    sys.argv = order["command"]
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+
+
+if __name__ == "__main__":
+    _preload()
+    _serve(sys.argv[1])
+    from opspawn.cli import main
+
+    main()
