@@ -136,19 +136,30 @@ async def test_what_may_not_be_claimed_yet_or_here_is_not(store: SqliteStore) ->
 
 
 async def test_a_claim_hears_before_those_who_asked_for_what_it_gets(store: SqliteStore) -> None:
-    """So a run begins before its caller goes on, and nobody rings for what is claimed already."""
+    """So the code of a run begins before its caller goes on, and nobody rings for what is claimed already."""
     heard: list[str] = []
 
     async def hear(what: str, answer: Any) -> None:
         await answer
         heard.append(what)
 
+    async def work() -> None:
+        """As a worker does: the claim begins a run, which begins its code."""
+        await hear("claim", store.claim(CLAIM))
+        await asyncio.create_task(run())
+
+    async def run() -> None:
+        await asyncio.create_task(code())
+
+    async def code() -> None:
+        heard.append("code")
+
     with store._writer._lock:
-        asked = {"t1": store.commit(new("t1")), "t2": store.commit(new("t2")), "claim": store.claim(CLAIM)}
-        waiting = [asyncio.ensure_future(hear(what, answer)) for what, answer in asked.items()]
+        asked = [hear("t1", store.commit(new("t1"))), hear("t2", store.commit(new("t2"))), work()]
+        waiting = [asyncio.ensure_future(one) for one in asked]
         await asyncio.sleep(0.05)
     await asyncio.gather(*waiting)
-    assert heard == ["claim", "t1", "t2"]
+    assert heard == ["claim", "code", "t1", "t2"]
 
 
 async def test_two_claims_share_what_begins(store: SqliteStore) -> None:

@@ -30,6 +30,15 @@ class Job:
 
 
 _TURNS = 2  # of the event loop: whoever is answered in one asks in the next, and a claim comes behind what is claimed
+_BEGIN_TURNS = 2  # from the answer to a claim: its worker begins a run, and that its code
+
+
+def _in_turns(turns: int, loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], argument: Any) -> None:
+    """Call this in so many turns of the event loop that runs now."""
+    if turns:
+        loop.call_soon(_in_turns, turns - 1, loop, call, argument)
+    else:
+        call(argument)
 
 
 class Outbox:
@@ -49,14 +58,11 @@ class Outbox:
         waiting = self._waiting.get(job.loop)
         if waiting is None:
             self._waiting[job.loop] = [job]
-            job.loop.call_soon(self._flush, job.loop, _TURNS)
+            _in_turns(_TURNS + 1, job.loop, self._flush, job.loop)
         else:
             waiting.append(job)
 
-    def _flush(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
-        if turns:
-            loop.call_soon(self._flush, loop, turns - 1)
-            return
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         jobs = self._waiting.pop(loop)
         for start in range(0, len(jobs), self._most):
             self._send(jobs[start : start + self._most])
@@ -65,22 +71,28 @@ class Outbox:
 def deliver(jobs: Iterable[Job]) -> None:
     """Give each job's outcome to its future: one call into each event loop, however many jobs it has there.
 
-    Claims hear first, so that what is claimed begins before those who asked for it go on.
+    Claims hear first, and the others two turns later, so that the code of what is claimed begins before those who asked
+    for it go on.
     """
-    loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    loops: dict[asyncio.AbstractEventLoop, tuple[list[Job], list[Job]]] = {}
     for job in jobs:
         settled = loops.get(job.loop)
         if settled is None:
-            loops[job.loop] = [job]
-        elif job.sort == "claim":
-            settled.insert(0, job)
-        else:
-            settled.append(job)
-    for loop, settled in loops.items():
+            settled = loops[job.loop] = ([], [])
+        settled[job.sort != "claim"].append(job)
+    for loop, (claims, others) in loops.items():
         try:
-            loop.call_soon_threadsafe(_settle, settled)
+            if claims:
+                loop.call_soon_threadsafe(_settle_claims, loop, claims, others)
+            else:
+                loop.call_soon_threadsafe(_settle, others)
         except RuntimeError:
             continue  # the loop was closed: nobody waits there any more
+
+
+def _settle_claims(loop: asyncio.AbstractEventLoop, claims: list[Job], others: list[Job]) -> None:
+    _settle(claims)
+    _in_turns(_BEGIN_TURNS, loop, _settle, others)
 
 
 def _settle(jobs: list[Job]) -> None:
