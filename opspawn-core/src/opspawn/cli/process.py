@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 
-#: New objects until Python looks for cycles among them, and looks at the young and the middle-aged until one at the
-#: next older. Python's own are 700, 10, 10.
-_THRESHOLDS = (20_000, 20, 20)
+#: New objects until Python looks for cycles among them: more than some hundred runs in flight are made of. And how
+#: often it looks so until it looks at the middle-aged, and at the old. Python's own are 700, 10, 10.
+_THRESHOLDS = (100_000, 20, 20)
 
 
 def settle_in() -> None:
