@@ -29,7 +29,7 @@ T = TypeVar("T")
 Sort = Literal["append", "begin", "end", "claim", ""]
 
 _ONE_EVENT: tuple[tuple[int, ...], int] = ((), 1)
-_ROWS = 16  # in one statement at most, and powers of two, so that few are prepared
+_ROWS = 64  # in one statement at most, and powers of two, so that few are prepared
 
 #: What the end of a task binds. An empty text stands for NULL; see `operations`.
 _BOUND = ("id", "version", "token", *KIN, *BODY, "input", "result", "now", "deadline")
