@@ -26,7 +26,7 @@ from opspawn.agentkit.doubts import Ask, settle
 from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
 from opspawn.agentkit.log import Pending, StepLog, sleep_until
 from opspawn.agentkit.meaning import policies_with
-from opspawn.agentkit.recorded import Asked, Recorded, Tries
+from opspawn.agentkit.recorded import Asked, Recorded, Tries, asked_of
 from opspawn.agentkit.retries import ONE_TRY, counted
 from opspawn.agentkit.scopes import Scope, current
 from opspawn.agentkit.spending import Charge, Spender
@@ -99,9 +99,11 @@ class Acting:
     def _asking(self, kind: str, name: str, key: str | None, what: Any) -> _InFlight:
         """Name a call, which is in flight within."""
         scope = self._here()
-        asked = digest([name, what]) if self._log.durable else ""
+        asked = digest((name, what)) if self._log.durable else ""
         label = name if key is None else key
-        return _InFlight(Asked(scope.enter(label), kind, name, asked), scope, label)
+        call = _InFlight()
+        call.asked, call.scope, call.label = asked_of((scope.enter(label), kind, name, asked)), scope, label
+        return call
 
     async def _once(
         self,
@@ -337,18 +339,17 @@ class Acting:
 class _InFlight:
     """A call that was named; its name is free again at the end of the block."""
 
-    __slots__ = ("_asked", "_label", "_scope")
+    __slots__ = ("asked", "label", "scope")
 
-    def __init__(self, asked: Asked, scope: Scope, label: str) -> None:
-        self._asked = asked
-        self._scope = scope
-        self._label = label
+    asked: Asked
+    label: str
+    scope: Scope
 
     def __enter__(self) -> Asked:
-        return self._asked
+        return self.asked
 
     def __exit__(self, *_: object) -> None:
-        self._scope.leave(self._label)
+        self.scope.busy.discard(self.label)
 
 
 def outcome(asked: Asked, known: Recorded | None) -> Any:

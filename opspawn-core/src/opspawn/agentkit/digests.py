@@ -24,7 +24,9 @@ def digest(value: Any) -> str:
 
     The same in every process: sets count in a fixed order, and what JSON cannot say counts by its class alone.
     """
-    return blake2b(canonical(value), digest_size=16).hexdigest()
+    hash = _EMPTY.copy()
+    hash.update(canonical(value))
+    return hash.hexdigest()
 
 
 def message_digest(message: Message) -> bytes:
@@ -62,16 +64,16 @@ def combine(parts: Sequence[bytes]) -> str:
 def canonical(value: Any) -> bytes:
     """Return a value as JSON in its one form: keys in order, no spaces, UTF-8."""
     try:
-        text = _dumps(value)
+        chunks = _chunks(value, 0)
     except (TypeError, ValueError, RecursionError):  # keys that are no text, or a circle
-        text = _dumps(to_jsonable_python(value, fallback=_class_of))
-    return text.encode("utf-8", "surrogatepass")
+        chunks = _chunks(to_jsonable_python(value, fallback=_class_of), 0)
+    return "".join(chunks).encode("utf-8", "surrogatepass")
 
 
 def _plainer(value: Any) -> Any:
     """One level of what json does not know. Nothing may depend on addresses or on the seed of hashes."""
     if isinstance(value, Set):
-        return sorted((to_jsonable_python(one, fallback=_class_of) for one in value), key=_dumps)
+        return sorted((to_jsonable_python(one, fallback=_class_of) for one in value), key=canonical)
     if isinstance(value, BaseModel):
         return value.model_dump()
     if is_dataclass(value) and not isinstance(value, type):
@@ -82,18 +84,21 @@ def _plainer(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plainer)
 
 
-def _encoding() -> Callable[[Any], str]:
-    """What `_ENCODER.encode` does for a list or a dict, without making the same C encoder anew each time, which takes
-    longer than to use it.
+def _encoding() -> Callable[[Any, int], Sequence[str]]:
+    """What `_ENCODER.encode` does for a list or a dict, in pieces, without making the same C encoder anew each time,
+    which takes longer than to use it.
     """
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
-        return _ENCODER.encode
-    chunks = make(None, _plainer, json.encoder.encode_basestring, None, ":", ",", True, False, True)
-    return lambda value: "".join(chunks(value, 0))
+        return lambda value, _: list(_ENCODER.iterencode(value))
+    chunks: Callable[[Any, int], Sequence[str]] = make(
+        None, _plainer, json.encoder.encode_basestring, None, ":", ",", True, False, True
+    )
+    return chunks
 
 
-_dumps = _encoding()
+_chunks = _encoding()
+_EMPTY = blake2b(digest_size=16)  # to copy it takes half of making one
 
 
 def _class_of(value: Any) -> str:

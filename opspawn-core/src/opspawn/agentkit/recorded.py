@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from opspawn.errors import JournalMismatch
@@ -27,6 +28,10 @@ class Asked(NamedTuple):
     kind: str
     name: str
     digest: str
+
+
+#: `Asked` of a tuple: without the call of Python that its class makes, since one is made with every step.
+asked_of: Callable[[tuple[str, str, str, str]], Asked] = partial(tuple.__new__, Asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ class Job:
         self.run = run
         self.arguments = arguments
         self.sort = sort
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self.loop.create_future()
+        self.loop = loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = asyncio.Future(loop=loop)
         self.result: Any = None
         self.error: Exception | None = None
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-import pydantic_core
 from loguru import logger
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from opspawn.contracts.events import Event
 from opspawn.contracts.numbers import MAX_DIGITS, TOO_LONG, has_long_number
@@ -45,15 +45,14 @@ def dump(value: Any, what: str) -> str:
 
     Raises: StoreError: it holds something that JSON cannot say. InvalidInput: a number that nobody could read again.
     """
-    kind = type(value)
-    if kind is not dict:
+    if type(value) is not dict:
         if value is None:
             return "null"
-        if kind is Unreadable:
+        if type(value) is Unreadable:
             return str(value.text)
     try:
-        text = pydantic_core.to_json(value).decode()
-    except (pydantic_core.PydanticSerializationError, ValueError) as error:
+        text = to_json(value).decode()
+    except (PydanticSerializationError, ValueError) as error:
         try:
             text = json.dumps(value)  # half a surrogate pair, which models do send, only passes here
         except (TypeError, ValueError, RecursionError):
@@ -74,7 +73,7 @@ def load(text: str, fetch: Callable[[str], str] | None = None, of: str | int = "
             return {"$payload": digest(text), "bytes": int(text.partition(":")[2])}
         text = fetch(digest(text))
     try:
-        return pydantic_core.from_json(text)
+        return from_json(text)
     except ValueError:
         try:
             return json.loads(text)

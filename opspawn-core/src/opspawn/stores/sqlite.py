@@ -128,7 +128,8 @@ class SqliteStore:
         """Apply a batch, all or nothing. Raises: Conflict; Limited; StoreError."""
         receipt: Receipt
         if batch.id is None:
-            receipt = await self._writer.run(*groups.work_of(batch))
+            run, arguments, sort = groups.work_of(batch)
+            receipt = await self._writer.run(run, arguments, sort)
         else:
             receipt = await self._writer.run(self._apply_once, (batch.id, operations.prepare(batch)))
         return receipt

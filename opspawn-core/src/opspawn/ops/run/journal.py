@@ -29,6 +29,7 @@ from opspawn.errors import Conflict, Halt, InDoubt, Interrupted, Limited, StoreE
 from opspawn.ops.retry_plans import plan_of
 from opspawn.ops.run.history import NOTHING_USED, History
 from opspawn.ops.run.inbox import Inbox
+from opspawn.ops.run.lines import line_batch
 from opspawn.ops.run.liveness import Pulse
 from opspawn.ops.run.noting import Notes
 from opspawn.ops.run.offspring import Holds, Offspring
@@ -293,7 +294,14 @@ class Journal:
         key, kind, name, digest = asked
         duration = round(duration_s * 1e6) / 1e6  # as round(…, 6), which takes ten times as long
         body = {"key": key, "kind": kind, "name": name, "digest": digest, "result": result, "duration_s": duration}
-        return self._add(NewEvent("step.done", body))
+        batch = line_batch(self.task.id, "step.done", body, self._token)
+        if self._owed:
+            batch.operations = [*batch.operations, *self._owed]
+            self._owed = []
+        if self.closed:
+            raise self._over()
+        self.pulse.beat()
+        return self._commit(batch)
 
     def failed(self, asked: Asked, error: dict[str, Any], duration_s: float) -> Coroutine[Any, Any, Receipt]:
         return self.append("step.failed", asked, error=error, duration_s=round(duration_s, 6))
@@ -413,19 +421,22 @@ class Journal:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    async def commit(self, operations: Sequence[Operation]) -> Receipt:
+    def commit(self, operations: Sequence[Operation]) -> Coroutine[Any, Any, Receipt]:
         """Commit under the lease, for the worker. Raises: Interrupted: the store refuses or fails, now or before.
         InvalidInput: too large to be kept; nothing was written. Limited: a rate is spent; nothing was written."""
+        return self._commit(Batch(operations))
+
+    async def _commit(self, batch: Batch) -> Receipt:
         if self._broken is not None:
             raise self._broken
         try:
-            return await self._store.commit(Batch(operations))
+            return await self._store.commit(batch)
         except Limited:
             raise
         except StoreError as error:
             lost = isinstance(error, Conflict)
             if not lost:
-                refuse_oversize(operations)
+                refuse_oversize(batch.operations)
             self.uncertain = not lost
             self._broken = Interrupted(f"Task {self.task.id} stops in this process: {error}")
             raise self._broken from error
@@ -445,19 +456,9 @@ class Journal:
             event = NewEvent(type, body, level="warning", error_type=data["error"]["type"])
         else:
             event = NewEvent(type, body)
-        return self._add(event, beside)
-
-    def _add(self, event: NewEvent, beside: Sequence[Operation] = ()) -> Coroutine[Any, Any, Receipt]:
-        operations: list[Operation] = [Append(self.task.id, event, self._token)]
-        if beside:
-            operations += beside
-        if self._owed:
-            operations += self._owed
-            self._owed = []
-        if self.closed:
-            raise self._over()
-        self.pulse.beat()
-        return self.commit(operations)
+        operations = [self.line(event), *beside, *self._owed]
+        self._owed = []
+        return self._commit_here(operations)
 
     def line(self, event: NewEvent) -> Append:
         return Append(self.task.id, event, self._token)
