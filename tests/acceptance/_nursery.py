@@ -1,4 +1,4 @@
-"""Starts `opspawn` quickly: imports once what its commands import, then forks a process for each that is asked for.
+"""Starts `opspawn` and modules quickly: imports once what they import, then forks a process for each that is asked for.
 
 Each command is a process like any other: of its own, in a session of its own, with its folder, environment and files,
 and it can be signalled, killed and waited for. That a start from nothing works is shown by the pages of the docs
@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import select
 import signal
 import socket
@@ -153,6 +154,10 @@ def _keep(keeper: socket.socket) -> None:
 if __name__ == "__main__":
     _preload()
     _serve(sys.argv[1])
-    from opspawn.cli import main
+    if sys.argv[1:2] == ["-m"]:
+        module, sys.argv = sys.argv[2], sys.argv[2:]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    else:
+        from opspawn.cli import main
 
-    main()
+        main()

@@ -65,9 +65,10 @@ def opspawn(
 def start(
     command: Sequence[str], folder: Path, env: Mapping[str, str], stdout: int, stderr: int
 ) -> subprocess.Popen[bytes] | Forked:
-    """Start a process in a session of its own; `opspawn` by the nursery, unless a variable makes it another Python."""
+    """Start a process in a session of its own; `opspawn` and modules by the nursery, if its Python is ours."""
     changed = {name for name in env.keys() | os.environ.keys() if env.get(name) != os.environ.get(name)}
-    if command[0] == OPSPAWN and not any(name.startswith("PYTHON") for name in changed):
+    known = command[0] == OPSPAWN or command[:2] == [sys.executable, "-m"]
+    if known and not any(name.startswith("PYTHON") for name in changed):
         with Path(os.devnull).open("rb") as nothing:
             return nursery().start(command, folder, env, nothing.fileno(), stdout, stderr)
     return subprocess.Popen(
