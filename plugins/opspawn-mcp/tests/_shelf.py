@@ -21,7 +21,7 @@ SHELF = Path(shelf.__file__)
 def over_http() -> Iterator[str]:
     """The server over streamable HTTP, in a thread, while the block lasts; gives its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(shelf.server.streamable_http_app(), log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(shelf.server.streamable_http_app(), log_config=None, timeout_graceful_shutdown=1)
     serving = uvicorn.Server(config)
     thread = threading.Thread(target=serving.run, args=([listener],), daemon=True)
     thread.start()
