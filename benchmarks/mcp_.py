@@ -92,7 +92,7 @@ def against_sdk(taken: Mapping[str, Sequence[Reply]]) -> dict[str, list[float]]:
 
 def median(found: Sequence[Reply], field: str) -> float:
     """The median of one figure over the turns."""
-    return statistics.median(one[field] for one in found)
+    return float(statistics.median(one[field] for one in found))
 
 
 def cells(taken: Taken, name: str) -> list[str]:

@@ -55,7 +55,7 @@ PAIRS = (("latency/start_p50_ms", "latency/commit_p50_ms"), ("latency/step_p50_m
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = harness.parser("scale", __doc__, PARTS)
+    parser = harness.parser("scale", __doc__, list(PARTS))
     parser.add_argument("--children", type=harness.positive, default=10_000, help="children of the fan-out (10000)")
     parser.add_argument("--chain", type=harness.positive, default=2_000, help="steps of the chain (default: 2000)")
     parser.add_argument("--waiting", type=harness.positive, default=10_000, help="tasks that wait (default: 10000)")

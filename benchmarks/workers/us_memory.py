@@ -36,7 +36,10 @@ async def main() -> None:
     data = Data(settings.get("items"), settings.get("one_by_one"), settings.get("searches"))
     embedder = Known(data)
     memory = await open_memory(str(settings.folder / "memory.lance"), embedder=embedder)
-    item = lambda n: MemoryItem(data.texts[n], ("bench",), str(n))  # noqa: E731
+
+    def item(n: int) -> MemoryItem:
+        return MemoryItem(data.texts[n], ("bench",), str(n))
+
     batches = [[item(n) for n in batch] for batch in data.batches()]
     singles = [item(n) for n in data.singles()]
 
