@@ -46,6 +46,7 @@
 -- own).
 
 local call, fmt, pack, unpacked, unpack_limit = redis.call, string.format, cmsgpack.pack, cmsgpack.unpack, cmsgpack.unpack_limit
+local sub, byte = string.sub, string.byte
 local SEQ, S, V, T, W, STANDS, DUE_AT, HS, O, Q, H, AG, SE, DE, CR, UP, EN, KIN, VB, VI, VR, J, U, WA, C, L, HAS, HO, PL, DL, LG, WHO =
   2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33
 
@@ -75,7 +76,7 @@ local function open_meta(key)
 end
 
 local function open(keys, argv)
-  local prefix = string.sub(keys[1], 1, -5)
+  local prefix = sub(keys[1], 1, -5)
   ARGV, wrote = argv, false
   rows, raws, touched = {}, {}, {}
   local moved = prefix ~= P
@@ -85,6 +86,28 @@ local function open(keys, argv)
 end
 
 local function text(number) return fmt('%.0f', number) end
+
+-- A function that gives twelve digits of a number: its last two from a table, the others as they were if they are the same as those
+-- of the number before, since numbers come one after the other, and `format` takes longer than that.
+local digits_of
+do
+local LAST_TWO = {}
+for n = 0, 255 do LAST_TWO[n] = fmt('%02x', n) end
+
+function digits_of()
+  local above, first_ten
+  return function(number)
+    local last = number % 256
+    if number - last ~= above then
+      above = number - last
+      first_ten = fmt('%010x', above / 256)
+    end
+    return first_ten .. LAST_TWO[last]
+  end
+end
+end
+
+local seq_digits = digits_of()
 
 local NOTHING = {}
 local function kin_of(row) return row[KIN] and cjson.decode(row[KIN]) or NOTHING end
@@ -101,17 +124,20 @@ end
 
 -- Look at many tasks at once, so that `task` knows them.
 local function look_at(ids)
-  local wanted, keys = {}, {}
-  for _, id in ipairs(ids) do
+  local wanted, keys, count = {}, {}, 0
+  for n = 1, #ids do
+    local id = ids[n]
     if rows[id] == nil then
-      rows[id] = false
-      wanted[#wanted + 1] = id
-      keys[#keys + 1] = P .. 't:' .. id
+      rows[id], count = false, count + 1
+      wanted[count], keys[count] = id, P .. 't:' .. id
     end
   end
-  for first = 1, #keys, 1000 do
-    local found = call('MGET', unpack(keys, first, math.min(first + 999, #keys)))
-    for n, raw in ipairs(found) do learn(wanted[first + n - 1], raw) end
+  for first = 1, count, 1000 do
+    local found = call('MGET', unpack(keys, first, math.min(first + 999, count)))
+    for n = 1, #found do
+      local raw = found[n]
+      if raw then learn(wanted[first + n - 1], raw) end
+    end
   end
 end
 
@@ -119,12 +145,12 @@ end
 local function member(id, row)
   local who = row[WHO]
   if not who then
-    who = fmt('%012x', row[SEQ]) .. id
+    who = seq_digits(row[SEQ]) .. id
     row[WHO] = who
   end
   return who
 end
-local function id_of(member) return string.sub(member, 13) end
+local function id_of(member) return sub(member, 13) end
 
 -- A task as the store has it, with the values that are not in it.
 local function whole(id, row)
@@ -134,10 +160,10 @@ local function whole(id, row)
 end
 
 -- The positions that are noted in a task are one text, twelve digits each: a table of them would be made at each look at the task.
-local POSITION, POSITION_BYTES = '%012x', 12
+local POSITION_BYTES = 12
 local function noted(text)
   local places = {}
-  for at = 1, #(text or ''), POSITION_BYTES do places[#places + 1] = tonumber(string.sub(text, at, at + POSITION_BYTES - 1), 16) end
+  for at = 1, #(text or ''), POSITION_BYTES do places[#places + 1] = tonumber(sub(text, at, at + POSITION_BYTES - 1), 16) end
   return places
 end
 

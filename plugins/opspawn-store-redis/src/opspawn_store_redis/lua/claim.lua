@@ -60,7 +60,7 @@ local function claimed()
   if slots > #ids then
     local sources = sources_of(queues, handlers, ARGV[rest] == '1')
     local more = lease_ready(sources, slots - #ids, worker, worker_json, now + lease)
-    for _, id in ipairs(more) do ids[#ids + 1] = id end
+    for n = 1, #more do ids[#ids + 1] = more[n] end
   end
   if offers == '+' and #ids == 0 and slots > 0 then
     offer(worker, worker_json, slots, lease, queues, handlers, number)
@@ -83,9 +83,10 @@ function ops.claim()
   local leased, number = claimed()
   flush()
   local tasks, kept = {}, {ARGV[3], number}
-  for n, one in ipairs(leased) do
-    tasks[n] = whole(one, rows[one])
-    kept[2 * n + 1], kept[2 * n + 2] = one, rows[one][T]
+  for n = 1, #leased do
+    local id = leased[n]
+    local row = rows[id]
+    tasks[n], kept[2 * n + 1], kept[2 * n + 2] = whole(id, row), id, row[T]
   end
   if #tasks > 0 and ARGV[2] ~= '' then call('SET', P .. 'c:' .. ARGV[2], pack(kept), 'PX', 120000) end
   if id then call('SET', P .. 'a:c:' .. id, pack({now, tasks}), 'PX', 61000) end

@@ -22,14 +22,18 @@ local function candidates(sources, count)
   local pages = 0
   for _, source in ipairs(sources) do
     local page = call('ZRANGE', source[1], 0, count - 1, 'WITHSCORES')
+    local count = #ids
     for n = 1, #page, 2 do
-      ids[#ids + 1] = id_of(page[n])
-      found[#found + 1] = {tonumber(page[n + 1]), page[n], source[2], ids[#ids]}
+      local who = page[n]
+      local id = id_of(who)
+      count = count + 1
+      ids[count], found[count] = id, {page[n + 1], who, source[2], id}
     end
     if #page > 0 then pages = pages + 1 end
   end
   look_at(ids)
   if pages < 2 then return found end
+  for _, one in ipairs(found) do one[1] = tonumber(one[1]) end
   table.sort(found, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
   return found
 end
@@ -55,8 +59,7 @@ local function lease(id, row, worker, worker_json, lease_end)
   if row[S] == 'running' then
     row[DE] = row[DE] + 1
   else
-    zrem(P .. 'i:state:' .. row[S], id)
-    zadd(P .. 'i:state:running', row[SEQ], id)
+    change('state', id, row[SEQ], row[S], 'running')
   end
   row[S], row[O], row[T], row[STANDS], row[DUE_AT], row[WA], row[UP] = 'running', worker, row[T] + 1, 0, lease_end, false, now
   stand(id, row) -- guard: what is leased is due when its lease ends
@@ -80,7 +83,9 @@ local function lease_ready(sources, slots, worker, worker_json, lease_end)
   local leased, moved, again = {}, 0, true
   while again and #leased < slots and moved < MOVED_AT_ONCE do
     again = false
-    for _, one in ipairs(candidates(sources, slots - #leased)) do
+    local found = candidates(sources, slots - #leased)
+    for n = 1, #found do
+      local one = found[n]
       local id = one[4]
       local row = task(id)
       row[WHO] = one[2]

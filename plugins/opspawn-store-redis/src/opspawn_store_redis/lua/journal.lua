@@ -43,8 +43,10 @@ local FREQUENT = {['task.accepted'] = true, ['task.claimed'] = true, ['step.done
 -- What is longer stands in `ev` alone, and not in the stream of its type, too.
 local COPIED_BYTES = 512
 
+local pos_digits = digits_of()
+
 local function note_position(id)
-  local position, others = fmt(POSITION, pos), news[id]
+  local position, others = pos_digits(pos), news[id]
   news[id] = others and others .. position or position
 end
 

@@ -4,7 +4,7 @@
 local apply = {}
 local large -- values by digest that came with the call
 
-local function is_large(value) return string.byte(value) == 64 end
+local function is_large(value) return byte(value) == 64 end
 local function digest_of(value) return string.match(value, '^@(%x+):') end
 
 local function keep_value(value)
@@ -64,9 +64,23 @@ end
 
 end
 
+-- The key of the list of a field's value: states are few, so theirs are made once.
+local states
+opened[#opened + 1] = function(moved) if moved then states = {} end end
+
+local function list_of(name, value)
+  if name ~= 'state' then return P .. 'i:' .. name .. ':' .. value end
+  local key = states[value]
+  if not key then
+    key = P .. 'i:state:' .. value
+    states[value] = key
+  end
+  return key
+end
+
 local function change(name, id, number, before, after)
-  if before then zrem(P .. 'i:' .. name .. ':' .. before, id) end
-  if after then zadd(P .. 'i:' .. name .. ':' .. after, number, id) end
+  if before then zrem(list_of(name, before), id) end
+  if after then zadd(list_of(name, after), number, id) end
 end
 
 local function label_key(name, value) return P .. 'i:label:' .. #name .. ':' .. name .. ':' .. value end
