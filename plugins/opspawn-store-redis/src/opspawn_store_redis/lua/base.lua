@@ -109,7 +109,9 @@ end
 
 local seq_digits = digits_of()
 
-local NOTHING = {}
+local NOTHING, NO_TASK = {}, {}
+for place = 1, WHO do NO_TASK[place] = false end
+
 local function kin_of(row) return row[KIN] and cjson.decode(row[KIN]) or NOTHING end
 
 local function learn(id, raw)

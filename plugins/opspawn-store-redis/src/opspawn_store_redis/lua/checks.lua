@@ -1,6 +1,6 @@
 -- What a commit checks: nothing is written before a whole batch was found to hold. `seen` is what the operations of the batch
 -- before would have left (of tasks by their ids, of other things by what they are). A check gets `n`, under which it may keep
--- for `apply` what it found out, in `found`; and the words of its operation, in the order of encoding.py.
+-- for `apply` what it found out, in `found`; and the first words of its operation, in the order of encoding.py.
 
 local records
 local function record_key(kind, id) return #kind .. ':' .. kind .. ':' .. id end

@@ -22,12 +22,12 @@ local function candidates(sources, count)
   local pages = 0
   for _, source in ipairs(sources) do
     local page = call('ZRANGE', source[1], 0, count - 1, 'WITHSCORES')
-    local count = #ids
+    local at = #ids
     for n = 1, #page, 2 do
       local who = page[n]
       local id = id_of(who)
-      count = count + 1
-      ids[count], found[count] = id, {page[n + 1], who, source[2], id}
+      at = at + 1
+      ids[at], found[at] = id, {page[n + 1], who, source[2], id}
     end
     if #page > 0 then pages = pages + 1 end
   end
@@ -54,7 +54,22 @@ local function try_places(id, row)
   return not full
 end
 
-local function lease(id, row, worker, worker_json, lease_end)
+local lease
+do
+
+-- Tokens and deliveries are small: their numerals are made once.
+local numerals = {}
+local function numeral(number)
+  if number > 100 then return text(number) end
+  local numeral = numerals[number]
+  if not numeral then
+    numeral = text(number)
+    numerals[number] = numeral
+  end
+  return numeral
+end
+
+function lease(id, row, worker, worker_json, lease_end)
   unstand(id, row)
   if row[S] == 'running' then
     row[DE] = row[DE] + 1
@@ -65,8 +80,10 @@ local function lease(id, row, worker, worker_json, lease_end)
   stand(id, row) -- guard: what is leased is due when its lease ends
   if row[HAS] == 2 then zadd(LEASES, row[DUE_AT], member(id, row)) end
   touch(id, row)
-  local data = '{"worker":' .. worker_json .. ',"token":' .. row[T] .. ',"deliveries":' .. row[DE] .. '}'
+  local data = '{"worker":' .. worker_json .. ',"token":' .. numeral(row[T]) .. ',"deliveries":' .. numeral(row[DE]) .. '}'
   append(id, 'task.claimed', 'info', nil, data, row[AG], row[SE])
+end
+
 end
 
 -- Let a lease end at another time.

@@ -8,7 +8,10 @@
 
 do
 
-local function checked(n, sort, ...)
+-- A check looks at no more than the first words of an operation: see `check`.
+local CHECKED = 6
+
+local function checked(n, _, sort, ...)
   if check[sort] then return check[sort](n, ...) end
 end
 
@@ -19,7 +22,7 @@ local function run(first, last, outcomes)
   begin_batch()
   local at = #outcomes + 1
   for n = first, last do
-    local why, more = checked(n, unpacked(ARGV[n]))
+    local why, more = checked(n, unpack_limit(ARGV[n], CHECKED, 0))
     if why then
       outcomes[at] = {n - first, why, more or ''}
       return false

@@ -36,7 +36,7 @@ function apply.keep_task(n, id, _, _, _, packed_row)
   local row = {unpack_limit(packed_row, 32, 4)}
   begin(id, row)
   row[STANDS] = 0 -- it is made ready by the next claim, if it is due
-  reindex(id, row[SEQ], NOTHING, row)
+  reindex(id, row[SEQ], NO_TASK, row)
   set_values(id, row)
   keep_places(id, row)
   touch(id, row)

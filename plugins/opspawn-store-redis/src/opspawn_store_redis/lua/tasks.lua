@@ -64,6 +64,9 @@ end
 
 end
 
+local change
+do
+
 -- The key of the list of a field's value: states are few, so theirs are made once.
 local states
 opened[#opened + 1] = function(moved) if moved then states = {} end end
@@ -78,9 +81,11 @@ local function list_of(name, value)
   return key
 end
 
-local function change(name, id, number, before, after)
+function change(name, id, number, before, after)
   if before then zrem(list_of(name, before), id) end
   if after then zadd(list_of(name, after), number, id) end
+end
+
 end
 
 local function label_key(name, value) return P .. 'i:label:' .. #name .. ':' .. name .. ':' .. value end
@@ -90,7 +95,7 @@ local function relabel(id, number, before, after)
   for n = 1, #after, 2 do zadd(label_key(after[n], after[n + 1]), number, id) end
 end
 
--- Change the indexes where a task is not what it was; see the head of `base` for what they leave out.
+-- Change the indexes where a task is not what it was (NO_TASK: not there); see the head of `base` for what they leave out.
 local function reindex(id, number, before, after)
   if before[S] ~= after[S] then
     change('state', id, number, before[S] ~= 'succeeded' and before[S], after[S] ~= 'succeeded' and after[S])
@@ -149,7 +154,7 @@ function apply.put(n, id, expect, token, state, due_in, wakes_seen, wake_at, dea
   local left_lane = left and lane_of(former)
   local line
   if former then line = go_on(id, row, former, token) else line = begin(id, row) end
-  reindex(id, row[SEQ], former or NOTHING, row)
+  reindex(id, row[SEQ], former or NO_TASK, row)
   set_time(row, due_in, wakes_seen, wake_at, line)
   set_values(id, row, former, input_as, result_as)
   row[V] = row[V] + 1
@@ -168,7 +173,7 @@ function apply.append(n, id, token, type, level, err, data, agent, session)
     if not row or row[EN] then return 0 end
     agent, session = row[AG], row[SE]
   end
-  keep_value(data)
+  if is_large(data) then keep_value(data) end
   return append(id, type, level, err, data, agent, session)
 end
 
@@ -244,7 +249,7 @@ function apply.forget(n, id)
     if row[VI] then drop_value(row[VI]) end
     if row[VR] then drop_value(row[VR]) end
   end
-  reindex(id, row[SEQ], row, NOTHING)
+  reindex(id, row[SEQ], row, NO_TASK)
   zrem(TASKS, id)
   zrem(ENDED, id)
   call('DEL', P .. 't:' .. id, P .. 'v:' .. id, P .. 'j:' .. id)

@@ -15,7 +15,14 @@ local function zadd(key, score, who)
   changes[who] = score
 end
 
-local function zrem(key, who) zadd(key, false, who) end
+local function zrem(key, who)
+  local changes = pending[key]
+  if not changes then
+    changes = {}
+    pending[key] = changes
+  end
+  changes[who] = false
+end
 
 -- The words of one command at a time, in tables that are there for good.
 local added, removed = {}, {}
