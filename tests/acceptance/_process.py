@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from ._nursery import Forked, Nursery
+from .._nursery import Forked, Nursery
 
 T = TypeVar("T")
 

@@ -22,6 +22,8 @@ from socket import create_server
 
 import pytest
 
+from .._nursery import Nursery
+
 SOURCES = Path(__file__).resolve().parents[2]
 #: How long a command may take to say what the page shows, in seconds.
 PATIENCE_S = 45.0
@@ -153,11 +155,25 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> None:
             compileall.compile_dir(folder, quiet=2)
 
 
+@pytest.fixture(scope="session")
+def nursery(compiled: None) -> Iterator[Nursery]:
+    """Where the commands of most pages come from."""
+    made = Nursery("mcp", "openai", "opspawn_mcp.source", "opspawn_mcp.calling", "opspawn_mcp.serving.transport")
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def terminal(tmp_path: Path, compiled: None) -> Iterator[Terminal]:
-    """A terminal in an empty folder whose `python`, `pip` and `opspawn` are of a fresh environment that sees ours."""
+def terminal(tmp_path: Path, compiled: None, nursery: Nursery, request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    """A terminal in an empty folder whose `python`, `pip` and `opspawn` are of a fresh environment that sees ours.
+
+    In tutorials, and where a page installs something, `opspawn` starts anew; on the others it comes from the nursery.
+    """
     environment = tmp_path / "environment"
     _make_environment(environment)
+    page: Path = request.getfixturevalue("page")
+    if page.parent.name != "tutorials" and "pip install" not in page.read_text(encoding="utf-8"):
+        (environment / "bin" / "opspawn").write_text(nursery.shim(), encoding="utf-8")
     folder = tmp_path / "page"
     folder.mkdir()
     variables = {

@@ -1,16 +1,20 @@
 """Starts `opspawn` and modules quickly: imports once what they import, then forks a process for each that is asked for.
 
 Each command is a process like any other: of its own, in a session of its own, with its folder, environment and files,
-and it can be signalled, killed and waited for. That a start from nothing works is shown by the pages of the docs
-and by `test_lazy_imports`, which start each `opspawn` as a user does; here it would take three quarters of the time.
+and it can be signalled, killed and waited for. It is killed when whoever asked for it has gone. That a start from
+nothing works is shown by the tutorials, by pages that install something, and by `test_lazy_imports`, which all start
+`opspawn` as a user does; elsewhere it would take three quarters of the time.
 
-Run as a program, this is the nursery; imported, it is how tests talk to it.
+Run as a program, this is the nursery; imported, it is how tests talk to it. `SHIM` is how everybody else does: it is,
+to whoever starts it, the command.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -33,6 +37,25 @@ MODULES = (
     *("opspawn_model_openai", "opspawn_planner_react", "opspawn_store_redis.store", "opspawn_store_redis.doorbells"),
 )
 _ORDER_B = 1024 * 1024
+SHIM = """\
+#!{python} -IS
+import json, os, signal, socket, sys
+
+keeper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+keeper.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+keeper.connect({address!r})
+order = dict(command=sys.argv, folder=os.getcwd(), env=dict(os.environ))
+socket.send_fds(keeper, [json.dumps(order).encode()], [0, 1, 2])
+child = int(keeper.recv(64))
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: os.kill(child, number))
+code = int(keeper.recv(64))
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 
 
 class Forked:
@@ -69,11 +92,12 @@ class Forked:
 class Nursery:
     """The nursery as a process, which ends with whoever started it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: str) -> None:
+        """`modules` are imported beside those that all commands import."""
         self._place = tempfile.TemporaryDirectory(prefix="opspawn-nursery-")
         self._address = str(Path(self._place.name) / "socket")
         self._process = subprocess.Popen(
-            [sys.executable, __file__, self._address],
+            [sys.executable, __file__, self._address, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -92,18 +116,22 @@ class Nursery:
         socket.send_fds(keeper, [json.dumps(order).encode()], [stdin, stdout, stderr])
         return Forked(keeper)
 
+    def shim(self) -> str:
+        """The text of a program that stands for `opspawn`."""
+        return SHIM.format(python=sys.executable, address=self._address)
+
     def close(self) -> None:
-        """End the nursery; what it started goes on."""
+        """End the nursery."""
         self._process.communicate()
         self._place.cleanup()
 
 
-def _preload() -> None:
+def _preload(modules: Sequence[str]) -> None:
     for name in PACKAGES:
         package = importlib.import_module(name)
         for found in pkgutil.walk_packages(package.__path__, f"{name}."):
             importlib.import_module(found.name)
-    for name in MODULES:
+    for name in (*MODULES, *modules):
         importlib.import_module(name)
     gc.freeze()
 
@@ -137,8 +165,13 @@ def _keep(keeper: socket.socket) -> None:
         for file in files:
             os.close(file)
         keeper.send(str(child).encode())
+        watch = os.pidfd_open(child)
+        ended, _, _ = select.select([watch, keeper.fileno()], [], [])
+        if watch not in ended:
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        keeper.send(str(os.waitstatus_to_exitcode(status)).encode())
+        with contextlib.suppress(BrokenPipeError):
+            keeper.send(str(os.waitstatus_to_exitcode(status)).encode())
         os._exit(0)
     os.setsid()
     for number, file in enumerate(files):
@@ -147,12 +180,16 @@ def _keep(keeper: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["folder"])
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    for stream in (sys.stdout, sys.stderr):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty())
     sys.argv = order["command"]
     sys.path[0] = str(Path(sys.argv[0]).parent)
 
 
 if __name__ == "__main__":
-    _preload()
+    _preload(sys.argv[2:])
     _serve(sys.argv[1])
     if sys.argv[1:2] == ["-m"]:
         module, sys.argv = sys.argv[2], sys.argv[2:]
