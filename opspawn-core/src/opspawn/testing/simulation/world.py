@@ -28,7 +28,7 @@ from opspawn.testing.virtual import VirtualClock
 LEASE_S = 10.0
 #: How long things go wrong, and how long everything may take to end afterwards, in virtual seconds.
 STORM_S, CALM_S = 50.0, 900.0
-_TASKS_PER_S, _WORKERS = 7 / 60, 3
+_TASKS_PER_S, _WORKERS, _OPERATORS = 7 / 60, 3, 4
 _FAULT_EVERY_S = 3.0
 _LIMITS = (Limit("few", 2),)
 _OPTIONS = WorkerOptions(slots=4, lease_s=LEASE_S, poll_s=2.0, drain_s=5.0)
@@ -85,7 +85,7 @@ class World:
         for _ in range(_WORKERS):
             self._employ()
         callers = [asyncio.create_task(self._call(number)) for number in range(round(_TASKS_PER_S * self.storm_s))]
-        operators = [asyncio.create_task(self._operate()) for _ in range(2)]
+        operators = [asyncio.create_task(self._operate()) for _ in range(_OPERATORS)]
         operators += [asyncio.create_task(self._correspond()) for _ in range(2)]
         with suppress(TimeoutError):
             async with asyncio.timeout(self.storm_s):
@@ -175,7 +175,7 @@ class World:
         return await Clerk(process, self._engine(process), self.files).read()
 
     async def _operate(self) -> None:
-        """Decide about steps in doubt, by what is known outside. There are two who look at the same moments."""
+        """Decide about steps in doubt, by what is known outside. All who do look at the same moments."""
         engine = self._engine(self._process("operator"))
         while True:
             await asyncio.sleep(3.0)
@@ -202,7 +202,7 @@ class World:
         happened = self.outside.happened[key] > 0
         self.say(f"operator: {key} {'happened' if happened else 'again'}")
         result = f"{key} done" if happened else None
-        with suppress(InvalidTransition):  # the other one was faster
+        with suppress(InvalidTransition):  # another one was faster
             try:
                 await engine.resolve(task.id, "happened" if happened else "again", result, key=doubt["key"])
             except InvalidInput:
