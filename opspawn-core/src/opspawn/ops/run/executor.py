@@ -267,7 +267,7 @@ class Worker:
 
     def _freed(self, run: asyncio.Task[None]) -> None:
         id, _ = self._runs.pop(run)
-        if self._latest[id] is run:
+        if self._latest.get(id) is run:  # one that is cancelled while it waits for the former one ends before it
             del self._latest[id]
         room = self._options.slots - len(self._runs)
         if self._alone or room == 1 or (room < 0 and self._more_ending):  # the first slot, or more that is to end
