@@ -122,7 +122,11 @@ class Nursery:
 
     def close(self) -> None:
         """End the nursery."""
-        self._process.communicate()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()  # not read to its end: keepers of commands that still run hold it
         self._place.cleanup()
 
 
