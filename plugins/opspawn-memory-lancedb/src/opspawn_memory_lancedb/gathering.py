@@ -92,7 +92,7 @@ class Gatherer:
 
     def _settle(self) -> None:
         self._timer = None
-        self._writer.call(self._idle).add_done_callback(_looked_at)
+        self._writer.rest(self._idle).add_done_callback(_looked_at)
 
     async def _keep(self, group: Sequence[_Wanted]) -> None:
         items = group[0].items if len(group) == 1 else [item for one in group for item in one.items]

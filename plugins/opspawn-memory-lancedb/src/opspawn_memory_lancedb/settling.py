@@ -1,7 +1,12 @@
-"""Settling: rows of the logs become rows of the table, many at once, beside the writer."""
+"""Settling: rows of the logs become rows of the table, many at once, beside the writer.
+
+To write rows into the table costs as much as to add them. So while somebody adds and nobody reads, some full logs wait,
+and whoever adds has the processors and the disk alone; only with more of them, logs are settled beside.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,11 +25,14 @@ from opspawn_memory_lancedb.table import Table
 from opspawn_memory_lancedb.terms import with_terms
 
 T = TypeVar("T")
-#: A log with so much goes into the table at once; with less, when somebody reads, or after a moment.
+#: A log with so much is full.
 MOST_ROWS = 32_768
 MOST_BYTES = 64 << 20
+#: So many full logs wait for somebody to read, or for a moment without adds. With twice as many, who adds waits.
+PUT_OFF = 4
 #: From so many bytes on it is worth to have them synced beside.
 _WORTH = 1 << 18
+_LOOK_S = 0.1
 
 
 class Settler:
@@ -38,7 +46,9 @@ class Settler:
         self._open: Log | None = None
         self._sealed: list[Log] = []
         self._thread = ThreadPoolExecutor(1, "opspawn-memory-settler")
-        self._running: Future[None] | None = None
+        self._maker = ThreadPoolExecutor(1, "opspawn-memory-maker")
+        self._running: Future[bool] | None = None
+        self._fewer = threading.Event()
         self.tell_of_damage()
 
     def tell_of_damage(self) -> None:
@@ -82,7 +92,7 @@ class Settler:
         if self._logs is None:
             self._into(rows)
             return meanwhile()
-        if self._sealed and (self._running is None or self._running.done()):
+        if self._running is not None and self._running.done() and not self._await():
             self.settle()  # what failed in the background is told here
         try:
             log = self._log(self._logs)
@@ -90,10 +100,22 @@ class Settler:
         except OSError as error:
             raise self._failed(error) from error
         if log.rows >= MOST_ROWS or log.size >= MOST_BYTES:
-            self._await()
             self._seal()
-            self._running = self._thread.submit(self._beside)
+            if len(self._sealed) >= PUT_OFF and self._running is None:
+                self._running = self._thread.submit(self._beside)
+            self._wait_for_fewer(2 * PUT_OFF)
         return done
+
+    def rest(self, then: Callable[[], None]) -> None:
+        """Have all rows of this process be settled beside, since nobody adds just now; then call `then`."""
+        self._seal()
+        self._running = self._thread.submit(self._beside, then)
+
+    def _wait_for_fewer(self, most: int) -> None:
+        while len(self._sealed) >= most and self._running is not None and not self._running.done():
+            self._fewer.clear()
+            if len(self._sealed) >= most:
+                self._fewer.wait(_LOOK_S)
 
     def _log(self, logs: Logs) -> Log:
         if self._open is None:
@@ -115,7 +137,7 @@ class Settler:
         with self._table.settling.held(self._table.busy_timeout_s):
             self._settle_own()
             for path in self._logs.paths():
-                self._take(self._logs, path, left_in(path))
+                self._take(path, left_in(path), asked=True)
 
     def abandon(self) -> None:
         """Leave the logs to whoever reads the folder: somebody else has written since, and has perhaps settled them."""
@@ -125,42 +147,54 @@ class Settler:
             self._sealed.pop().close()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._thread.shutdown()
+        self._maker.shutdown()
         self.abandon()
         if self._logs is not None:
             self._logs.close()
 
-    def _await(self) -> None:
-        if self._running is not None:
-            self._running.result()
-            self._running = None
+    def _await(self) -> bool:
+        """Wait for what is done beside; False if that failed."""
+        running, self._running = self._running, None
+        return running is None or running.result()
 
     def _seal(self) -> None:
         if self._open is not None:
+            if self._sealed:
+                self._open.tables.clear()  # it will wait, and can be read again
             self._sealed.append(self._open)
             self._open = None
 
-    def _beside(self) -> None:
+    def _beside(self, then: Callable[[], None] = lambda: None) -> bool:
         try:
             with as_failed(), self._table.settling.held(self._table.busy_timeout_s):
                 self._settle_own()
         except MemoryFailed as error:
             logger.bind(memory="lancedb").debug("Rows stay in the log for now: {}", error)
+            return False
+        finally:
+            self._fewer.set()
+        then()
+        return True
 
     def _settle_own(self) -> None:
+        next_left: Future[Left] | None = None
         while self._sealed:
             log = self._sealed[0]
-            if log.path.exists():
-                asked, log.asked = log.asked, True
-                self._give(pa.concat_tables(log.tables) if log.tables else None, asked=asked)
-                log.path.unlink(missing_ok=True)
+            left = _left_of(log) if next_left is None else next_left.result()
+            # The rows of the next are made while these are written.
+            next_left = self._maker.submit(_left_of, self._sealed[1]) if len(self._sealed) > 1 else None
+            asked, log.asked = log.asked, True
+            self._take(log.path, left, asked=asked)
             log.close()
             self._sealed.pop(0)
+            self._fewer.set()
 
-    def _take(self, logs: Logs, path: Path, left: Left) -> None:
-        """Have the table know what somebody has left in a log, and remove that, or set it aside if it is damaged."""
-        self._give(left.rows, asked=True)
+    def _take(self, path: Path, left: Left, *, asked: bool) -> None:
+        """Have the table know what is left in a log, and remove that, or set it aside if it is damaged."""
+        assert self._logs is not None
+        self._give(left.rows, asked=asked)
         if not left.damaged:
             path.unlink(missing_ok=True)
             return
@@ -169,7 +203,7 @@ class Settler:
             "was added in these is lost. It was set aside as {}. Restore what is missing, and remove that file.",
             0 if left.rows is None else len(left.rows),
             left.damaged,
-            logs.set_aside(path),
+            self._logs.set_aside(path),
         )
 
     def _give(self, rows: pa.Table | None, *, asked: bool) -> None:
@@ -186,6 +220,14 @@ class Settler:
         seqs: Any = rows["seq"].to_pylist()
         there = self._table.rows(f"seq >= {min(seqs)} and seq <= {max(seqs)}", ["seq"])["seq"].to_pylist()
         return not set(seqs).isdisjoint(there)
+
+
+def _left_of(log: Log) -> Left:
+    """What is in a log of this process, as the table has it; nothing if somebody else has settled it."""
+    if not log.rows or not log.path.exists():
+        return Left(None)
+    left = Left(pa.concat_tables(log.tables)) if log.tables else left_in(log.path)
+    return left if left.rows is None else Left(whole_rows(left.rows), left.damaged)
 
 
 def whole_rows(rows: pa.Table) -> pa.Table:

@@ -41,10 +41,11 @@ class Asked:
 
 @dataclass(slots=True)
 class Call:
-    """Something else to do, alone, with the table whole."""
+    """Something else to do, alone, with the table whole if it `settles`."""
 
     work: Callable[[], Any]
     done: Future[Any]
+    settles: bool = True
 
 
 class Writer:
@@ -71,6 +72,12 @@ class Writer:
         self.put(Call(work, done))
         return done
 
+    def rest(self, then: Callable[[], None]) -> Future[Any]:
+        """Have all rows come into the table beside whoever writes next, and `then` be called."""
+        done: Future[Any] = Future()
+        self.put(Call(lambda: self._settler.rest(then), done, settles=False))
+        return done
+
     def close(self) -> None:
         """Do what waits, and end."""
         self._thread.shutdown()
@@ -87,7 +94,8 @@ class Writer:
             with as_failed(), self._table.writing.held(self._table.busy_timeout_s):
                 self._begin()
                 if isinstance(some[0], Call):
-                    self._settler.settle()
+                    if some[0].settles:
+                        self._settler.settle()
                     results: list[Any] = [some[0].work()]
                 else:
                     results = self._add([one.add for one in some if isinstance(one, Asked)])
