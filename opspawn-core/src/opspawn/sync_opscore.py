@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from loguru import logger
+
 from opspawn.app import App
 from opspawn.config import Loaded
 from opspawn.contracts.lifecycle import AgentStatus, Definition, RegisteredAgent, Session
@@ -19,6 +21,7 @@ from opspawn.contracts.seeing import Why
 from opspawn.contracts.store import Page, Query, Task
 from opspawn.contracts.transport import DeadQuery
 from opspawn.errors import OpspawnError
+from opspawn.logs import traceback_text
 from opspawn.ops.traces import Trace
 from opspawn.opscore import OpsCore, TaskData
 
@@ -76,11 +79,21 @@ class SyncOpsCore:
         """The loop's thread, from its begin to its end."""
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_forever()
+            self._run_on()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
         finally:
             self._loop.close()
+
+    def _run_on(self) -> None:
+        """Run the loop until it is stopped, and not until some code in it wants to end the process."""
+        while True:
+            try:
+                return self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:
+                logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
+                    "Code that runs beside its task raised {}; nothing ends by that", type(error).__name__
+                )
 
     def _call(self, what: Coroutine[Any, Any, T]) -> T:
         if self._closed:

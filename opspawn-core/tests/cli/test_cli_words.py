@@ -53,7 +53,7 @@ def invoke(*args: str) -> Result:
         (["--idle-timeout", "0"], "Error: --idle-timeout is 0.0; seconds above 0"),
         (["--delay", "-1"], "Error: --delay is -1.0; seconds from 0 to 100 years are meant."),
         (["--priority", "1001"], "Error: --priority is 1001; a whole number"),
-        (["--queue", ""], "Error: --queue is ''; a text of 1 to 200 characters is meant."),
+        (["--queue", "a b"], "Error: --queue is 'a b'; an id is 1 to 200 letters"),
         (["--session", "/../"], "Error: --session is '/../'; an id is 1 to 200 letters"),
         (["--idempotency-key", "x" * 201], "Error: --idempotency-key is 'xxx"),
         (["--label", "a b=c"], "Error: --label is {'a b': 'c'}; a name is 1 to 200 letters"),

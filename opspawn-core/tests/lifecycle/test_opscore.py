@@ -233,7 +233,7 @@ async def test_a_cancel_reaches_the_task_of_a_paused_agent() -> None:
         ("echo", "A task is a mapping, not 'echo'"),
         ({"agent": "echo", "priority": 5000}, "priority is 5000; a whole number from -1000 to 1000 is meant"),
         ({"agent": "echo", "priority": "high"}, "priority is 'high'"),
-        ({"agent": "echo", "queue": ""}, "queue is ''; a text of 1 to 200 characters is meant"),
+        ({"agent": "echo", "queue": "b\0"}, r"queue is 'b\\x00'; an id is 1 to 200 letters"),
         ({"agent": "echo", "labels": ["a"]}, r"labels is \['a'\]; texts by name are meant"),
         ({"agent": "echo", "labels": {"a": 1}}, "labels is {'a': 1}"),
         ({"agent": "echo", "delay_s": "5"}, "delay_s is '5'; seconds from 0"),
@@ -280,6 +280,20 @@ def test_the_sync_form_does_the_same() -> None:
     with pytest.raises(OpspawnError, match="is closed"):
         ops.get_state("echo")
     assert {thread for thread in threading.enumerate() if thread.name == "opspawn-opscore"} <= before
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()])
+def test_code_that_ends_the_process_does_not_end_the_sync_form(end: BaseException) -> None:
+    async def leave() -> None:
+        raise end
+
+    async def lets_go(ctx: RunContext) -> str:
+        await asyncio.wait({asyncio.create_task(leave())})
+        return "done"
+
+    with SyncOpsCore(App(functions={"lets_go": lets_go})) as ops:
+        task = ops.enqueue_task({"function": "lets_go"})
+        assert ops.wait_for(task.id, PATIENCE_S).result == "done"
 
 
 async def test_the_sync_form_works_where_a_loop_runs_as_in_a_notebook() -> None:

@@ -123,7 +123,7 @@ async def test_an_event_at_which_it_failed_comes_again(work: Any) -> None:
     assert listener.types(task) == ["task.accepted", "task.claimed", "step.done", "task.succeeded"]
 
 
-@pytest.mark.parametrize("fault", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("fault", [ValueError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
 async def test_one_that_always_fails_is_switched_off_and_no_run_notices(work: Any, fault: BaseException) -> None:
     listener = Hears()
     listener.fails, listener.fault = lambda call: True, fault

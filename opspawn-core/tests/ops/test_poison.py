@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.events import Event
-from opspawn.contracts.store import TaskState
+from opspawn.contracts.store import Claim, TaskState
+from opspawn.ops.run.executor import Worker, WorkerOptions
 from opspawn.ops.run.history import History
+from opspawn.ops.run.life import Life
 from opspawn.ops.run.poison import AT_ONCE, CUT_OFF_AT_ONCE, LONGEST_REST_S, Cell, rest_s
 
 #: What a process of its own does: says that it begins, and ends as it is told.
@@ -70,6 +73,27 @@ async def test_a_task_that_killed_three_workers_without_progress_is_dead_after_a
         assert words in ended.error["message"]
     assert len(await deadly.events(task, "task.isolated")) == len(isolate.made) == 1
     assert not worker.stopping
+
+
+async def test_a_process_of_its_own_tells_by_its_end_that_the_engine_failed(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named guard: what nobody foresaw would bring the task back for ever."""
+
+    @house.function
+    async def work(ctx: Any) -> None:
+        return None
+
+    async def fails(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    await house.submit("work")
+    worker = Worker(house.store, house.waker, {"function/work": work}, WorkerOptions())
+    [lease] = await house.store.claim(Claim(worker.id, ("default",), ("function/work",), 1, 30.0))
+    monkeypatch.setattr(Life, "conclude", fails)
+
+    with pytest.raises(ZeroDivisionError):
+        await worker.run_alone(lease.task, SYSTEM_CLOCK)
 
 
 @pytest.mark.parametrize("deaths", [1, 3])

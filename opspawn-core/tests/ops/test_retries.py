@@ -339,12 +339,39 @@ async def test_a_tool_that_ends_the_process_only_fails_itself(house: Any) -> Non
     async def calls(ctx: Any) -> None:
         await ctx.call(leave, {})
 
+    assert (await house.run("calls")).state is TaskState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(SystemExit(3), "called sys.exit(3)."), (KeyboardInterrupt(), "raised KeyboardInterrupt.")],
+)
+async def test_code_that_ends_the_process_only_fails_itself(house: Any, end: BaseException, words: str) -> None:
+    async def leave() -> None:
+        raise end
+
     @house.function
     async def leaves(ctx: Any) -> None:
-        raise SystemExit(3)
+        await leave()
 
-    assert (await house.run("calls")).state is TaskState.FAILED
-    assert "called sys.exit(3)" in (await house.run("leaves")).error["message"]
+    @house.function
+    async def forks(ctx: Any) -> None:
+        await ctx.gather(leave(), ctx.step("other", lambda: 1))
+
+    assert (await house.run("leaves")).error["message"] == f"function/leaves {words}"
+    assert (await house.run("forks")).error["message"].endswith(f"A branch of gather {words}")
+
+
+async def test_an_error_that_cannot_say_what_it_is_fails_the_task_by_its_name(house: Any) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    @house.function
+    async def work(ctx: Any) -> None:
+        raise Mute
+
+    assert (await house.run("work")).error["message"] == "Mute"
 
 
 async def test_code_that_cancels_itself_fails_and_does_not_run_forever(house: Any, count: Any) -> None:

@@ -38,12 +38,20 @@ async def test_a_disk_that_is_full_loses_nothing(small_disk: Path) -> None:
         except StoreError as error:
             refusal = error
     assert "Free space on the disk" in str(refusal)
+    with pytest.raises(StoreError, match="is full"):
+        await store.ready()
     assert [event.data["n"] for event in await store.journal("t1")] == list(range(kept))
     ballast.unlink()
     await commit(store, step({"n": kept}))
     await store.aclose()
     store = await open_sqlite(str(small_disk / "x.db"))
     assert [event.data["n"] for event in await store.journal("t1")] == list(range(kept + 1))
+    await store.aclose()
+
+
+async def test_a_disk_with_room_is_ready(tmp_path: Path) -> None:
+    store = await open_sqlite(str(tmp_path / "x.db"))
+    await store.ready()
     await store.aclose()
 
 

@@ -164,7 +164,7 @@ class Acting:
                         return value if decode is not same else result
                     except Halt:
                         raise
-                    except (Exception, SystemExit) as error:
+                    except (Exception, SystemExit, KeyboardInterrupt) as error:
                         tries = await self._failed(asked, error, effect, retry, tries, charge, began)
         except Halt as halt:
             return await self._halt(halt)

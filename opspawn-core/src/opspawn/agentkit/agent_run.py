@@ -182,7 +182,7 @@ class AgentRun(Thinking):
                 value = tool_json(call.name, value)
             except Halt:
                 raise
-            except (Exception, SystemExit) as error:
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
                 if asks_to_wait(error) or (own is not None and policy_for(own, normalised(error).error_type)):
                     raise
                 return refused(call, error)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from opspawn.agentkit.acting import Acting, outcome
 from opspawn.agentkit.children import ChildAsked, Spawn, SpawnOptions
 from opspawn.agentkit.digests import digest
+from opspawn.agentkit.failures import spared
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.recorded import Asked
 from opspawn.agentkit.retries import check_retry
@@ -125,7 +126,10 @@ class Branching(Acting):
 
         async def scoped(prefix: str, branch: Coroutine[Any, Any, Any]) -> Any:
             current.set(Scope(self._root.run, prefix))
-            return await branch
+            try:
+                return await branch
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise spared(error, "A branch of gather") from error
 
         spawns = {n: spawn for n, (_, spawn) in enumerate(branches) if isinstance(spawn, Spawn) and self._takes(spawn)}
         if len(spawns) < 2:

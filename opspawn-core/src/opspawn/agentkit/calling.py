@@ -10,6 +10,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from opspawn.agentkit.failures import said_by
 from opspawn.agentkit.plain import as_text
 from opspawn.agentkit.slots import Slots
 from opspawn.agentkit.stopping import within
@@ -77,5 +78,5 @@ def in_words(error: BaseException) -> str:
     elif isinstance(error, OpspawnError):
         text = str(error)
     else:  # "KeyError: 'size'" says more than "'size'"
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = ": ".join(filter(None, (type(error).__name__, said_by(error))))
     return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}… ({len(text)} characters)"

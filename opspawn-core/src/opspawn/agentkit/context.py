@@ -175,8 +175,9 @@ class Context(Branching):
     # -- time, chance, events ------------------------------------------------------------------------------------------
 
     async def sleep(self, seconds: float, *, key: str | None = None) -> None:
-        if not seconds <= LONGEST_SLEEP_S:
-            raise InvalidInput(f"A run cannot sleep for {seconds!r} seconds.", remedy="100 years are the most.")
+        if not isinstance(seconds, int | float) or not seconds <= LONGEST_SLEEP_S:
+            words = f"A run cannot sleep for {seconds!r} seconds."
+            raise InvalidInput(words, remedy="Give a number; 100 years are the most.")
         with self._asking("sleep", "sleep", key, None) as asked:
             try:
                 with self._branches:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
+from opspawn.agentkit.failures import said_by
 from opspawn.contracts.policy import Considered, Decider, Decision, Verdict
 from opspawn.errors import ConfigError, Halt
 
@@ -111,7 +112,7 @@ def _asked(decider: Decider, considered: Considered) -> Verdict | Coroutine[Any,
         said: Any = decider.decide(considered)
     except Halt:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         return _failed(decider, error)
     if said is None or (isinstance(said, Verdict) and said.decision in _DECISIONS):
         return said
@@ -124,7 +125,7 @@ async def _waited_for(decider: Decider, saying: Awaitable[Any]) -> Verdict:
             said = await saying
     except Halt:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         return _failed(decider, error)
     if said is None:
         return ALLOWED.verdict
@@ -132,7 +133,7 @@ async def _waited_for(decider: Decider, saying: Awaitable[Any]) -> Verdict:
 
 
 def _failed(decider: Decider, error: BaseException) -> Verdict:
-    fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    fault = ": ".join(filter(None, (type(error).__name__, said_by(error))))
     return Verdict("deny", f"The policy {decider.name!r} failed, which forbids: {fault}")
 
 

@@ -216,7 +216,7 @@ def _tool(name: str, place: Declaration) -> str | Callable[..., Any]:
         raise _fault(place, "tools", f"names {name!r}, and {module!r} has no {attribute!r}") from error
     except OpspawnError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         raise _fault(place, "tools", f"names {name!r}, which cannot be imported: {words}") from error
     if not callable(found) and not hasattr(found, "call"):

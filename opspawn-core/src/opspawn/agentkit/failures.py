@@ -27,7 +27,8 @@ MAX_MESSAGE = 8192
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
     """Return `{"type", "message", "class", ...}`; the message is never empty, and cut at `MAX_MESSAGE`."""
-    text = str(error) or type(error).__name__
+    said = said_by(error)
+    text = said or type(error).__name__
     if len(text) > MAX_MESSAGE:
         text = f"{text[:MAX_MESSAGE]}… ({len(text)} characters)"
     if not isinstance(error, OpspawnError):
@@ -38,7 +39,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
             kind = "transient"
         return {
             "type": kind,
-            "message": f"{type(error).__name__}: {text}" if str(error) else text,
+            "message": f"{type(error).__name__}: {text}" if said else text,
             "class": type(error).__name__,
         }
     data: dict[str, Any] = {"type": error.error_type, "message": text, "class": _own_class(error)}
@@ -57,6 +58,23 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     if isinstance(error, StepError) and error.reason is not None:
         data["reason"] = error.reason
     return data
+
+
+def said_by(error: BaseException) -> str:
+    """What an error says of itself; nothing if its own code for that fails."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def spared(error: SystemExit | KeyboardInterrupt, who: str) -> StepFailed:
+    """What code fails with that wants to end the process: asyncio would let the event loop end, with all that runs.
+
+    Whoever presses Ctrl+C is heard elsewhere: by the handlers of signals, or by the task that runs the loop.
+    """
+    what = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else "raised KeyboardInterrupt"
+    return StepFailed(f"{who} {what}.")
 
 
 def error_from_json(data: dict[str, Any]) -> OpspawnError:

@@ -273,7 +273,7 @@ async def _said(one: Guardrail, seen: Seen, judge: _Judge) -> Verdict | Redact |
             return Redact(plain_json(said.value), said.reason)
     except (Halt, BudgetExceeded):
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return Verdict("deny", f"The guardrail {one.name!r} failed, which holds it back: {fault}")
     if said is None:

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from opspawn.agentkit.content import user_message
+from opspawn.agentkit.failures import said_by
 from opspawn.agentkit.memory_json import hit_from_json, hit_to_json
 from opspawn.agentkit.memory_prompt import memory_message, one_line
 from opspawn.agentkit.memory_tools import Access
@@ -170,7 +171,7 @@ async def _failed(context: Context, what: str, error: BaseException | str) -> No
 
 
 def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(said_by(error).split()) or type(error).__name__
     return (text if isinstance(error, OpspawnError) else f"{type(error).__name__}: {text}")[:500]
 
 

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
 
 from opspawn.config.durations import PATTERN
+from opspawn.contracts.ids import ID_PATTERN
 
 Decision = Literal["allow", "ask", "deny"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
 Name = Annotated[str, Field(min_length=1)]
+QueueName = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 
 
 class _Table(BaseModel):
@@ -41,7 +43,7 @@ class WorkerSettings(_Table):
         le=3600,
         description="Seconds that code may block the worker's event loop before that is reported, with its stack.",
     )
-    queues: list[Name] = Field(default=["default"], min_length=1, description="The queues that the worker serves.")
+    queues: list[QueueName] = Field(default=["default"], min_length=1, description="The queues that the worker serves.")
     poll_s: float = Field(
         default=1.0,
         ge=0.01,
@@ -179,7 +181,7 @@ class ScheduleSettings(_Table):
         default=100, ge=1, le=1000, description='How many catch_up = "all" makes up for at once, the newest.'
     )
     enabled: bool = Field(default=True, description="Whether it begins active.")
-    queue: Name = Field(default="default", description="Which workers let it fire and take its tasks.")
+    queue: QueueName = Field(default="default", description="Which workers let it fire and take its tasks.")
     priority: int = Field(default=0, ge=-1000, le=1000, description="A head start of 60 seconds per unit.")
     labels: dict[Name, str] = Field(default={}, description='Marks of its tasks, beside "schedule".')
 

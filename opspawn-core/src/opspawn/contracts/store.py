@@ -391,8 +391,8 @@ class Store(Protocol):
 
     A store that can lose what it confirmed, as a server does that fails over, has an attribute `alarm` as well: None,
     or since then a sentence for whoever operates it. The process is not ready any more, and a person judges: the event
-    `store.acknowledged` ends it. A store that is a server has a method `async ready()`, too, which `/readyz` calls: it
-    raises a StoreError, with the reason, while the server refuses writes, is unfit or has lost what it confirmed.
+    `store.acknowledged` ends it. A store may have a method `async ready()`, too, which `/readyz` calls: it raises a
+    StoreError, with the reason, while writes would be refused, or its server is unfit or has lost what it confirmed.
 
     A store that can lease to a worker what becomes ready while it waits, without being asked, has a method
     `give_to(worker, look)`, which a worker calls before its first claim; `look` is called when its next claim will

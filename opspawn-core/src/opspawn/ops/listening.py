@@ -15,6 +15,7 @@ from typing import Any
 
 from loguru import logger
 
+from opspawn.agentkit.failures import said_by
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.listener import Listener
@@ -143,10 +144,12 @@ class Feed:
             try:
                 await self._listener.on_event(event)
                 return
-            except _FAULTS as error:
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
                 self._log(error, f"the event {event.position}")
                 if failures == FAILURES:
-                    raise Broken(f"{type(error).__name__}: {error}") from error
+                    raise Broken(f"{type(error).__name__}: {said_by(error)}") from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_S)
 

@@ -19,7 +19,10 @@ from opspawn.views import EventView, TaskView, Wire
 class Body(Wire):
     """What a caller sends."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True)
+    # Built at once: what FastAPI puts around a body that is built later makes pydantic warn at the first request.
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, defer_build=False
+    )
 
 
 #: A time with its offset, e.g. 2026-11-20T12:00:00Z.

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from opspawn.contracts.store import Finding
+from opspawn.contracts.store import MAX_BATCH_BYTES, Finding
+from opspawn.errors import StoreError
 from opspawn.stores import mounts
 from opspawn.stores.holders import Holders
 from opspawn.stores.layout import LAYOUT
@@ -21,6 +22,16 @@ _VERY_LITTLE_SPACE = 100 << 20
 #: No commit should take so long; one that is seen at its beginning and after it hangs, or waits for a slow disk.
 _LONG_COMMIT_S = 0.2
 _WORST_FIRST = ("error", "warning", "ok")
+
+
+def refuse_full(path: str) -> None:
+    """Return if the disk of a database has room for what one commit may bring. Raises: StoreError."""
+    try:
+        free = shutil.disk_usage(Path(path).parent).free
+    except OSError as error:
+        raise StoreError(f"The disk of the database at {path} cannot be asked: {error.strerror}.") from error
+    if free < MAX_BATCH_BYTES:
+        raise StoreError(f"The disk of the database at {path} is full.", remedy="Free space on the disk.")
 
 
 def check(connection: sqlite3.Connection, path: str) -> list[Finding]:

@@ -229,6 +229,11 @@ class SqliteStore:
         """Other processes that have the database open, as the system tells (on Linux)."""
         return [] if self._locks is None else await asyncio.to_thread(Holders(self._path).users)
 
+    async def ready(self) -> None:
+        """Return if there is room for what one commit may bring. Raises: StoreError: the disk is full."""
+        if self._path != schema.MEMORY:
+            await asyncio.to_thread(health.refuse_full, self._path)
+
     async def backup(self, path: str) -> None:
         """Copy everything that is committed to a new file at `path`, while work goes on; it opens like the original.
 

@@ -12,9 +12,6 @@ from opspawn.contracts.store import MAX_PRIORITY
 from opspawn.errors import ConfigError, InvalidInput
 from opspawn.ops.engine.base import as_json
 
-#: How long the name of a queue may be, in characters.
-MAX_QUEUE_NAME = 200
-
 
 def check_ids(**given: str | None) -> None:
     """Refuse what stands in no URL. Raises: InvalidInput."""
@@ -33,8 +30,7 @@ def plain_budget(budget: Budget | None) -> dict[str, Any] | None:
 
 def check_place(queue: str, priority: int, labels: Mapping[str, str] | None) -> None:
     """Refuse what nobody would find or take. Raises: InvalidInput."""
-    if not isinstance(queue, str) or not 1 <= len(queue) <= MAX_QUEUE_NAME:
-        raise InvalidInput(f"is {queue!r}; a text of 1 to {MAX_QUEUE_NAME} characters is meant.", argument="queue")
+    check_id("queue", queue)
     if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
         words = f"is {priority!r}; a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY} is meant."
         raise InvalidInput(words, argument="priority")

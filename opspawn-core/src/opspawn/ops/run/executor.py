@@ -104,6 +104,7 @@ class Worker:
         self._quarantine = Quarantine(self.id, isolate)
         self._watch = LoopWatch(store, self._options.blocked_s, clock)
         self._alone = False
+        self._unforeseen: BaseException | None = None
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -149,11 +150,16 @@ class Worker:
             await self._heart.aclose()
 
     async def run_alone(self, task: Task, clock: Clock) -> None:
-        """Live one life of a task that was claimed under the name of this worker, and claim nothing."""
+        """Live one life of a task that was claimed under the name of this worker, and claim nothing.
+
+        Raises: what ended it in an unforeseen way, so that the process tells by its end that the task is not done.
+        """
         self._alone = True
         self._heart.leased()
         self._begin(Lease(task), clock)
         await self.run()
+        if self._unforeseen is not None:
+            raise self._unforeseen
 
     def stop(self) -> None:
         """Claim nothing more; let what runs reach its next step; give it back. A second call gives back at once."""
@@ -275,8 +281,9 @@ class Worker:
         if room > 0:
             self._room.set()
         if not run.cancelled() and (error := run.exception()) is not None:
-            logger.bind(exception=traceback_text(error), error_type=type(error).__name__).error(
-                "A run ended in an unforeseen way; its task comes back by itself"
+            self._unforeseen = error
+            logger.bind(task=id, exception=traceback_text(error), error_type=type(error).__name__).error(
+                "A run of task {} ended in an unforeseen way; it comes back by itself", id
             )
 
     async def _drain(self) -> None:

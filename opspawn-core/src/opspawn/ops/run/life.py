@@ -18,7 +18,7 @@ from loguru import logger
 
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.context import Context
-from opspawn.agentkit.failures import error_to_json
+from opspawn.agentkit.failures import error_to_json, spared
 from opspawn.agentkit.plain import plain_json
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.run import Handler
@@ -194,8 +194,8 @@ class Life:
             return await self._handler(self._context())
         except Halt:
             raise
-        except SystemExit as error:  # must not end the worker
-            raise StepFailed(f"{self.task.handler} called sys.exit({error.code!r}).") from error
+        except (SystemExit, KeyboardInterrupt) as error:  # must not end the worker
+            raise spared(error, self.task.handler) from error
         except Exception as error:
             logger.bind(task=self.task.id, agent=self.task.agent, exception=traceback_text(error)).debug(
                 "The run raised"
