@@ -119,16 +119,24 @@ async def test_two_workers_share_two_hundred_tasks_and_each_runs_once(house_on_f
 async def test_a_blocked_event_loop_does_not_cost_the_lease(house: Any) -> None:
     """Leases are renewed from a thread."""
 
+    began = threading.Event()
+
     @house.function
     async def work(ctx: Any) -> str:
+        began.set()
         time.sleep(1.2)  # noqa: ASYNC251 - a tool that blocks is the point
         return "done"
 
-    house.worker(lease_s=0.4)
-    task = await house.submit("work")
     other = Worker(house.store, house.waker, {"function/work": house.functions["work"]}, WorkerOptions(poll_s=0.05))
-    thread = threading.Thread(target=lambda: asyncio.run(other.run()))
+
+    def work_too() -> None:
+        began.wait()
+        asyncio.run(other.run())
+
+    house.worker(lease_s=0.4)
+    thread = threading.Thread(target=work_too)
     thread.start()
+    task = await house.submit("work")  # its code may run before this returns
     ended = await house.settled(task)
     other._loop.call_soon_threadsafe(other.stop)  # type: ignore[union-attr]
     await asyncio.to_thread(thread.join)
