@@ -6,8 +6,9 @@ that a command pays for what it needs.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opspawn.faces import on_first_use
 
 if TYPE_CHECKING:
     from opspawn.agentkit.agent import Agent, RunResult
@@ -58,38 +59,33 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Agent": "agentkit.agent",
-    "App": "app",
-    "Budget": "contracts.budget",
-    "BudgetExceeded": "errors",
-    "Cheaper": "contracts.budget",
-    "Conversation": "agentkit.conversation",
-    "DidNotHappen": "contracts.tool",
-    "GoOn": "contracts.tool",
-    "Happened": "contracts.tool",
-    "Limit": "contracts.limit",
-    "ModelRetry": "errors",
-    "OpspawnError": "errors",
-    "Policy": "agentkit.policy",
-    "Recollection": "agentkit.recollection",
-    "Redact": "contracts.guardrail",
-    "RetryPolicy": "contracts.run",
-    "Rule": "agentkit.policy",
-    "RunContext": "contracts.run",
-    "RunResult": "agentkit.agent",
-    "Sandbox": "contracts.sandbox",
-    "Seen": "contracts.guardrail",
-    "ToolContext": "contracts.tool",
-    "ToolError": "errors",
-    "Toolset": "agentkit.toolsets",
-    "Window": "agentkit.window",
-    "guardrail": "agentkit.guardrails",
-    "tool": "agentkit.function_tool",
+    "Agent": ".agentkit.agent",
+    "App": ".app",
+    "Budget": ".contracts.budget",
+    "BudgetExceeded": ".errors",
+    "Cheaper": ".contracts.budget",
+    "Conversation": ".agentkit.conversation",
+    "DidNotHappen": ".contracts.tool",
+    "GoOn": ".contracts.tool",
+    "Happened": ".contracts.tool",
+    "Limit": ".contracts.limit",
+    "ModelRetry": ".errors",
+    "OpspawnError": ".errors",
+    "Policy": ".agentkit.policy",
+    "Recollection": ".agentkit.recollection",
+    "Redact": ".contracts.guardrail",
+    "RetryPolicy": ".contracts.run",
+    "Rule": ".agentkit.policy",
+    "RunContext": ".contracts.run",
+    "RunResult": ".agentkit.agent",
+    "Sandbox": ".contracts.sandbox",
+    "Seen": ".contracts.guardrail",
+    "ToolContext": ".contracts.tool",
+    "ToolError": ".errors",
+    "Toolset": ".agentkit.toolsets",
+    "Window": ".agentkit.window",
+    "guardrail": ".agentkit.guardrails",
+    "tool": ".agentkit.function_tool",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -91,12 +91,8 @@ def _disk(loaded: Loaded) -> Iterator[Part]:
     free = shutil.disk_usage(folder).free
     words = f"{free / (1 << 30):.1f} GiB are free at {folder}."
     if free < _LITTLE_SPACE:
-        yield (
-            "disk",
-            Finding(
-                "warning", words, "Free space; as long as some is left, 'opspawn store prune' deletes what is old."
-            ),
-        )
+        remedy = "Free space; as long as some is left, 'opspawn store prune' deletes what is old."
+        yield "disk", Finding("warning", words, remedy)
     else:
         yield "disk", Finding("ok", words)
 

@@ -36,7 +36,7 @@ def paying(house: Any, count: Any, asked: list[Any]) -> Any:
 
         async def check(arguments: Any, context: ToolContext) -> Any:
             asked.append((arguments, context.idempotency_key))
-            if isinstance(said, Exception):
+            if isinstance(said, BaseException):
                 raise said
             return said
 
@@ -103,6 +103,7 @@ async def test_a_check_that_finds_nothing_lets_the_call_begin(
         ("yes", "Its check returned str."),
         (Happened(object()), "Its check failed: PydanticSerializationError"),
         (ValueError("the bank is closed"), "Its check failed: ValueError: the bank is closed"),
+        (SystemExit(3), "Its check failed: SystemExit: 3"),
     ],
 )
 async def test_a_check_that_cannot_tell_leaves_it_to_a_human(

@@ -5,8 +5,9 @@ Each name is imported when it is first used: much of what looks at runs needs on
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opspawn.faces import on_first_use
 
 if TYPE_CHECKING:
     from opspawn.agentkit.agent import Agent, RunResult
@@ -38,24 +39,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Agent": "agent",
-    "BoundModel": "bound",
-    "Context": "context",
-    "Conversation": "conversation",
-    "FallbackModel": "fallback",
-    "FunctionModel": "function_model",
-    "FunctionTool": "function_tool",
-    "Kit": "kit",
-    "Recollection": "recollection",
-    "RecordingModel": "record",
-    "RunResult": "agent",
-    "Window": "window",
-    "tool": "function_tool",
+    "Agent": ".agent",
+    "BoundModel": ".bound",
+    "Context": ".context",
+    "Conversation": ".conversation",
+    "FallbackModel": ".fallback",
+    "FunctionModel": ".function_model",
+    "FunctionTool": ".function_tool",
+    "Kit": ".kit",
+    "Recollection": ".recollection",
+    "RecordingModel": ".record",
+    "RunResult": ".agent",
+    "Window": ".window",
+    "tool": ".function_tool",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -23,7 +23,7 @@ from opspawn.agentkit.budget import Purse
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.doubts import Ask, settle
-from opspawn.agentkit.failures import error_from_json, error_to_json, normalised
+from opspawn.agentkit.failures import FAULTS, error_from_json, error_to_json, normalised
 from opspawn.agentkit.log import Pending, StepLog, sleep_until
 from opspawn.agentkit.meaning import policies_with
 from opspawn.agentkit.recorded import Asked, Recorded, Tries, asked_of
@@ -164,7 +164,7 @@ class Acting:
                         return value if decode is not same else result
                     except Halt:
                         raise
-                    except (Exception, SystemExit, KeyboardInterrupt) as error:
+                    except FAULTS as error:
                         tries = await self._failed(asked, error, effect, retry, tries, charge, began)
         except Halt as halt:
             return await self._halt(halt)
@@ -349,7 +349,7 @@ class _InFlight:
         return self.asked
 
     def __exit__(self, *_: object) -> None:
-        self.scope.busy.discard(self.label)
+        self.scope.leave(self.label)
 
 
 def outcome(asked: Asked, known: Recorded | None) -> Any:

@@ -11,7 +11,7 @@ from opspawn.agentkit.codec import (
     result_from_json,
 )
 from opspawn.agentkit.digests import digest
-from opspawn.agentkit.failures import error_from_json, normalised
+from opspawn.agentkit.failures import FAULTS, error_from_json, normalised
 from opspawn.agentkit.guardrails import Guards
 from opspawn.agentkit.meaning import meant
 from opspawn.agentkit.parts import parts_of, words_of
@@ -182,7 +182,7 @@ class AgentRun(Thinking):
                 value = tool_json(call.name, value)
             except Halt:
                 raise
-            except (Exception, SystemExit, KeyboardInterrupt) as error:
+            except FAULTS as error:
                 if asks_to_wait(error) or (own is not None and policy_for(own, normalised(error).error_type)):
                     raise
                 return refused(call, error)

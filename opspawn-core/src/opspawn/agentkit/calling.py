@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from opspawn.agentkit.failures import said_by
+from opspawn.agentkit.failures import named
 from opspawn.agentkit.plain import as_text
 from opspawn.agentkit.slots import Slots
 from opspawn.agentkit.stopping import within
@@ -77,6 +77,6 @@ def in_words(error: BaseException) -> str:
         text = f"{error.message} {'; '.join(error.faults)}"
     elif isinstance(error, OpspawnError):
         text = str(error)
-    else:  # "KeyError: 'size'" says more than "'size'"
-        text = ": ".join(filter(None, (type(error).__name__, said_by(error))))
+    else:
+        text = named(error)
     return text if len(text) <= MAX_WORDS else f"{text[:MAX_WORDS]}… ({len(text)} characters)"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from opspawn.agentkit.failures import said_by
+from opspawn.agentkit.failures import FAULTS, named
 from opspawn.contracts.policy import Considered, Decider, Decision, Verdict
 from opspawn.errors import ConfigError, Halt
 
@@ -112,7 +112,7 @@ def _asked(decider: Decider, considered: Considered) -> Verdict | Coroutine[Any,
         said: Any = decider.decide(considered)
     except Halt:
         raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except FAULTS as error:
         return _failed(decider, error)
     if said is None or (isinstance(said, Verdict) and said.decision in _DECISIONS):
         return said
@@ -125,7 +125,7 @@ async def _waited_for(decider: Decider, saying: Awaitable[Any]) -> Verdict:
             said = await saying
     except Halt:
         raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except FAULTS as error:
         return _failed(decider, error)
     if said is None:
         return ALLOWED.verdict
@@ -133,8 +133,7 @@ async def _waited_for(decider: Decider, saying: Awaitable[Any]) -> Verdict:
 
 
 def _failed(decider: Decider, error: BaseException) -> Verdict:
-    fault = ": ".join(filter(None, (type(error).__name__, said_by(error))))
-    return Verdict("deny", f"The policy {decider.name!r} failed, which forbids: {fault}")
+    return Verdict("deny", f"The policy {decider.name!r} failed, which forbids: {named(error)}")
 
 
 def _wrong(decider: Decider) -> Verdict:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from opspawn.agentkit.agent import Agent
+from opspawn.agentkit.failures import FAULTS
 from opspawn.agentkit.output import OutputMode
 from opspawn.agentkit.recollection import TOOLS, MemoryToolName, Recollection
 from opspawn.agentkit.window import Window
@@ -216,7 +217,7 @@ def _tool(name: str, place: Declaration) -> str | Callable[..., Any]:
         raise _fault(place, "tools", f"names {name!r}, and {module!r} has no {attribute!r}") from error
     except OpspawnError:
         raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except FAULTS as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         raise _fault(place, "tools", f"names {name!r}, which cannot be imported: {words}") from error
     if not callable(found) and not hasattr(found, "call"):

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from opspawn.agentkit.codec import result_to_json
+from opspawn.agentkit.failures import FAULTS, named
 from opspawn.agentkit.log import StepLog
 from opspawn.agentkit.plain import as_text, plain_json
 from opspawn.agentkit.recorded import Asked, Recorded
@@ -47,8 +48,8 @@ async def settle(log: StepLog, asked: Asked, doubt: InDoubt, ask: Ask) -> Record
             return await log.resolve(asked, "happened", as_recorded(asked.kind, asked.name, plain_json(said.result)))
     except Halt:
         raise
-    except Exception as error:
-        doubt.note = f"Its check failed: {type(error).__name__}: {error}"
+    except FAULTS as error:
+        doubt.note = f"Its check failed: {named(error)}"
         raise doubt from error
     if isinstance(said, DidNotHappen):
         return await log.resolve(asked, "not-happened", None)

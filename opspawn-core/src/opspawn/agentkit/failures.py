@@ -23,6 +23,8 @@ from opspawn.errors import (
 
 #: Longer messages (a whole HTML page, say) are cut, in characters: they are kept with every failure, and shown.
 MAX_MESSAGE = 8192
+#: What code of others may raise as a failure of its own. It wants to end the process only as far as it knows.
+FAULTS = (Exception, SystemExit, KeyboardInterrupt)
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
@@ -66,6 +68,12 @@ def said_by(error: BaseException) -> str:
         return str(error)
     except Exception:
         return ""
+
+
+def named(error: BaseException) -> str:
+    """An error by its class, and what it says: "KeyError: 'size'" says more than "'size'"."""
+    said = said_by(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def spared(error: SystemExit | KeyboardInterrupt, who: str) -> StepFailed:

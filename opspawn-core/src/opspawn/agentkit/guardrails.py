@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args, overload
 from opspawn.agentkit.approvals import NOBODY, SCHEMA
 from opspawn.agentkit.deciding import PATIENCE_S
 from opspawn.agentkit.digests import digest
+from opspawn.agentkit.failures import FAULTS, named
 from opspawn.agentkit.log import Grant
 from opspawn.agentkit.matching import glob
 from opspawn.agentkit.output import Misfit
@@ -273,9 +274,8 @@ async def _said(one: Guardrail, seen: Seen, judge: _Judge) -> Verdict | Redact |
             return Redact(plain_json(said.value), said.reason)
     except (Halt, BudgetExceeded):
         raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
-        fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return Verdict("deny", f"The guardrail {one.name!r} failed, which holds it back: {fault}")
+    except FAULTS as error:
+        return Verdict("deny", f"The guardrail {one.name!r} failed, which holds it back: {named(error)}")
     if said is None:
         return None
     if isinstance(said, Verdict) and said.decision in get_args(Decision):

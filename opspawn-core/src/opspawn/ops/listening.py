@@ -15,7 +15,7 @@ from typing import Any
 
 from loguru import logger
 
-from opspawn.agentkit.failures import said_by
+from opspawn.agentkit.failures import FAULTS, named
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.listener import Listener
@@ -35,8 +35,6 @@ LONGEST_S = 30.0
 #: How long an end waits for listeners to hear what has happened until then, in seconds.
 GRACE_S = 2.0
 _RACES = 5
-#: What a listener may raise. SystemExit is a failure of its own, too: nobody would notice the end of its thread.
-_FAULTS = (Exception, SystemExit, KeyboardInterrupt)
 
 
 class Broken(Exception):
@@ -86,7 +84,7 @@ class Feed:
                 if self.durable:
                     await self._turn.give_up()
             if (close := getattr(self._listener, "aclose", None)) is not None:
-                with suppress(*_FAULTS):
+                with suppress(*FAULTS):
                     await close()
 
     async def introduce(self) -> None:
@@ -135,7 +133,7 @@ class Feed:
             elif self._on_delta is not None:
                 try:
                     await self._on_delta(item)
-                except _FAULTS as error:  # best effort: the next piece may do better
+                except FAULTS as error:  # best effort: the next piece may do better
                     self._log(error, "a piece of a stream")
 
     async def _tell(self, event: Event) -> None:
@@ -144,12 +142,12 @@ class Feed:
             try:
                 await self._listener.on_event(event)
                 return
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, GeneratorExit):
                 raise
             except BaseException as error:
                 self._log(error, f"the event {event.position}")
                 if failures == FAILURES:
-                    raise Broken(f"{type(error).__name__}: {said_by(error)}") from error
+                    raise Broken(named(error)) from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_S)
 

@@ -5,8 +5,9 @@ Each name is imported when it is first used, since the suites need pytest and th
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opspawn.faces import on_first_use
 
 if TYPE_CHECKING:
     from opspawn.agentkit.offline import forbid_network_models
@@ -55,37 +56,32 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CapturedCall": "captured",
-    "Events": "captured",
-    "capture_events": "captured",
-    "events_of": "captured",
-    "AnswerContract": "model_contract",
-    "ModelContract": "model_contract",
-    "PlannerContract": "planner_contract",
-    "CrashRun": "crashes",
-    "crash_everywhere": "crashes",
-    "InvariantsBroken": "invariants",
-    "Violation": "invariants",
-    "assert_invariants": "invariants",
-    "find_violations": "invariants",
-    "forbid_network_models": "",
-    "LoopPlanner": "looping",
-    "HashingEmbedder": "hashing",
-    "MemoryContract": "memory_contract",
-    "ScriptEnded": "scripted",
-    "ScriptedModel": "scripted",
-    "Capability": "store_contract",
-    "StoreContract": "store_contract",
-    "StoreMachine": "store_machine",
-    "TestEnvironment": "environment",
-    "VirtualClock": "virtual",
-    "virtual_time": "virtual",
-    "ModelStore": "store_model",
+    "CapturedCall": ".captured",
+    "Events": ".captured",
+    "capture_events": ".captured",
+    "events_of": ".captured",
+    "AnswerContract": ".model_contract",
+    "ModelContract": ".model_contract",
+    "PlannerContract": ".planner_contract",
+    "CrashRun": ".crashes",
+    "crash_everywhere": ".crashes",
+    "InvariantsBroken": ".invariants",
+    "Violation": ".invariants",
+    "assert_invariants": ".invariants",
+    "find_violations": ".invariants",
+    "forbid_network_models": "..agentkit.offline",
+    "LoopPlanner": ".looping",
+    "HashingEmbedder": ".hashing",
+    "MemoryContract": ".memory_contract",
+    "ScriptEnded": ".scripted",
+    "ScriptedModel": ".scripted",
+    "Capability": ".store_contract",
+    "StoreContract": ".store_contract",
+    "StoreMachine": ".store_machine",
+    "TestEnvironment": ".environment",
+    "VirtualClock": ".virtual",
+    "virtual_time": ".virtual",
+    "ModelStore": ".store_model",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "opspawn.agentkit.offline" if name == "forbid_network_models" else f"{__name__}.{_HOMES[name]}"
-    return getattr(import_module(home), name)
+__getattr__ = on_first_use(__name__, _HOMES)

@@ -281,7 +281,8 @@ class Worker:
         if room > 0:
             self._room.set()
         if not run.cancelled() and (error := run.exception()) is not None:
-            self._unforeseen = error
+            if self._alone:
+                self._unforeseen = error
             logger.bind(task=id, exception=traceback_text(error), error_type=type(error).__name__).error(
                 "A run of task {} ended in an unforeseen way; it comes back by itself", id
             )

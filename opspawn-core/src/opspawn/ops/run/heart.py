@@ -85,7 +85,7 @@ class Heart:
 
     def check(self) -> None:
         """Raise Interrupted when fenced: no effect may begin."""
-        if self._clock.monotonic() - self._renewed > self._fence_s:  # as `fenced`
+        if self.fenced:
             raise Interrupted("The leases of this worker could not be renewed in time; its tasks go on elsewhere.")
 
     def _beat(self) -> None:

@@ -15,14 +15,7 @@ local function zadd(key, score, who)
   changes[who] = score
 end
 
-local function zrem(key, who)
-  local changes = pending[key]
-  if not changes then
-    changes = {}
-    pending[key] = changes
-  end
-  changes[who] = false
-end
+local function zrem(key, who) zadd(key, false, who) end
 
 -- The words of one command at a time, in tables that are there for good.
 local added, removed = {}, {}
