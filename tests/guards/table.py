@@ -439,7 +439,7 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "a guardrail that fails holds back",
         "agentkit/guardrails.py",
-        '        return Verdict("deny", f"The guardrail {one.name!r} failed, which holds it back: {fault}")',
+        '        return Verdict("deny", f"The guardrail {one.name!r} failed, which holds it back: {named(error)}")',
         "        return None",
         "opspawn-core/tests/policy/test_guardrails.py::test_a_guardrail_that_fails_holds_back_and_is_named",
     ),
