@@ -53,6 +53,16 @@ async def test_a_server_that_evicts_is_refused(tmp_path: Path) -> None:
     assert "maxmemory-policy allkeys-lru" in said
 
 
+async def test_all_that_is_wrong_with_a_server_is_said_at_once(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, options={"maxmemory-policy": "volatile-ttl"}) as server:
+        said = await refusal(RedisConfig(url=server.url))
+
+    assert "maxmemory-policy volatile-ttl" in said
+    assert "appendonly no" in said
+    assert "`maxmemory-policy noeviction`" in said
+    assert "Set `appendonly yes`" in said
+
+
 async def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
     said = await refusal(RedisConfig(url="redis://me:secret@127.0.0.1:1/0", retry_s=0))
 

@@ -60,10 +60,12 @@ def _setting(answer: Any) -> str | None:
 
 
 def refuse_unfit(server: Server, config: RedisConfig, where: str) -> None:
-    """Raises: StoreUnusable: the server cannot keep what the settings promise."""
-    for finding in (*_kind(server), *_eviction(server), *_durability(server, config)):
-        if finding.level == "error":
-            raise StoreUnusable(f"{where}: {finding.what}", remedy=finding.remedy)
+    """Raises: StoreUnusable: the server cannot keep what the settings promise; with all that is to be changed."""
+    found = (*_kind(server), *_eviction(server), *_durability(server, config))
+    faults = [finding for finding in found if finding.level == "error"]
+    if faults:
+        remedies = " ".join(finding.remedy for finding in faults if finding.remedy)
+        raise StoreUnusable(f"{where}: {' '.join(finding.what for finding in faults)}", remedy=remedies)
 
 
 def findings(server: Server, config: RedisConfig, alarm: str | None) -> list[Finding]:
