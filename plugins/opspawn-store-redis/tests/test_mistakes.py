@@ -98,6 +98,21 @@ async def test_tls_that_does_not_come_about_names_its_setting(server: RedisServe
     assert 'write "redis://"' in speaks_none
 
 
+@pytest.mark.parametrize("lacking", ["-fcall", "-time", "-info"])
+async def test_a_user_who_lacks_a_right_is_told_all_that_it_takes(
+    lacking: str, server: RedisServer, config: RedisConfig
+) -> None:
+    """Also a right that only a function of ours makes use of."""
+    store = await open_redis(config)
+    await store._calls.command("ACL", "SETUSER", "less", "reset", "on", ">secret", *ALLOWED.split(), lacking)
+    await store.aclose()
+
+    said = await refusal(RedisConfig.model_validate({**config.model_dump(), "username": "less", "password": "secret"}))
+
+    assert "may not do this" in said
+    assert f'Allow it "{ALLOWED}"' in said
+
+
 async def test_a_user_who_may_not_hear_is_told_of_once(server: RedisServer, config: RedisConfig) -> None:
     """With what to allow, and the process goes on."""
     told: list[str] = []

@@ -13,6 +13,8 @@ from opspawn_store_redis.settings import ConnectionConfig
 
 #: What an ACL user of ours must be allowed, as the documentation says.
 ALLOWED = "~osp:* ~arq:* &osp:* +@all -@dangerous +info +config|get +client|list"
+#: How a server says that its user may not, to a client and to a function of ours.
+_FORBIDDEN = ("NOPERM", "ACL failure in script")
 
 
 def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool = True) -> Exception:
@@ -25,7 +27,7 @@ def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool 
     server, said = connections.shown(config), (str(error) or type(error).__name__).rstrip(".")
     if isinstance(error, UnicodeError):
         return StoreError(f"A name holds what is no text: {error}.")
-    if said.startswith("NOPERM") or isinstance(error, redis.exceptions.NoPermissionError):
+    if said.startswith(_FORBIDDEN) or isinstance(error, redis.exceptions.NoPermissionError):
         return StoreError(f"The user of {server} may not do this: {said}.", remedy=f'Allow it "{ALLOWED}".')
     if isinstance(error, redis.exceptions.AuthenticationError):
         return StoreError(
