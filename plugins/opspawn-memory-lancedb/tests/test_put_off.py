@@ -62,6 +62,19 @@ async def test_full_logs_wait_until_somebody_reads(tmp_path: Path) -> None:
     assert (waiting, kept, left) == (2, told(1, 2), told(1, 2))
 
 
+async def test_only_the_log_that_is_settled_first_is_in_memory(tmp_path: Path) -> None:
+    """Those behind it can be read again, also the one that is written now."""
+    memory = await opened(tmp_path)
+    await add(memory, 1, 2)
+    await memory.add([MemoryItem("Fact 3 a.", ADA)])
+    settler = memory._settler
+    assert settler._open is not None
+    held = [sum(map(len, log.tables)) for log in (*settler._sealed, settler._open)]
+    kept = await texts(memory)
+    await memory.aclose()
+    assert (held, kept) == ([2, 0, 0], sorted([*told(1, 2), "Fact 3 a."]))
+
+
 async def test_more_than_some_go_into_the_table_beside(tmp_path: Path) -> None:
     """All that are full; with one after them nothing is lost."""
     memory = await opened(tmp_path)

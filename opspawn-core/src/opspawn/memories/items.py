@@ -9,13 +9,19 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
-from opspawn.contracts.memory import KEEP, Change, MemoryItem, Namespace, Provenance
+from opspawn.contracts.memory import KEEP, Added, Change, MemoryItem, Namespace, Provenance
 
 
 class _Open:
     """An item while it is made: a frozen one cannot be filled quickly, and there may be thousands in a call."""
 
     __slots__ = tuple(field.name for field in fields(MemoryItem))
+
+
+class _OpenAdded:
+    """The same of what is told of an item."""
+
+    __slots__ = tuple(field.name for field in fields(Added))
 
 
 def key_of(namespace: Namespace) -> str:
@@ -96,6 +102,17 @@ def all_kept(
         new.created = new.updated = now
         new.expires = end
         new.__class__ = MemoryItem
+        made.append(new)
+    return made
+
+
+def all_new(items: Sequence[MemoryItem]) -> list[Added]:
+    """What is told of new items."""
+    made: list[Any] = []
+    for item in items:
+        new: Any = _OpenAdded()
+        new.item, new.new = item, True
+        new.__class__ = Added
         made.append(new)
     return made
 

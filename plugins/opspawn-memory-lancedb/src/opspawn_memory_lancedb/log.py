@@ -40,7 +40,8 @@ class Begun:
 
 @dataclass(slots=True, eq=False)
 class Log:
-    """A log that this process writes, with its rows. `asked`: they were given to the table, perhaps in vain.
+    """A log that this process writes. Its rows are in memory, too, if it `holds` them; `asked`: they were given to the
+    table, perhaps in vain.
 
     After an OSError nothing more may be appended.
     """
@@ -48,6 +49,7 @@ class Log:
     path: Path
     file: int
     beside: ThreadPoolExecutor
+    holds: bool
     size: int = 0
     tables: list[pa.Table] = field(default_factory=list)
     rows: int = 0
@@ -76,7 +78,8 @@ class Log:
             self._undo()
             raise
         self.size = os.lseek(self.file, 0, os.SEEK_CUR)
-        self.tables.append(table)
+        if self.holds:
+            self.tables.append(table)
         self.rows += len(table)
         return done
 
@@ -138,8 +141,8 @@ class Logs:
         """Logs that were set aside."""
         return sorted(self.folder / name for name in os.listdir(self.folder) if name.endswith(_ASIDE))
 
-    def new(self) -> Log:
-        """A log, empty. Raises: OSError."""
+    def new(self, *, holds: bool) -> Log:
+        """A log, empty, that holds its rows in memory, too, or does not. Raises: OSError."""
         path = self.folder / f"{time.time_ns():020}-{os.urandom(4).hex()}{SUFFIX}"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         folder = os.open(self.folder, os.O_RDONLY)
@@ -147,7 +150,7 @@ class Logs:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return Log(path, file, self._beside)
+        return Log(path, file, self._beside, holds)
 
     def close(self) -> None:
         """End the thread."""

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from opspawn.contracts.memory import Added, Duplicates, MemoryItem
-from opspawn.memories.items import all_kept, kept_as, moment, said, stamp
+from opspawn.memories.items import all_kept, all_new, kept_as, moment, said, stamp
 from opspawn_memory_lancedb.columns import Entry, Rows, table_of, vectors_of
 from opspawn_memory_lancedb.known import Known
 from opspawn_memory_lancedb.packing import ITEM, place_of, unpacked
@@ -272,7 +272,7 @@ def replace_rows(table: Table, entries: Sequence[Entry], kept: Kept | None, more
 
 def _added(rows: Rows, now: int) -> list[Added]:
     ends = [None if one is None else moment(one) for one in rows.expires]
-    return list(map(Added, all_kept(rows.items, rows.ids, moment(now), ends)))
+    return all_new(all_kept(rows.items, rows.ids, moment(now), ends))
 
 
 def _merged(plain: Sequence[Added], careful: dict[int, tuple[Entry, bool]]) -> list[Added]:

@@ -119,7 +119,8 @@ class Settler:
 
     def _log(self, logs: Logs) -> Log:
         if self._open is None:
-            self._open = logs.new()
+            # One that will wait can be read again; and memory that was just in use is quicker than more of it.
+            self._open = logs.new(holds=not self._sealed)
         return self._open
 
     def _failed(self, error: OSError) -> MemoryFailed:
@@ -161,8 +162,6 @@ class Settler:
 
     def _seal(self) -> None:
         if self._open is not None:
-            if self._sealed:
-                self._open.tables.clear()  # it will wait, and can be read again
             self._sealed.append(self._open)
             self._open = None
 
