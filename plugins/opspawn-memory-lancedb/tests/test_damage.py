@@ -162,9 +162,15 @@ async def test_rows_whose_vectors_are_damaged_are_kept_without(tmp_path: Path, s
     assert len(said) == 1
 
 
-async def test_forgetting_tells_of_a_log_that_may_hold_what_is_forgotten(left: Path, said: list[str]) -> None:
+@pytest.mark.parametrize("what", ["forget", "compact"])
+async def test_who_takes_out_hears_of_a_log_that_may_hold_what_is_forgotten(
+    left: Path, said: list[str], what: str
+) -> None:
+    """To forget takes out what fits, to compact what has expired: neither touches that file, and both name it."""
     log_in(left).write_bytes(flipped(log_in(left).read_bytes(), 200))
     memory = await opened(left)
-    await memory.forget(Selection(ADA))
+    await (memory.forget(Selection(ADA)) if what == "forget" else memory.compact())
     await memory.aclose()
-    assert "forgetting takes nothing out of it" in said[-1]
+    [aside] = (left / "memory.lance/added").glob("*.damaged")
+    assert f"The damaged log {aside} is still there; forgetting takes nothing out of it." in said[-1]
+    assert "remove the file" in said[-1]

@@ -302,6 +302,7 @@ class LanceMemory:
                 self._tender.tend(steps.done)
                 with self._table.writing.held(self._table.busy_timeout_s):
                     self._table.tidy_all()
+            self._settler.tell_of_damage()
             steps.done()
 
         await self._read(work)
