@@ -224,3 +224,11 @@ async def test_an_offer_is_over_once_something_else_was_claimed(store: RedisStor
     await accept(store, "t-2")
     assert (await state(store, "t-2"))[0] == "queued"
     await end(worker.store, claimed[0])
+
+
+async def test_a_queue_for_which_nobody_waits_any_more_leaves_no_key(store: RedisStore, worker: Waiting) -> None:
+    """Each `opspawn run` has one of its own."""
+    idle = f"{store._calls.prefix}idle:other"
+    async with asyncio.timeout(20):
+        while await store._calls.command("EXISTS", idle):
+            await asyncio.sleep(0.05)

@@ -27,12 +27,18 @@ function missed_by(worker, heard, lease_end)
   return ids, kept[1]
 end
 
+-- As long as any of them may still offer itself: the queue of a run that is over leaves no key.
+local function wait_in(queue, ...)
+  call('SADD', P .. 'idle:' .. queue, ...)
+  call('PEXPIRE', P .. 'idle:' .. queue, OFFERED_MS)
+end
+
 -- Let a worker be given what comes to these lanes.
 function offer(worker, worker_json, slots, lease, queues, handlers, number)
   local known = {}
   for _, handler in ipairs(handlers) do known[handler] = true end
   call('SET', P .. 'offer:' .. worker, pack({worker_json, slots, lease, known, number}), 'PX', OFFERED_MS)
-  for _, queue in ipairs(queues) do call('SADD', P .. 'idle:' .. queue, worker) end
+  for _, queue in ipairs(queues) do wait_in(queue, worker) end
 end
 
 function withdraw(worker) call('DEL', P .. 'offer:' .. worker) end
@@ -84,7 +90,7 @@ function hand_over()
         break
       end
     end
-    if #others > 0 then call('SADD', P .. 'idle:' .. queue, unpack(others)) end
+    if #others > 0 then wait_in(queue, unpack(others)) end
   end
 end
 
