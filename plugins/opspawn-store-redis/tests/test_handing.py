@@ -230,5 +230,5 @@ async def test_a_queue_for_which_nobody_waits_any_more_leaves_no_key(store: Redi
     """Each `opspawn run` has one of its own."""
     idle = f"{store._calls.prefix}idle:other"
     async with asyncio.timeout(20):
-        while await store._calls.command("EXISTS", idle):
+        while await store._calls.command("EXISTS", idle):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
