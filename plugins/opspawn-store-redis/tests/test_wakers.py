@@ -220,6 +220,20 @@ async def test_a_fault_after_a_good_while_is_told_again(kind: str, config: Redis
 
 if HAS_ARQ:
 
+    async def test_a_doorbell_that_expired_alarms_nobody(config: RedisConfig, caplog: pytest.LogCaptureFixture) -> None:
+        """Each that was rung while no worker was there for a minute, or whose key somebody deleted."""
+        async with a_waker("arq", config) as here:
+            await here.send("default")
+            jobs = await here._client.keys("arq:job:*")
+            await here._client.delete(*jobs)
+            await here.wait(("none",), 0.1)
+            async with asyncio.timeout(20):
+                while await here._client.zcard(here.queue):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+        assert jobs
+        assert caplog.records == []
+
     async def test_a_user_who_may_not_use_arqs_keys_is_told_so(config: RedisConfig, told: list[str]) -> None:
         async with a_waker("redis", config) as one:
             rules = ("~osp:*", "&osp:*", "+@all", "-@dangerous")

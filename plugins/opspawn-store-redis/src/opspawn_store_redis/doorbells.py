@@ -49,7 +49,7 @@ class ArqWaker(RedisWaker):
         self._arq = self._connect()
         self._silent_until: dict[str, float] = {}  # by queue; the list tells what arq does not
         self._worker: Worker | None = None
-        logging.getLogger("arq").setLevel(logging.WARNING)  # it would tell of every doorbell
+        logging.getLogger("arq").setLevel(logging.ERROR)  # it would tell of every doorbell, and of each that expired
 
     def _connect(self) -> ArqRedis:
         pool = connections.async_client(self.config).connection_pool
@@ -138,4 +138,5 @@ class ArqWaker(RedisWaker):
 
 
 def _dump(job: dict[str, Any]) -> bytes:
-    return json.dumps(job).encode()
+    """A doorbell, or what arq makes of one that expired, which holds an exception."""
+    return json.dumps(job, default=repr).encode()
