@@ -344,6 +344,13 @@ GUARDS: tuple[Guard, ...] = (
         f"{_OPS}test_questions.py::test_the_first_answer_counts_and_later_ones_are_refused_in_words",
     ),
     Guard(
+        "a task that comes while its session ends",
+        "ops/sessions/sessions.py",
+        "if _ends(kept, said) and not kept.closing:",
+        "if False:",
+        "opspawn-core/tests/lifecycle/test_session_races.py::test_a_session_ends_or_takes_a_task_and_never_both",
+    ),
+    Guard(
         "an answer or an expiry, not both",
         "ops/question_records.py",
         "return Put(to_record(replace(asked, **changes)), expect=asked.version)",
@@ -446,8 +453,8 @@ GUARDS: tuple[Guard, ...] = (
     Guard(
         "the task of a schedule and its next time are one commit",
         "host.py",
-        "also=lambda task: [*opens(task), *also(task)], **options)",
-        "also=opens, **options)",
+        "[*opens(task), *along, *also(task)]",
+        "[*opens(task), *along]",
         "opspawn-core/tests/schedules/test_firing.py::test_two_that_see_the_same_time_due_submit_one_task",
     ),
     Guard(

@@ -28,7 +28,7 @@ from opspawn.contracts.schedule import Schedule, ScheduleStatus
 from opspawn.contracts.store import EventQuery, Operation, Page, Query, Store, Task
 from opspawn.contracts.transport import AgentInfo, DeadQuery, OfferedTool, Transport
 from opspawn.contracts.waker import Waker
-from opspawn.errors import StoreError
+from opspawn.errors import Conflict, StoreError
 from opspawn.hosted import Hosted
 from opspawn.isolation import isolation
 from opspawn.mounting import Ways
@@ -185,15 +185,26 @@ class Host(Hosted):
         agent, session = options.get("agent"), options.get("session")
         if agent is not None and agent not in self.app.agents:
             await self.registry.endpoint_of(agent)
-        if session is not None:
-            await self.sessions.check_open(session)
         if (overrides := options.get("overrides")) is not None:
             self._catalog.check_overrides(handler, overrides)
         await self._catalog.pin(handler)
         if handler.startswith("remote/"):
             options = {**options, "retry": options.get("retry") or REMOTE_RETRY}
         opens = self._opening if session is None and handler.startswith("workflow/") else lambda task: ()
-        return await self._engine.submit(handler, input, also=lambda task: [*opens(task), *also(task)], **options)
+
+        def accept(*along: Operation) -> Awaitable[Task]:
+            return self._engine.submit(handler, input, also=lambda task: [*opens(task), *along, *also(task)], **options)
+
+        if session is None:
+            return await accept()
+        admission = await self.sessions.admission(session)
+        while True:
+            try:
+                return await accept(admission)
+            except Conflict:
+                before, admission = admission, await self.sessions.admission(session)
+                if admission == before:  # it was not about the session
+                    raise
 
     async def schedule(self, name: str, run: str, input: Any = None, **when: Any) -> ScheduleStatus:
         """Let a handler run when its time comes; `when` are the members of `Schedule`. Raises: as `schedules.add`."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from opspawn.contracts.lifecycle import Session, SessionState
-from opspawn.contracts.store import Batch, Claim, EventQuery, Lease, Store
+from opspawn.contracts.store import Batch, Check, Claim, EventQuery, Lease, Operation, Put, Store, Task
 from opspawn.errors import Conflict, InvalidInput, InvalidTransition, NotFound
 from opspawn.ops import transitions
 from opspawn.ops.agents.agents import Agents
 from opspawn.ops.engine.engine import Engine
+from opspawn.ops.sessions import sessions as sessions_module
 from opspawn.ops.sessions.sessions import Sessions
 from opspawn.ops.states import SESSION_MOVES
 from opspawn.stores.sqlite import open_sqlite
@@ -313,12 +316,98 @@ async def test_a_declared_pause_is_shown_until_the_work_has_ended(
 
 async def test_an_ended_session_takes_no_tasks(sessions: Sessions) -> None:
     session = await sessions.start_session("demo")
-    await sessions.check_open(session.id)
-    await sessions.check_open("never-heard-of")
+    await sessions.admission("never-heard-of")
+    await sessions.admission(session.id)
     await sessions.update_session("demo", session.id, {"status": "completed"})
 
     with pytest.raises(InvalidTransition, match="is completed"):
-        await sessions.check_open(session.id)
+        await sessions.admission(session.id)
+
+
+def a_task_of(session: str, admission: Operation) -> Batch:
+    task = Task("t-late", "function/f", "t-late", session=session)
+    return Batch([*transitions.accept(task, 0.0, None), admission])
+
+
+@pytest.mark.parametrize("end", ["completed", "cancelled"])
+async def test_a_task_that_was_let_in_before_the_end_is_not_taken_after_it(
+    sessions: Sessions, store: Store, end: str
+) -> None:
+    session = await sessions.start_session("demo")
+    admission = await sessions.admission(session.id)
+    await sessions.update_session("demo", session.id, {"status": end})
+
+    with pytest.raises(Conflict):
+        await store.commit(a_task_of(session.id, admission))
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_task_that_comes_while_an_end_is_declared_is_seen(
+    sessions: Sessions, store: Store, monkeypatch: Any, early: bool
+) -> None:
+    """It was let in before the end was announced, or after it; and it comes when nobody looks for tasks any more."""
+    session = await sessions.start_session("demo")
+    admissions = [await sessions.admission(session.id)] if early else []
+    looked, came = sessions_module.unfinished, []
+
+    async def and_then(store: Store, id: str) -> Any:
+        found = await looked(store, id)
+        if not came:
+            admissions.append(await sessions.admission(session.id))
+            for admission in admissions[:1]:
+                came.append(True)
+                with suppress(Conflict):
+                    await store.commit(a_task_of(session.id, admission))
+        return found
+
+    monkeypatch.setattr(sessions_module, "unfinished", and_then)
+    if early:
+        assert (await sessions.update_session("demo", session.id, {"status": "completed"})).state == "completed"
+        assert await store.get_task("t-late") is None
+    else:
+        with pytest.raises(InvalidTransition, match="1 of its tasks have not ended"):
+            await sessions.update_session("demo", session.id, {"status": "completed"})
+        assert await store.get_task("t-late") is not None
+
+
+async def test_an_end_that_is_refused_leaves_the_session_as_it_was(sessions: Sessions, engine: Engine) -> None:
+    session = await sessions.start_session("demo")
+    await engine.submit("function/f", session=session.id)
+
+    with pytest.raises(InvalidTransition):
+        await sessions.update_session("demo", session.id, {"status": "completed"})
+    assert isinstance(await sessions.admission(session.id), Check)
+
+
+async def test_an_end_that_was_only_announced_stops_nobody(sessions: Sessions, store: Store, engine: Engine) -> None:
+    """As by a process that died between the two commits: the next task takes the mark away, the next end goes on."""
+    session = await sessions.start_session("demo")
+    record = await store.get("session", session.id)
+    assert record is not None
+    marked = replace(record, data={**record.data, "closing": True})
+    await store.commit(Batch([Put(marked, expect=1)]))
+
+    admission = await sessions.admission(session.id)
+    assert isinstance(admission, Put)
+    await store.commit(Batch([admission]))
+    assert isinstance(await sessions.admission(session.id), Check)
+    await store.commit(Batch([Put(marked, expect=3)]))
+    assert (await sessions.update_session("demo", session.id, {"status": "completed"}, version=4)).state == "completed"
+
+
+async def test_whoever_ends_a_session_says_which_version_they_have_seen(sessions: Sessions) -> None:
+    session = await sessions.start_session("demo")
+
+    with pytest.raises(Conflict, match="at version 1, no longer at 2"):
+        await sessions.update_session("demo", session.id, {"status": "completed"}, version=2)
+    assert (await sessions.update_session("demo", session.id, {"status": "completed"}, version=1)).state == "completed"
+
+
+async def test_nobody_is_no_owner(sessions: Sessions) -> None:
+    session = await sessions.start_session("demo")
+
+    with pytest.raises(InvalidInput, match="agent_id"):
+        await sessions.update_session(None, session.id, {"status": "completed"})  # type: ignore[arg-type]
 
 
 async def test_a_lost_update_is_impossible_across_processes(tmp_path: Any) -> None:

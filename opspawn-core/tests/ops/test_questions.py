@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from opspawn.contracts.question import Question
 from opspawn.contracts.run import RetryPolicy
-from opspawn.contracts.store import Query, TaskState
+from opspawn.contracts.store import Batch, Put, Query, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound, StepTimeout, StoreError, ToolError
 from opspawn.ops.engine.engine import Engine
 
@@ -360,3 +361,70 @@ async def _is(house: Any, question: str, state: str) -> bool:
 
 def _tells(batch: Any, type: str) -> bool:
     return any(getattr(getattr(one, "event", None), "type", "") == type for one in batch.operations)
+
+
+async def test_an_answer_to_a_task_that_ends_meanwhile_is_refused_in_words(house: Any, monkeypatch: Any) -> None:
+    """The task ends between the look at it and the commit."""
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return await ctx.ask("Well?")
+
+    async def not_yet(*arguments: Any) -> None:
+        """Nobody has come to close the questions of the task."""
+
+    monkeypatch.setattr("opspawn.ops.run.life.withdraw", not_yet)
+    house.worker()
+    task = await house.submit("work")
+    question = await one(house)
+    commit = house.engine._commit
+
+    async def after_the_end(*arguments: Any) -> Any:
+        monkeypatch.setattr(house.engine, "_commit", commit)
+        await house.engine.cancel(task.id)
+        await house.reaches(task, TaskState.CANCELLED)
+        return await commit(*arguments)
+
+    monkeypatch.setattr(house.engine, "_commit", after_the_end)
+    with pytest.raises(InvalidTransition, match="has ended: it is cancelled"):
+        await house.engine.answer(question.id, "yes")
+    kept = await house.engine.question(question.id)
+    assert (kept.state, kept.answer) == ("withdrawn", None)
+    assert await house.events(task, "question.answered") == []
+
+
+async def test_after_the_deadline_of_its_task_a_question_takes_no_answer(house: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return await ctx.ask("Well?")
+
+    worker = house.worker()
+    task = await house.submit("work", deadline_s=3600.0)
+    question = await one(house)
+    await house.stop(worker)
+    stored = await house.store.get_task(task.id)
+    late = stored.but(deadline=datetime.now(UTC) - timedelta(seconds=1))
+    await house.store.commit(Batch([Put(late, expect=stored.version, due_in_s=None)]))
+
+    with pytest.raises(InvalidTransition, match="deadline has passed"):
+        await house.engine.answer(question.id, "yes")
+
+
+@pytest.mark.parametrize("by", [5, "\ud800", "x" * 201])
+async def test_whoever_decides_has_a_name(house: Any, by: Any) -> None:
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return await ctx.ask("Well?")
+
+    house.worker()
+    task = await house.submit("work")
+    question = await one(house)
+    for decide in (
+        lambda: house.engine.answer(question.id, "yes", by=by),
+        lambda: house.engine.signal(task.id, "go", by=by),
+        lambda: house.engine.pause(task.id, by=by),
+        lambda: house.engine.resume(task.id, by=by),
+        lambda: house.engine.resolve(task.id, "happened", by=by),
+    ):
+        with pytest.raises(InvalidInput, match="'by'"):
+            await decide()

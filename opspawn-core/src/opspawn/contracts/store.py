@@ -240,6 +240,20 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """Let the batch hold only while a record, which is no task, stands at a version; 0: it is not there.
+
+    It writes nothing, so that many may check the same at once.
+
+    Another version is a `Conflict`.
+    """
+
+    kind: str
+    id: str
+    expect: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetLane:
     """Open or close the lane of a handler, in all queues; new lanes are open."""
 
@@ -247,7 +261,7 @@ class SetLane:
     open: bool
 
 
-Operation = Put | Append | Wake | Take | Delete | SetLane
+Operation = Put | Append | Wake | Take | Delete | Check | SetLane
 
 MAX_OPERATIONS = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024

@@ -16,6 +16,7 @@ from opspawn.contracts.store import (
     MAX_OPERATIONS,
     Append,
     Batch,
+    Check,
     Delete,
     Operation,
     Put,
@@ -171,6 +172,8 @@ def _prepare(operation: Operation, large: Large) -> Prepared:
         return rates.spend, "", operation, 0
     if isinstance(operation, Delete):
         return _DELETES.get(operation.kind, records.delete), "", operation, 0
+    if isinstance(operation, Check):
+        return records.check, "", operation, 0
     return _set_lane, "", operation, 0
 
 

@@ -1,4 +1,4 @@
-"""Writing records other than tasks: Put and Delete."""
+"""Writing records other than tasks: Put, Delete and Check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import sqlite3
 from typing import Any
 
-from opspawn.contracts.store import MAX_FIELDS, Delete, Put, Record
+from opspawn.contracts.store import MAX_FIELDS, Check, Delete, Put, Record
 from opspawn.contracts.unreadable import Unreadable
 from opspawn.errors import Conflict, StoreError
 from opspawn.stores import rows
@@ -72,6 +72,15 @@ def delete(tx: Transaction, delete: Delete) -> int:
     for field in rows.load(fields).items():
         tx.execute(_UNFIELD, (delete.kind, *field, seq))
     tx.execute("DELETE FROM records WHERE seq = ?", (seq,))
+    return 0
+
+
+def check(tx: Transaction, check: Check) -> int:
+    """Look at a record's version. Raises: Conflict."""
+    if check.expect:
+        _find(tx, check.kind, check.id, check.expect)
+    elif tx.execute("SELECT 1 FROM records WHERE kind = ? AND id = ?", (check.kind, check.id)).fetchone():
+        raise Conflict(f"Record {check.kind}/{check.id} exists already.")
     return 0
 
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 import pytest
 
 from opspawn.testing.store_promises.capabilities import Capability
+from opspawn.testing.store_promises.checks import CheckPromises
 from opspawn.testing.store_promises.claims import ClaimPromises
 from opspawn.testing.store_promises.commits import CommitPromises
 from opspawn.testing.store_promises.deletes import DeletePromises
@@ -59,6 +60,7 @@ class StoreContract(
     WakePromises,
     RatePromises,
     RecordPromises,
+    CheckPromises,
     PayloadPromises,
     DeletePromises,
     ReadPromises,

@@ -31,6 +31,7 @@ from opspawn.contracts.store import (
     INLINE_BYTES,
     Append,
     Batch,
+    Check,
     Claim,
     Delete,
     EventQuery,
@@ -122,8 +123,10 @@ _closing = st.tuples(st.just("lane"), st.sampled_from(_HANDLERS), st.sampled_fro
 _recording = st.tuples(
     st.just("record"), st.sampled_from(_IDS[:3]), st.sampled_from([{}, {"f": "x"}, {"f": "y", "g": "x"}]), _off
 )
+_checking = st.tuples(st.just("check"), st.sampled_from(_IDS[:3]), _off)
 _intents = st.one_of(
-    _creating, _creating, _changing, _changing, _appending, _waking, _taking, _deleting, _closing, _recording
+    *(_creating, _creating, _changing, _changing, _appending, _waking, _taking, _deleting, _closing, _recording),
+    _checking,
 )
 _ANY = st.sampled_from([None, None, "i1", "i2"])
 
@@ -258,6 +261,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.moved = True
         self.store = self._wait(self._moved())
         self.model._answers.clear()
+        self.model._tick()  # as the store has read its clock
 
     async def _moved(self) -> Store:
         former: Any = self.store
@@ -309,6 +313,8 @@ class StoreMachine(RuleBasedStateMachine):
                 return Delete("task", id, self._task(id).version + off)
             case ("delete", kind, id, off):
                 return Delete(kind, id, self._record(id) + off)
+            case ("check", id, off):
+                return Check("k", id, max(0, self._record(id) + off))
             case ("lane", handler, is_open):
                 return SetLane(handler, is_open)
             case ("record", id, fields, off):

@@ -15,6 +15,7 @@ from opspawn.contracts.store import (
     MAX_OPERATIONS,
     Append,
     Batch,
+    Check,
     Delete,
     Operation,
     Put,
@@ -96,6 +97,8 @@ def _encode(operation: Operation, large: Large) -> tuple[Words, int]:
         return ("take", operation.key, amount, unit, burst, operation.force), 0
     if isinstance(operation, Delete):
         return _delete(operation), 0
+    if isinstance(operation, Check):
+        return ("stands", operation.kind, operation.id, operation.expect), 0
     return ("lane", operation.handler, operation.open), 0
 
 

@@ -12,12 +12,26 @@ from opspawn.contracts.store import MAX_PRIORITY
 from opspawn.errors import ConfigError, InvalidInput
 from opspawn.ops.engine.base import as_json
 
+MAX_BY = 200
+
 
 def check_ids(**given: str | None) -> None:
     """Refuse what stands in no URL. Raises: InvalidInput."""
     for name, value in given.items():
         if value is not None:
             check_id(name, value)
+
+
+def check_by(by: object) -> None:
+    """Refuse what names nobody. Raises: InvalidInput."""
+    if by is None:
+        return
+    if not isinstance(by, str) or len(by) > MAX_BY:
+        raise InvalidInput(f"'by' is no text of at most {MAX_BY} characters.", remedy="Give the name of who decides.")
+    try:
+        by.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("'by' holds what is no text.", remedy="Give the name of who decides.") from error
 
 
 def plain_budget(budget: Budget | None) -> dict[str, Any] | None:

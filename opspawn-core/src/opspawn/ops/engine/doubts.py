@@ -17,6 +17,7 @@ from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Operation, Put, Task, TaskState
 from opspawn.errors import InDoubt, InvalidInput, InvalidTransition
 from opspawn.ops.engine.base import Desk
+from opspawn.ops.engine.checks import check_by
 from opspawn.ops.run.history import History
 
 #: What may be decided: it happened; it did not, so it begins as if for the first time; do it again whatever happened;
@@ -66,6 +67,7 @@ class Doubts(Desk):
             NotFound: no such task. InvalidTransition: it is not in doubt. InvalidInput: no such outcome or step, the
                 result is not JSON, or belongs to another outcome than "happened".
         """
+        check_by(by)
         if outcome not in OUTCOMES:
             raise InvalidInput(f"There is no outcome {outcome!r}.", remedy=f"Choose {', '.join(OUTCOMES)}.")
         try:

@@ -8,6 +8,7 @@ from opspawn.contracts.store import Operation, Task, TaskState
 from opspawn.errors import InvalidTransition
 from opspawn.ops import transitions
 from opspawn.ops.engine.base import Desk
+from opspawn.ops.engine.checks import check_by
 from opspawn.ops.pauses import ends_on_request, pause_asked, pause_below, rest_s, resume_below
 
 _STILL = (TaskState.PAUSED, TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED)
@@ -26,6 +27,8 @@ class Pausing(Desk):
         Raises:
             NotFound: no such task. InvalidTransition: it has ended, is being cancelled, or waits for a decision.
         """
+
+        check_by(by)
 
         def decide(task: Task) -> Sequence[Operation]:
             if task.state is TaskState.PAUSED:
@@ -50,6 +53,8 @@ class Pausing(Desk):
         Raises:
             NotFound: no such task. InvalidTransition: it is not paused.
         """
+
+        check_by(by)
 
         def decide(task: Task) -> Sequence[Operation]:
             return transitions.resume(task, by, rest_s(task, self._clock)) if task.state is TaskState.PAUSED else []

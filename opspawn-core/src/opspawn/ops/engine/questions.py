@@ -9,9 +9,10 @@ from typing import Any
 from opspawn.agentkit.questions import check_answer
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.question import Answer, AskedQuestion
-from opspawn.contracts.store import Append, Operation, Page, Query, Wake
+from opspawn.contracts.store import Append, Batch, Operation, Page, Query, Task, Wake
 from opspawn.errors import Conflict, InvalidTransition, NotFound, StoreError
 from opspawn.ops.engine.base import Desk, as_json
+from opspawn.ops.engine.checks import check_by
 from opspawn.ops.question_records import KIND, change, from_record, withdraw
 
 _RACES = 10
@@ -43,12 +44,14 @@ class Answering(Desk):
         """Answer a question, durably, and return it. The first answer counts.
 
         Args:
-            by: who answers, for the record; any text.
+            by: who answers, for the record; any text of at most 200 characters.
 
         Raises:
-            NotFound: no such question. InvalidTransition: it was answered, it expired, or its task has ended.
-            InvalidInput: the value is none of the choices, or does not fit the schema.
+            NotFound: no such question. InvalidTransition: it was answered, it expired, or its task has ended or has no
+                time left.
+            InvalidInput: the value is none of the choices, or does not fit the schema; or `by` is no text.
         """
+        check_by(by)
         plain = as_json("The answer", value)
         for _ in range(_RACES):
             asked = await self.question(id)
@@ -56,7 +59,9 @@ class Answering(Desk):
             plain = check_answer(asked.question, plain)
             task = await self.task(asked.task)
             if task.state.terminal:
-                raise InvalidTransition(f"Task {task.id}, which asked {id}, has ended: it {task.state.words}.")
+                raise _too_late(asked, task)
+            if task.deadline is not None and task.deadline.timestamp() <= self._clock.time():
+                raise InvalidTransition(f"Task {task.id}, which asked {id}, has no time left: its deadline has passed.")
             told = {"question": id, "key": asked.key, "value": plain, "by": by, "about": asked.question.kind}
             answer = Answer(plain, by, id, datetime.fromtimestamp(self._clock.time(), UTC))
             # An answer is used by the step that asked; of an approval, by the call it allows.
@@ -70,8 +75,12 @@ class Answering(Desk):
                 receipt = await self._commit(operations, task.queue)
             except Conflict:
                 continue
+            asked = await self.question(id)
             if receipt.positions[0]:
-                return await self.question(id)
+                return asked
+            with suppress(StoreError):  # its task ended between the look and the commit, and nobody hears the answer
+                await self._store.commit(Batch([change(asked, state="withdrawn", answer=None, consumed_by=None)]))
+            raise _too_late(asked, await self.task(asked.task))
         raise InvalidTransition(f"The question {id} changes too fast to be answered.", remedy="Try again.")
 
     async def _still_asks(self, asked: AskedQuestion) -> bool:
@@ -81,6 +90,10 @@ class Answering(Desk):
         with suppress(StoreError):  # the next one who looks does it
             await withdraw(self._store, [asked.id])
         return False
+
+
+def _too_late(asked: AskedQuestion, task: Task) -> InvalidTransition:
+    return InvalidTransition(f"Task {task.id}, which asked {asked.id}, has ended: it {task.state.words}.")
 
 
 def _check_open(asked: AskedQuestion, now: float) -> None:

@@ -12,6 +12,7 @@ from opspawn.contracts.ids import check_key
 from opspawn.contracts.store import Append, Operation, Task, Wake
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput, InvalidTransition
 from opspawn.ops.engine.base import Desk, as_json
+from opspawn.ops.engine.checks import check_by
 from opspawn.ops.signal_marks import signal_mark
 
 
@@ -37,6 +38,7 @@ class Signalling(Desk):
             raise InvalidInput(f"A signal has a name of 1 to {MAX_TO} characters.")
         if id is not None:
             check_key("id", id)
+        check_by(by)
         plain = as_json(f"The data of the signal {name!r}", data)
         found = await self.task(task)
         if not found.state.terminal:

@@ -20,7 +20,10 @@ CHANGES = ("status", "metadata", "result", "error")
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What was written about a session; `declared` is the status that somebody said. `version` 0: nothing was."""
+    """What was written about a session; `declared` is the status that somebody said.
+
+    `version` 0: nothing was. `closing`: somebody is about to declare its end, if none of its tasks is left.
+    """
 
     id: str
     agent: str | None
@@ -33,6 +36,7 @@ class Kept:
     ended: datetime | None = None
     updated: datetime | None = None
     version: int = 0
+    closing: bool = False
 
     @classmethod
     def of(cls, record: Record) -> Kept:
@@ -50,6 +54,7 @@ class Kept:
             time_or_none(data["ended"]),
             record.updated,
             record.version,
+            data.get("closing", False),
         )
 
     @classmethod
@@ -71,6 +76,7 @@ class Kept:
             "error": self.error,
             "started": iso_or_none(self.started),
             "ended": iso_or_none(self.ended),
+            "closing": self.closing,
         }
         asked = {"agent": self.agent, "workflow": self.workflow}
         return Record(KIND, self.id, data, fields={name: value for name, value in asked.items() if value is not None})
@@ -91,6 +97,7 @@ class Kept:
             result=said.get("result", self.result),
             error=said.get("error", self.error),
             ended=self.ended or (now if after.terminal else None),
+            closing=self.closing and not after.terminal,
         )
 
     def shown(self, work: Work | None) -> Session:

@@ -9,6 +9,10 @@ people and remote agents know: metadata, a status that somebody declares, a resu
 * else what the tasks say, if there are any; else what was declared last.
 
 A session about which nobody wrote anything is known by its tasks alone: each task has one.
+
+Whether tasks are left is looked at outside the commit that declares an end. So whoever wants to declare it marks the
+session first, and looks then; and each task is committed along with a look at the session as it was found, or takes the
+mark away, whereupon the other looks again. Neither waits for the other, and tasks do not hinder each other.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.ids import check_id, check_key
 from opspawn.contracts.lifecycle import AgentRegistry, Session, SessionState
-from opspawn.contracts.store import Append, Batch, Operation, Page, Put, Query, Record, Store, Task
+from opspawn.contracts.store import Append, Batch, Check, Operation, Page, Put, Query, Record, Store, Task
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidTransition, NotFound
 from opspawn.ops.sessions.records import KIND, Kept, checked
 from opspawn.ops.sessions.work import Work, unfinished, work_of
@@ -109,21 +113,41 @@ class Sessions:
         found = [one.shown(work) for one, work in zip(kept, works, strict=True)]
         return Page([one for one in found if state is None or one.state is state], page.cursor)
 
-    async def check_open(self, session_id: str) -> None:
-        """Return if a session takes tasks. Raises: InvalidTransition: its end was declared."""
+    async def admission(self, session_id: str) -> Operation:
+        """What a new task of a session is committed along with: a `Conflict` where the session is another by then.
+
+        Raises: InvalidTransition: its end was declared.
+        """
         record = await self._store.get(KIND, session_id)
-        if record is not None and (state := Kept.of(record).declared).terminal:
-            raise InvalidTransition(f"The session {session_id!r} {state.words}.", remedy="Start a new session.")
+        if record is None:
+            return Check(KIND, session_id, 0)
+        kept = Kept.of(record)
+        if kept.declared.terminal:
+            raise InvalidTransition(f"The session {session_id!r} {kept.declared.words}.", remedy="Start a new session.")
+        return _unmarked(kept) if kept.closing else Check(KIND, session_id, kept.version)
 
     async def update_session(
         self, agent_id: str, session_id: str, changes: Mapping[str, Any], *, version: int | None = None
     ) -> Session:
         said = checked(changes)
+        check_id("agent_id", agent_id)
         for _ in range(_RACES):
             kept, work = await self._look(session_id, agent_id)
             if version is not None and version != kept.version:
                 raise Conflict(f"The session {session_id!r} is at version {kept.version}, no longer at {version}.")
-            await self._check(kept, work, said)
+            if _ends(kept, said) and not kept.closing:  # guard: a task that comes meanwhile is noticed
+                marked = Put(replace(kept, closing=True).record, expect=kept.version)
+                with suppress(Conflict):
+                    receipt = await self._store.commit(Batch([marked]))
+                    version = None if version is None else receipt.versions[0]
+                continue
+            try:
+                await self._check(kept, work, said)
+            except InvalidTransition:
+                if kept.closing:
+                    with suppress(Conflict):
+                        await self._store.commit(Batch([_unmarked(kept)]))
+                raise
             after = kept.changed(said, self._time())
             if after != kept:
                 try:
@@ -188,6 +212,15 @@ def opening(
     kept = Kept(id, agent, workflow, metadata=metadata, started=now)
     data = {"workflow": workflow, "metadata": dict(metadata)}
     return [Put(kept.record, expect=0), Append(None, NewEvent("session.started", data), agent=agent, session=id)]
+
+
+def _ends(kept: Kept, said: Mapping[str, Any]) -> bool:
+    """Whether an end is declared for which no task may be left."""
+    return not kept.declared.terminal and said.get("status") in (SessionState.COMPLETED, SessionState.ERROR)
+
+
+def _unmarked(kept: Kept) -> Put:
+    return Put(replace(kept, closing=False).record, expect=kept.version)
 
 
 def _written(before: Kept, after: Kept, said: Mapping[str, Any], work: Work | None) -> list[Operation]:

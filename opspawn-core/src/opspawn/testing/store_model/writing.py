@@ -9,6 +9,7 @@ from datetime import datetime
 from opspawn.contracts.store import (
     Append,
     Batch,
+    Check,
     Delete,
     Operation,
     Put,
@@ -50,6 +51,8 @@ class Writing(State):
                     self._take(operation)
                 case Delete():
                     self._delete(operation)
+                case Check():
+                    self._check(operation)
                 case SetLane():
                     self._set(self._closed_lanes, operation.handler, not operation.open)
         return Receipt(versions, positions, self._time)
@@ -137,6 +140,11 @@ class Writing(State):
         if take.amount > 0 and not take.force and late > 5e-7:
             raise Limited(take.key, late + 1e-6)
         self._set(self._rates, take.key, max(now, full))
+
+    def _check(self, check: Check) -> None:
+        former = self._records.get((check.kind, check.id))
+        if check.expect != (0 if former is None else former[0].version):
+            raise Conflict(f"Record {check.kind}/{check.id} is not at version {check.expect}.")
 
     def _delete(self, delete: Delete) -> None:
         if delete.kind == "event":

@@ -97,6 +97,11 @@ function check.record(n, kind, id, expect)
   see(key, version + 1)
 end
 
+function check.stands(_, kind, id, expect)
+  local version = version_in('r' .. record_key(kind, id), kind, id)
+  if version ~= expect then return version == 0 and 'absent' or (expect == 0 and 'exists' or 'version'), version end
+end
+
 function check.unrecord(n, kind, id, expect)
   local key = 'r' .. record_key(kind, id)
   local version = version_in(key, kind, id)

@@ -41,6 +41,8 @@ function apply.unrecord(_, kind, id)
   records[key], wrote = false, true
 end
 
+function apply.stands() end
+
 function apply.lane(_, handler, open)
   wrote = true
   if open then call('SREM', P .. 'closed', handler) else call('SADD', P .. 'closed', handler) end
