@@ -45,6 +45,7 @@ from opspawn.opening import (
 from opspawn.ops.agents.reach import REMOTE_RETRY
 from opspawn.ops.agents.records import handler_of
 from opspawn.ops.definitions import INLINE, Definitions
+from opspawn.ops.engine.checks import check_wait
 from opspawn.ops.engine.engine import Engine
 from opspawn.ops.housekeeping import keep_house, keep_of
 from opspawn.ops.listening import Listeners
@@ -216,6 +217,7 @@ class Host(Hosted):
     async def dispatch(
         self, handler: str, input: Any = None, *, wait_s: float = math.inf, **options: Unpack[TaskOptions]
     ) -> Task:
+        check_wait(wait_s)
         task = await self.submit(handler, input, **options)
         return await self._engine.wait(task.id, wait_s, accepted=task) if wait_s > 0 else task
 

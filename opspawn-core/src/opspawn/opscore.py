@@ -163,6 +163,7 @@ class OpsCore:
 
         An agent that is paused or in error gets it when it is no longer.
         """
+        _check_mapping(task)
         named = [name for name in _WHO if name in task]
         if named:
             raise InvalidInput(f"The task names {named[0]!r}, but {agent_id!r} is to do it.", remedy="Leave it out.")
@@ -246,11 +247,15 @@ class OpsCore:
         return await self.host.trace(task_id)
 
 
-def _handler(task: TaskData) -> str:
+def _check_mapping(task: object) -> None:
     if not isinstance(task, Mapping):
         raise InvalidInput(
             f"A task is a mapping, not {task!r}.", remedy='Write e.g. {"agent": "helper", "input": "..."}.'
         )
+
+
+def _handler(task: TaskData) -> str:
+    _check_mapping(task)
     named = [name for name in _WHO if task.get(name) is not None]
     if len(named) != 1:
         words = f"The task names {' and '.join(named) or 'nobody'} to do it."

@@ -238,12 +238,40 @@ async def test_a_cancel_reaches_the_task_of_a_paused_agent() -> None:
         ({"agent": "echo", "labels": {"a": 1}}, "labels is {'a': 1}"),
         ({"agent": "echo", "delay_s": "5"}, "delay_s is '5'; seconds from 0"),
         ({"agent": "echo", "timeout_s": "5"}, "timeout_s is '5'; seconds above 0"),
+        ({"agent": "echo", "strict": "yes"}, "strict is 'yes'; True or False"),
+        ({"agent": "echo", "fallback": 3}, "fallback is 3; the name of a handler"),
+        ({"agent": "echo", "budget": {"tokens": 5}}, "budget is {'tokens': 5}; a Budget is meant"),
     ],
 )
 async def test_a_task_that_does_not_do_is_refused_in_words(task: Any, told: str) -> None:
     async with OpsCore.open(app(), worker=False) as ops:
         with pytest.raises(InvalidInput, match=told):
             await ops.enqueue_task(task)
+
+
+@pytest.mark.parametrize("task", [None, "hi"])
+async def test_what_is_dispatched_is_a_mapping(task: Any) -> None:
+    async with OpsCore.open(app(), worker=False) as ops:
+        with pytest.raises(InvalidInput, match="A task is a mapping"):
+            await ops.dispatch_task("echo", task)
+
+
+@pytest.mark.parametrize("wait", ["5", None, float("nan")])
+async def test_one_waits_for_a_number_of_seconds(wait: Any) -> None:
+    """And nothing is accepted before that is known."""
+    async with OpsCore.open(app(), worker=False) as ops:
+        before = await ops.list_tasks(Query())
+        with pytest.raises(InvalidInput, match="a number of seconds"):
+            await ops.dispatch_task("echo", {"input": "x"}, wait_s=wait)
+        assert await ops.list_tasks(Query()) == before
+        with pytest.raises(InvalidInput, match="a number of seconds"):
+            await ops.wait_for("t-any", wait)
+
+
+async def test_tasks_are_found_by_a_query() -> None:
+    async with OpsCore.open(app(), worker=False) as ops:
+        with pytest.raises(InvalidInput, match="by a Query, not by 'failed'"):
+            await ops.list_tasks("failed")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("delay", [-1, float("nan"), "1"])

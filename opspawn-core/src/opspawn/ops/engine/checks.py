@@ -52,6 +52,22 @@ def check_place(queue: str, priority: int, labels: Mapping[str, str] | None) -> 
         check_labels(labels)
 
 
+def check_sorts(strict: object, fallback: object, budget: object) -> None:
+    """Refuse what is of another type than it has to be. Raises: InvalidInput."""
+    if type(strict) is not bool:
+        raise InvalidInput(f"is {strict!r}; True or False is meant.", argument="strict")
+    if not isinstance(fallback, str | None):
+        raise InvalidInput(f"is {fallback!r}; the name of a handler is meant.", argument="fallback")
+    if not isinstance(budget, Budget | None):
+        raise InvalidInput(f"is {budget!r}; a Budget is meant, as Budget(requests=5).", argument="budget")
+
+
+def check_wait(seconds: object) -> None:
+    """Refuse what nobody can wait for; `math.inf` is for ever. Raises: InvalidInput."""
+    if type(seconds) not in (int, float) or seconds != seconds:
+        raise InvalidInput(f"One waits for a number of seconds, not for {seconds!r}.")
+
+
 def check_times(delay_s: float, **limits: float | None) -> None:
     """Refuse what is no time. Raises: InvalidInput."""
     if not isinstance(delay_s, int | float) or not 0 <= delay_s <= LONGEST_SLEEP_S:
