@@ -155,6 +155,8 @@ class Catalog:
         from opspawn.ops.workflows import load_workflow
 
         workflow = load_workflow(definition, source="workflowDefinition", tools=self._tools)
+        if self.reach is not None:
+            await self.reach.learn(set(workflow.agents) - set(self._app.agents))
         self._check_parts(workflow)
         await self._keep(workflow)
         return workflow

@@ -21,6 +21,7 @@ from opspawn.contracts.store import Query, Task, TaskState
 from opspawn.errors import InvalidInput, InvalidTransition, NotFound
 from opspawn.host import Host
 from opspawn.ops.agents import remote
+from opspawn.ops.agents.directory import Directory
 from opspawn.ops.agents.signing import verify
 from opspawn.testing import ScriptedModel
 
@@ -374,6 +375,20 @@ async def test_a_capability_finds_the_agent_with_the_least_to_do(tmp_path: Path)
 
         assert (done.state, done.result) == (TaskState.SUCCEEDED, {"mix": 4, "bake": 6})
         assert (len(busy.messages), len(free.messages), len(odd.messages)) == (0, 2, 0)
+
+
+async def test_who_was_registered_is_known_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By id and by capability, also where the news has not come by yet: here it never does."""
+    monkeypatch.setattr(Directory, "_follow", lambda directory, tail: asyncio.sleep(3600))
+    definition = {"id": "x", "tasks": [{"taskId": "a", "agentCapability": "double"}]}
+    async with opened(tmp_path) as host, RemoteAgent(doubles).listening(host, "able", capabilities=["double"]):
+        assert (await host.submit_definition(definition, {})).state is TaskState.QUEUED
+    async with (
+        opened(tmp_path / "other") as host,
+        RemoteAgent(doubles).listening(host, "able", capabilities=["double"]),
+    ):
+        done = await host.dispatch("agent/double", {"n": 1}, wait_s=PATIENCE_S)
+        assert (done.state, done.result) == (TaskState.SUCCEEDED, 2)
 
 
 async def test_nobody_who_is_able_is_told_when_the_workflow_is_sent(tmp_path: Path) -> None:

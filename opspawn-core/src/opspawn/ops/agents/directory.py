@@ -7,7 +7,7 @@ follows the events that tell of new ones; when these cannot be followed for a wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 
 from loguru import logger
@@ -55,6 +55,14 @@ class Directory:
             raise NotFound("remote agent", id, remedy="See 'opspawn agents list'.")
         return self.remote[id]
 
+    async def learn(self, words: Iterable[str]) -> None:
+        """Know who was registered before this call, if any of the words means nobody yet."""
+        if all(self.able(word) for word in words):
+            return
+        for id in await self._registered():
+            if id not in self.remote:
+                await self._read_agent(id)
+
     def able(self, word: str) -> list[RegisteredAgent]:
         """The remote agents that a word means: the one with that id, or those with that capability."""
         if word in self.remote:
@@ -65,15 +73,18 @@ class Directory:
         """All words that mean remote agents."""
         return {word for agent in self.remote.values() for word in (agent.id, *agent.capabilities)}
 
-    async def _read(self) -> None:
+    async def _registered(self) -> dict[str, RegisteredAgent]:
         found: dict[str, RegisteredAgent] = {}
         cursor: str | None = None
         while True:
             page = await self._store.find(KIND, Query(where={"local": "no"}, limit=200, cursor=cursor))
             found |= {record.id: Kept.of(record).agent for record in page.items}
             if (cursor := page.cursor) is None:
-                break
-        self.remote = found
+                return found
+
+    async def _read(self) -> None:
+        self.remote = await self._registered()
+        cursor: str | None = None
         while True:
             stored = await self._store.find(DEFINITION, Query(limit=200, cursor=cursor))
             self.workflows |= {record.id for record in stored.items}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,11 +42,12 @@ class Reach:
         kind, _, name = handler.partition("/")
         if kind == "remote":
             await self._directory.meet(name)
-        elif kind == "agent" and not self._directory.able(name):
-            try:
-                await self._directory.meet(name)
-            except NotFound:
-                return
+        elif kind == "agent":
+            await self._directory.learn([name])
+
+    async def learn(self, words: Iterable[str]) -> None:
+        """Know who was registered before this call, if any of the words means nobody yet."""
+        await self._directory.learn(words)
 
     def accept(self, handler: str, input: Any) -> Any:
         """The input to record. Raises: NotFound, InvalidInput."""
