@@ -64,6 +64,25 @@ async def test_a_worker_ends_while_its_server_hangs(busy: bool, kind: str, tmp_p
     gc.collect()
 
 
+async def test_a_worker_that_has_stopped_is_given_nothing(config: RedisConfig, tmp_path: Path) -> None:
+    """The rest of its process may take a while to end; what comes meanwhile is for others, and lost to nobody."""
+    loaded = load_settings(environ={}, cwd=tmp_path, overrides={"data": str(tmp_path)})
+    app = App(functions={"wait": _wait})
+    store = await open_redis(config)
+    async with (
+        Host.open(app, loaded=loaded, store=store, waker=RedisWaker(config)) as host,
+        Host.open(app, loaded=loaded, store=await open_redis(config), waker=RedisWaker(config), worker=False) as other,
+    ):
+        assert host.worker is not None
+        while not store._mailboxes[host.worker.id]._standing:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        host.worker.stop()
+        await host.working()
+
+        task = await other.submit("function/wait", None)
+        assert (await other.task(task.id)).state == "queued"
+
+
 async def test_a_process_that_stops_keeps_its_patience_with_a_server_that_answers(config: RedisConfig) -> None:
     from opspawn.testing.store_promises import create
 

@@ -39,6 +39,8 @@ from opspawn.ops.unserved import tell_unserved
 
 #: How many runs that are to end a worker takes beside its slots: the slots may be held by their own children.
 _ENDING_BESIDE = 8
+#: How long, in seconds, a worker that stops asks a store that gives work to give it no more.
+_DECLINE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Worker:
                     continue
                 if not more:
                     await self._look.wait()
+            if give_to is not None and not self._alone:
+                await self._decline()
             await self._drain()
         finally:
             for task in (listener, news, teller, *self._runs):
@@ -286,6 +290,19 @@ class Worker:
             logger.bind(task=id, exception=traceback_text(error), error_type=type(error).__name__).error(
                 "A run of task {} ended in an unforeseen way; it comes back by itself", id
             )
+
+    async def _decline(self) -> None:
+        """Be given nothing more; what was given while this stopped is begun, and so given back as all that runs is."""
+        options = self._options
+        nothing_more = Claim(self.id, tuple(options.queues), tuple(self._handlers), 0, options.lease_s)
+        try:
+            async with asyncio.timeout(_DECLINE_S):
+                leases = await self._store.claim(nothing_more)
+        except (StoreError, TimeoutError):  # the leases of what was given end by themselves
+            return
+        received = self._clock.monotonic()
+        for lease in leases:
+            self._begin(lease, StoreTime(self._clock, lease.task.updated, received))
 
     async def _drain(self) -> None:
         for life in self._lives.values():
