@@ -192,6 +192,28 @@ async def test_who_is_not_offered_it_is_not_told_of_it(tmp_path: Path, mode: str
 ANN, BOB = Caller("ann"), Caller("bob")
 
 
+async def test_what_changes_before_the_first_look_is_told() -> None:
+    """A client of the older era listens as soon as it is ready, and asks then."""
+    told = asyncio.Queue[str]()
+
+    async def look(caller: Caller) -> dict[str, int]:
+        return {"a": 1}
+
+    async def tell() -> None:
+        told.put_nowait("told")
+
+    made = News(look)
+    leave = made.listen(ANN, tell)
+    made.shown(ANN, {"a": 0})
+    assert await asyncio.wait_for(told.get(), 20) == "told"
+    leave()
+    leave = made.listen(ANN, tell)
+    made.shown(ANN, {"a": 1})
+    await asyncio.sleep(0.1)
+    assert told.empty()
+    leave()
+
+
 async def test_many_changes_are_told_as_one_and_a_client_that_does_not_take_it_holds_nobody_up() -> None:
     offered, never, told = {"a": 1}, asyncio.Event(), asyncio.Queue[str]()
     heard: list[str] = []
