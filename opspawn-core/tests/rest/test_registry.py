@@ -111,7 +111,10 @@ async def test_an_agent_is_paused_and_resumed(client: httpx2.AsyncClient) -> Non
     assert task["state"] == "queued"
 
     resumed = await client.post(f"{path}/resume")
-    assert (resumed.status_code, resumed.json()["state"]) == (202, "idle")
+    assert (resumed.status_code, resumed.json()["state"] in ("idle", "active")) == (
+        202,
+        True,
+    )  # its task may run by now
     assert (await client.post(f"{path}/resume")).json()["code"] == "invalid-transition"
     done = await client.post(f"{path}/tasks", json={"input": "hi", "waitS": PATIENCE_S})
     assert (done.status_code, done.json()["result"]) == (200, "hi")
