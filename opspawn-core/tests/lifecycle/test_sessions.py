@@ -348,16 +348,15 @@ async def test_a_task_that_comes_while_an_end_is_declared_is_seen(
     """It was let in before the end was announced, or after it; and it comes when nobody looks for tasks any more."""
     session = await sessions.start_session("demo")
     admissions = [await sessions.admission(session.id)] if early else []
-    looked, came = sessions_module.unfinished, []
+    look, looks = sessions_module.unfinished, []
 
     async def and_then(store: Store, id: str) -> Any:
-        found = await looked(store, id)
-        if not came:
+        found = await look(store, id)
+        looks.append(found)
+        if len(looks) == 2:  # the end is announced, and this was the last look
             admissions.append(await sessions.admission(session.id))
-            for admission in admissions[:1]:
-                came.append(True)
-                with suppress(Conflict):
-                    await store.commit(a_task_of(session.id, admission))
+            with suppress(Conflict):
+                await store.commit(a_task_of(session.id, admissions[0]))
         return found
 
     monkeypatch.setattr(sessions_module, "unfinished", and_then)
@@ -374,8 +373,10 @@ async def test_an_end_that_is_refused_leaves_the_session_as_it_was(sessions: Ses
     session = await sessions.start_session("demo")
     await engine.submit("function/f", session=session.id)
 
+    before = await sessions.get(session.id)
     with pytest.raises(InvalidTransition):
         await sessions.update_session("demo", session.id, {"status": "completed"})
+    assert await sessions.get(session.id) == before
     assert isinstance(await sessions.admission(session.id), Check)
 
 

@@ -207,10 +207,23 @@ async def test_what_changes_before_the_first_look_is_told() -> None:
     made.shown(ANN, {"a": 0})
     assert await asyncio.wait_for(told.get(), 20) == "told"
     leave()
+
+
+async def test_what_changed_while_a_client_was_away_is_told_when_it_listens_again() -> None:
+    told, offered = asyncio.Queue[str](), {"a": 0}
+
+    async def look(caller: Caller) -> dict[str, int]:
+        return dict(offered)
+
+    async def tell() -> None:
+        told.put_nowait("told")
+
+    made = News(look)
+    made.shown(ANN, {"a": 0})
+    made.listen(ANN, tell)()
+    offered["a"] = 1
     leave = made.listen(ANN, tell)
-    made.shown(ANN, {"a": 1})
-    await asyncio.sleep(0.1)
-    assert told.empty()
+    assert await asyncio.wait_for(told.get(), 20) == "told"
     leave()
 
 

@@ -243,9 +243,7 @@ class Delete:
 class Check:
     """Let the batch hold only while a record, which is no task, stands at a version; 0: it is not there.
 
-    It writes nothing, so that many may check the same at once.
-
-    Another version is a `Conflict`.
+    It writes nothing, so that many may check the same at once. Another version is a `Conflict`.
     """
 
     kind: str

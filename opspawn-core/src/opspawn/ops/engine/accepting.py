@@ -19,7 +19,7 @@ from opspawn.contracts.waker import Waker
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidInput
 from opspawn.ops import transitions
 from opspawn.ops.engine.base import Desk, as_json
-from opspawn.ops.engine.checks import check_ids, check_place, check_sorts, check_times, plain_budget, plain_json
+from opspawn.ops.engine.checks import check_ids, check_place, check_times, check_types, plain_budget, plain_json
 from opspawn.ops.ids import agent_of, new_id
 from opspawn.ops.retry_plans import ONCE, Plan, sample_input
 from opspawn.ops.run.offspring import Holds
@@ -90,7 +90,7 @@ class Accepting(Desk):
         if idempotency_key is not None:
             check_key("idempotency_key", idempotency_key)
         check_place(queue, priority, labels)
-        check_sorts(strict, fallback, budget)
+        check_types(strict, fallback, budget)
         check_times(delay_s, timeout_s=timeout_s, idle_timeout_s=idle_timeout_s, deadline_s=deadline_s)
         plain = plain_json(handler, input)
         checked = self._accepts(handler, plain)

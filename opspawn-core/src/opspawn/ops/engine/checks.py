@@ -52,7 +52,7 @@ def check_place(queue: str, priority: int, labels: Mapping[str, str] | None) -> 
         check_labels(labels)
 
 
-def check_sorts(strict: object, fallback: object, budget: object) -> None:
+def check_types(strict: object, fallback: object, budget: object) -> None:
     """Refuse what is of another type than it has to be. Raises: InvalidInput."""
     if type(strict) is not bool:
         raise InvalidInput(f"is {strict!r}; True or False is meant.", argument="strict")

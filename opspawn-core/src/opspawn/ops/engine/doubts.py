@@ -65,7 +65,8 @@ class Doubts(Desk):
 
         Raises:
             NotFound: no such task. InvalidTransition: it is not in doubt. InvalidInput: no such outcome or step, the
-                result is not JSON, or belongs to another outcome than "happened".
+                result is not JSON, or belongs to another outcome than "happened", or `by` is no text of at most 200
+                characters.
         """
         check_by(by)
         if outcome not in OUTCOMES:

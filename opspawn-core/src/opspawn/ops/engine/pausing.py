@@ -26,6 +26,7 @@ class Pausing(Desk):
 
         Raises:
             NotFound: no such task. InvalidTransition: it has ended, is being cancelled, or waits for a decision.
+            InvalidInput: `by` is no text of at most 200 characters.
         """
 
         check_by(by)
@@ -51,7 +52,8 @@ class Pausing(Desk):
         done it yet just runs on.
 
         Raises:
-            NotFound: no such task. InvalidTransition: it is not paused.
+            NotFound: no such task. InvalidTransition: it is not paused. InvalidInput: `by` is no text of at most 200
+                characters.
         """
 
         check_by(by)

@@ -31,8 +31,8 @@ class Signalling(Desk):
 
         Raises:
             NotFound: no such task. InvalidTransition: it has ended. InvalidInput: the data is not JSON, the name is
-                empty or longer than 200 characters, or the id is no key. IdempotencyMismatch: the id was that of
-                another signal.
+                empty or longer than 200 characters, the id is no key, or `by` is no text of at most 200 characters.
+            IdempotencyMismatch: the id was that of another signal.
         """
         if not isinstance(name, str) or not 0 < len(name) <= MAX_TO:
             raise InvalidInput(f"A signal has a name of 1 to {MAX_TO} characters.")

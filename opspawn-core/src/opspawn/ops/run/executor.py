@@ -113,8 +113,8 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop` is called, then drain. Store failures are logged and retried with a growing pause."""
         self._loop = asyncio.get_running_loop()
-        give_to = getattr(self._store, "give_to", None)
-        if give_to is not None and not self._alone:
+        give_to = None if self._alone else getattr(self._store, "give_to", None)
+        if give_to is not None:
             give_to(self.id, self._look.set)
         self._heart.start()
         self._watch.start()
@@ -140,7 +140,7 @@ class Worker:
                     continue
                 if not more:
                     await self._look.wait()
-            if give_to is not None and not self._alone:
+            if give_to is not None:
                 await self._decline()
             await self._drain()
         finally:
@@ -246,27 +246,24 @@ class Worker:
             free += _ENDING_BESIDE
         if free <= 0 or not self._handlers or self._alone:
             return False
+        more = await self._take(free, ending_only=ending_only) == free
+        self._more_ending = ending_only and more
+        return more and (ending_only or self._free > 0)
+
+    async def _take(self, slots: int, *, ending_only: bool = False) -> int:
+        """Claim so many tasks at most, and begin them; how many."""
         if not self._runs:
             self._heart.leased()
         elif self._heart.fenced:
-            return False
-        options = self._options
+            return 0
+        queues, handlers = tuple(self._options.queues), tuple(self._handlers)
         leases = await self._store.claim(
-            Claim(
-                self.id,
-                tuple(options.queues),
-                tuple(self._handlers),
-                free,
-                options.lease_s,
-                ending_only=ending_only,
-            )
+            Claim(self.id, queues, handlers, slots, self._options.lease_s, ending_only=ending_only)
         )
         received = self._clock.monotonic()
         for lease in leases:
             self._begin(lease, StoreTime(self._clock, lease.task.updated, received))
-        more = len(leases) == free
-        self._more_ending = ending_only and more
-        return more and (ending_only or self._free > 0)
+        return len(leases)
 
     def _begin(self, lease: Lease, clock: Clock) -> None:
         id = lease.task.id
@@ -293,16 +290,9 @@ class Worker:
 
     async def _decline(self) -> None:
         """Be given nothing more; what was given while this stopped is begun, and so given back as all that runs is."""
-        options = self._options
-        nothing_more = Claim(self.id, tuple(options.queues), tuple(self._handlers), 0, options.lease_s)
-        try:
+        with suppress(StoreError, TimeoutError):  # the leases of what was given end by themselves
             async with asyncio.timeout(_DECLINE_S):
-                leases = await self._store.claim(nothing_more)
-        except (StoreError, TimeoutError):  # the leases of what was given end by themselves
-            return
-        received = self._clock.monotonic()
-        for lease in leases:
-            self._begin(lease, StoreTime(self._clock, lease.task.updated, received))
+                await self._take(0)
 
     async def _drain(self) -> None:
         for life in self._lives.values():

@@ -10,8 +10,8 @@ people and remote agents know: metadata, a status that somebody declares, a resu
 
 A session about which nobody wrote anything is known by its tasks alone: each task has one.
 
-Whether tasks are left is looked at outside the commit that declares an end. So whoever wants to declare it marks the
-session first, and looks then; and each task is committed along with a look at the session as it was found, or takes the
+Whether tasks are left is looked at outside the commit that declares an end. So whoever finds none left marks the
+session, and looks once more; and each task is committed along with a look at the session as it was found, or takes the
 mark away, whereupon the other looks again. Neither waits for the other, and tasks do not hinder each other.
 """
 
@@ -135,12 +135,6 @@ class Sessions:
             kept, work = await self._look(session_id, agent_id)
             if version is not None and version != kept.version:
                 raise Conflict(f"The session {session_id!r} is at version {kept.version}, no longer at {version}.")
-            if _ends(kept, said) and not kept.closing:  # guard: a task that comes meanwhile is noticed
-                marked = Put(replace(kept, closing=True).record, expect=kept.version)
-                with suppress(Conflict):
-                    receipt = await self._store.commit(Batch([marked]))
-                    version = None if version is None else receipt.versions[0]
-                continue
             try:
                 await self._check(kept, work, said)
             except InvalidTransition:
@@ -148,6 +142,12 @@ class Sessions:
                     with suppress(Conflict):
                         await self._store.commit(Batch([_unmarked(kept)]))
                 raise
+            if _ends(kept, said) and not kept.closing:  # guard: a task that comes meanwhile is noticed
+                marked = Put(replace(kept, closing=True).record, expect=kept.version)
+                with suppress(Conflict):
+                    receipt = await self._store.commit(Batch([marked]))
+                    version = None if version is None else receipt.versions[0]
+                continue  # and look again
             after = kept.changed(said, self._time())
             if after != kept:
                 try:

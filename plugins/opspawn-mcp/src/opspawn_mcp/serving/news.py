@@ -42,11 +42,9 @@ class News:
 
     def shown(self, caller: Caller, offers: Mapping[str, Any]) -> None:
         """This is what a caller was given when it asked: news is what differs from it."""
-        if caller.name not in self._told or not self._heard_by(caller):
+        listens = any(heard.name == caller.name for heard, _ in self._ears.values())
+        if not listens or caller.name not in self._told:
             self._told[caller.name] = offers
-
-    def _heard_by(self, caller: Caller) -> bool:
-        return any(heard.name == caller.name for heard, _ in self._ears.values())
 
     def listen(self, caller: Caller, tell: Tell) -> Callable[[], None]:
         """Have `tell` called after each change for a caller, until what is returned is called.
@@ -70,9 +68,7 @@ class News:
             self._leave(ear)
 
     def _leave(self, ear: object) -> None:
-        caller, _ = self._ears.pop(ear, (None, None))
-        if caller is not None and not self._heard_by(caller):
-            self._told.pop(caller.name, None)
+        self._ears.pop(ear, None)
         if (telling := self._telling.pop(ear, None)) is not None:
             telling.cancel()
         if not self._ears and self._looking is not None:
