@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -71,6 +72,21 @@ async def test_a_database_that_lost_all_it_had_is_not_taken_for_a_new_one(tmp_pa
     await a_database(path)
     logger.remove(sink)
     assert ["is an empty file: it begins as a new one" in line for line in told] == [True]
+
+
+async def test_a_file_of_which_somebody_makes_a_database_just_now_is_nothing_to_tell(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    told: list[str] = []
+    await a_database(tmp_path / "made.db")
+    path.touch()
+    sink = logger.add(told.append, format="{message}")
+    timer = threading.Timer(0.1, lambda: path.write_bytes((tmp_path / "made.db").read_bytes()))
+    timer.start()
+    store = await open_sqlite(str(path))
+    timer.join()
+    await store.aclose()
+    logger.remove(sink)
+    assert told == []
 
 
 async def test_file_and_folders_are_made(tmp_path: Path) -> None:

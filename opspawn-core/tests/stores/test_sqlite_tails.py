@@ -127,7 +127,7 @@ async def test_a_follower_that_joined_while_the_others_were_read_for_misses_noth
 
 
 async def test_what_comes_while_a_follower_catches_up_keeps_its_place(store: SqliteStore) -> None:
-    """Words that were streamed before an event are told before it, however late the follower reads."""
+    """Words that have come while it reads are told before the events that followed them."""
     gate = asyncio.Event()
 
     async def read(position: int, limit: int, types: Set[str]) -> list[Event]:
@@ -140,9 +140,11 @@ async def test_what_comes_while_a_follower_catches_up_keeps_its_place(store: Sql
     for number in range(3):
         await commit(store, step({"n": number}))
         store.publish([TaskDelta("t", {"kind": "text", "text": str(number)})])
-    gate.set()
 
     async with asyncio.timeout(20):
+        while len(follower._held) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        gate.set()
         seen = [await first, *[await anext(follower) for _ in range(5)]]
 
     told = [item.data["n"] if isinstance(item, Event) else item.data["text"] for item in seen]

@@ -106,6 +106,15 @@ def open_writer(path: str, busy_timeout_s: float, synchronous: Literal["full", "
         raise
 
 
+def _stays_empty(path: Path) -> bool:
+    """Whether a file is empty, and nobody is about to make a database of it."""
+    for pause in (0.05, 0.15, 0.3, 0.0):
+        if not path.is_file() or path.stat().st_size > 0:
+            return False
+        time.sleep(pause)
+    return True
+
+
 def _check_file(path: Path) -> None:
     """Make the folder, for its owner alone: it holds prompts and answers. Refuse what SQLite would report less clearly.
 
@@ -116,7 +125,7 @@ def _check_file(path: Path) -> None:
         raise StoreUnusable(f"The database {path} is a folder.", remedy="Give the path of a file.")
     # In this order: of a database that another process is making now, the folder comes after the first page.
     worked_with = Path(f"{path}.workers").is_dir()
-    if path.is_file() and path.stat().st_size == 0:
+    if _stays_empty(path):
         if worked_with:
             raise StoreUnusable(
                 f"The database {path} is empty, and workers have worked with it: what was in it is lost.",
