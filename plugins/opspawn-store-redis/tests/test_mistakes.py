@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import redis
 from loguru import logger
 from pydantic import ValidationError
 
 from opspawn.errors import StoreUnusable
-from opspawn_store_redis import RedisConfig
+from opspawn_store_redis import RedisConfig, rights
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.faults import ALLOWED
 from opspawn_store_redis.following import Deltas
@@ -111,6 +112,52 @@ async def test_a_user_who_lacks_a_right_is_told_all_that_it_takes(
 
     assert "may not do this" in said
     assert f'Allow it "{ALLOWED}"' in said
+
+
+def test_all_that_the_functions_use_is_asked_for() -> None:
+    names = {command.split()[0] for command in rights.used()}
+
+    assert {"XADD", "RPUSH", "XREVRANGE", "PUBSUB", "TIME"} <= names  # of `call`, of `in_pieces`, of a variable
+
+
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [
+        ("-xadd -publish", "PUBLISH, XADD"),
+        ("-xrevrange", "XREVRANGE"),
+        ("-xread", "XREAD"),
+        ("resetchannels", "PUBLISH"),
+    ],
+)
+async def test_a_right_that_is_lacking_is_named_at_the_start_before_anything_is_written(
+    lacking: str, named: str, server: RedisServer, config: RedisConfig
+) -> None:
+    with redis.Redis.from_url(server.url) as client:  # type: ignore[no-untyped-call]
+        client.execute_command("ACL", "SETUSER", "half", "reset", "on", ">secret", *ALLOWED.split(), *lacking.split())  # type: ignore[no-untyped-call]
+        said = await refusal(
+            RedisConfig.model_validate({**config.model_dump(), "username": "half", "password": "secret"})
+        )
+        left = client.keys(f"osp:{{{config.namespace}}}:*")
+
+    assert f"may not do this on the keys and channels osp:{{{config.namespace}}}:*: {named}. Allow it" in said
+    assert left == []
+
+
+@pytest.mark.parametrize(("lacking", "level"), [("-xadd", "error"), ("-subscribe", "warning"), ("+get", "ok")])
+async def test_a_right_that_was_taken_away_is_found_by_an_operator(
+    lacking: str, level: str, server: RedisServer, config: RedisConfig
+) -> None:
+    with redis.Redis.from_url(server.url) as client:  # type: ignore[no-untyped-call]
+        client.execute_command("ACL", "SETUSER", "once", "reset", "on", ">secret", *ALLOWED.split())  # type: ignore[no-untyped-call]
+        named = RedisConfig.model_validate({**config.model_dump(), "username": "once", "password": "secret"})
+        store = await open_redis(named)
+        client.execute_command("ACL", "SETUSER", "once", lacking)  # type: ignore[no-untyped-call]
+        found = await store.check()
+        await store.aclose()
+    told = [finding for finding in found if "may not do this" in finding.what]
+
+    assert [finding.level for finding in told] == ([] if level == "ok" else [level])
+    assert all(lacking.strip("-").upper() in finding.what and ALLOWED in str(finding.remedy) for finding in told)
 
 
 async def test_a_user_who_may_not_hear_is_told_of_once(server: RedisServer, config: RedisConfig) -> None:

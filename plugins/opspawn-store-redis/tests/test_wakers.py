@@ -23,6 +23,7 @@ from opspawn.host import Host
 from opspawn.opening import load_plugins, open_waker, overridden
 from opspawn.stores.sqlite import open_sqlite
 from opspawn_store_redis import ArqConfig, RedisConfig, plugin
+from opspawn_store_redis.faults import ALLOWED
 from opspawn_store_redis.store import open_redis
 from opspawn_store_redis.testing import RedisServer
 from opspawn_store_redis.waker import RedisWaker
@@ -247,6 +248,32 @@ if HAS_ARQ:
         assert len(told) == 1
         assert "~arq:*" in told[0]
         assert "~arq:*" in (finding.remedy or "")
+
+
+RIGHTS_OF_A_HINT = [("redis", "-blpop"), ("redis", "-lpush"), ("arq", "-zrangebyscore"), ("arq", "-psetex")]
+
+
+@pytest.mark.parametrize(("kind", "lacking"), [one for one in RIGHTS_OF_A_HINT if one[0] in KINDS])
+async def test_an_operator_is_told_that_a_hint_may_not_be_sent_or_heard(
+    kind: str, lacking: str, config: RedisConfig, told: list[str]
+) -> None:
+    """And what was tried leaves nothing."""
+    async with a_waker("redis", config) as one:
+        rules = (*ALLOWED.split(), lacking)
+        await one._client.execute_command("ACL", "SETUSER", "few", "reset", "on", ">secret", *rules)
+    async with a_waker(kind, config) as one:
+        (well,) = await one.check()
+        left = await one._client.keys(f"*{config.namespace}[}}:]*no-queue*")
+    few = {"url": config.url, "namespace": config.namespace, "username": "few", "password": "secret"}
+    waker: Any = await (plugin.open_arq if kind == "arq" else plugin.open_waker)(few)
+    (finding,) = await waker.check()
+    await waker.aclose()
+
+    assert well.level == "ok"
+    assert finding.level == "error"
+    assert lacking.strip("-") in finding.what.lower()
+    assert ALLOWED in str(finding.remedy)
+    assert left == []
 
 
 async def test_arqs_waker_goes_where_the_store_is(tmp_path: Path) -> None:

@@ -27,11 +27,12 @@ from opspawn_store_redis import connections
 from opspawn_store_redis.ending import end
 from opspawn_store_redis.settings import ArqConfig
 from opspawn_store_redis.telling import FIRST_PAUSE_S
-from opspawn_store_redis.waker import RedisWaker
+from opspawn_store_redis.waker import NO_QUEUE, RedisWaker
 
 FUNCTION = "opspawn_look"
 _KEPT = 64
 _POLL_S = 1.0
+_TRIAL_POLL_S = 0.02
 _DOORBELL_EVERY_S = 0.5
 _EXPIRES_S = 60
 _LIVED_S = 5.0
@@ -67,13 +68,24 @@ class ArqWaker(RedisWaker):
     async def send(self, queue: str) -> None:
         """Tell other processes: by the list, and by arq."""
         await super().send(queue)
-        await self._arq.enqueue_job(FUNCTION, queue, _job_id=uuid4().hex, _expires=_EXPIRES_S)
-        await self._arq.zremrangebyrank(self.queue, 0, -_KEPT - 1)
+        await self._enqueue(queue, self.queue)
+
+    async def _enqueue(self, queue: str, where: str) -> None:
+        """A doorbell for a queue, in one of arq's."""
+        job = uuid4().hex
+        await self._arq.enqueue_job(FUNCTION, queue, _job_id=job, _queue_name=where, _expires=_EXPIRES_S)
+        await self._arq.zremrangebyrank(where, 0, -_KEPT - 1)
 
     async def try_out(self) -> None:
-        """Do what a ring does, without a ring."""
+        """Do what a ring does and what hears it, in queues for which nobody waits."""
         await super().try_out()
-        await self._arq.zremrangebyrank(self.queue, 0, -_KEPT - 1)
+        trial = f"{self.queue}:{NO_QUEUE}"
+        await self._enqueue(NO_QUEUE, trial)
+        worker = self._new_worker(queue_name=trial, poll_delay=_TRIAL_POLL_S, burst=True)
+        try:
+            await worker.async_run()
+        finally:
+            await self._end(worker)
 
     def listeners(self) -> list[Any]:
         """The list, and arq's worker under its supervisor."""
@@ -97,10 +109,10 @@ class ArqWaker(RedisWaker):
                 await self._end(worker)
             await asyncio.sleep(pause)
 
-    def _new_worker(self) -> Worker:
+    def _new_worker(self, **options: Any) -> Worker:
+        usual = {"queue_name": self.queue, "poll_delay": _POLL_S}
         return Worker(
             functions=[func(self._look, name=FUNCTION, keep_result=0, timeout=30, max_tries=1)],
-            queue_name=self.queue,
             redis_pool=self._connect(),
             handle_signals=False,
             max_jobs=4,
@@ -108,11 +120,11 @@ class ArqWaker(RedisWaker):
             keep_result=0,
             max_tries=1,
             retry_jobs=False,
-            poll_delay=_POLL_S,
             health_check_interval=self.config.health_check_s,
             job_serializer=_dump,
             job_deserializer=json.loads,
             log_results=False,
+            **{**usual, **options},
         )
 
     async def _look(self, ctx: dict[Any, Any], queue: str) -> None:

@@ -13,10 +13,10 @@ from importlib.resources import files
 from typing import Literal
 
 #: "freeing" is a commit that a server may do whose memory is used up, and "probe" an "era" that it may not.
-Function = Literal["commit", "freeing", "claim", "renew", "era", "probe", "find", "events", "read", "kept"]
+Function = Literal["commit", "freeing", "claim", "renew", "era", "probe", "find", "events", "read", "kept", "rights"]
 
 WRITES = ("commit", "claim", "renew", "era")
-READS = ("find", "events", "read", "kept")
+READS = ("find", "events", "read", "kept", "rights")
 _PARTS = ("base", "journal", "write", "checks", "tasks", "others", "restoring", "claiming", "handing", *WRITES, *READS)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,11 @@ def findings(server: Server, config: RedisConfig, alarm: str | None) -> list[Fin
     """The findings on a server, worst first."""
     found = [*_alarm(alarm), *_kind(server), *_eviction(server), *_durability(server, config), *_disk(server)]
     found += [*_memory(server), *_replicas(server, config)]
+    return worst_first(found)
+
+
+def worst_first(found: Iterable[Finding]) -> list[Finding]:
+    """Findings as an operator reads them."""
     return sorted(found, key=lambda finding: _WORST_FIRST.index(finding.level))
 
 

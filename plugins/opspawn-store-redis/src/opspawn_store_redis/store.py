@@ -22,7 +22,7 @@ from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
 from opspawn.errors import Conflict, StoreError, StoreUnusable
-from opspawn_store_redis import connections, decoding, encoding, health
+from opspawn_store_redis import connections, decoding, encoding, health, rights
 from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, optional
 from opspawn_store_redis.following import Deltas, Following, Tail
@@ -48,6 +48,7 @@ async def open_redis(config: RedisConfig | None = None, *, clock: Clock | None =
     calls = Calls(config, clock)
     try:
         health.refuse_unfit(await health.ask(calls.command), config, where)
+        await rights.refuse_lacking(calls)
         nothing = calls.watermark.since
         answer = await calls.ask_era(calls.watermark.words(nothing, LAYOUT))
     except StoreUnusable:
@@ -209,7 +210,8 @@ class RedisStore(Moving):
         if self._calls.closed:
             raise StoreError("The store is closed.")
         server = await health.ask(self._calls.command)
-        return health.findings(server, self._calls.config, await self._watch.told())
+        found = health.findings(server, self._calls.config, await self._watch.told())
+        return health.worst_first([*await rights.findings(self._calls), *found])
 
     async def ready(self) -> None:
         """Return if the server takes writes, is still fit, and has what it confirmed. Raises: StoreError: which not."""

@@ -26,6 +26,8 @@ _KEPT = 64
 _RING_EVERY_S = 0.05
 _AFTER_A_COMMIT_S = 0.02
 _BLOCK_S = 2
+#: What a trial takes as a queue: nobody waits for it.
+NO_QUEUE = "no-queue"
 
 
 class RedisWaker:
@@ -95,6 +97,9 @@ class RedisWaker:
 
     async def send(self, queue: str) -> None:
         """Tell other processes."""
+        await self._push(queue)
+
+    async def _push(self, queue: str) -> None:
         key = self.prefix + queue
         async with self._client.pipeline(transaction=False) as pipe:
             pipe.lpush(key, "1")
@@ -102,19 +107,20 @@ class RedisWaker:
             await pipe.execute()
 
     async def check(self) -> Sequence[Finding]:
-        """Whether hints get to the server, for an operator: it is asked for what takes the same rights."""
+        """Whether hints get through, for an operator: one is sent, and heard."""
         try:
             await self.try_out()
         except Exception as error:
             fault: Any = as_store_error(error, self.config, writing=False)
-            words = f"Hints cannot be sent, so work waits for the timer of a worker. {fault.message}"
+            words = f"Hints do not get through, so work waits for the timer of a worker. {fault.message}"
             return [Finding("error", words, fault.remedy)]
         words = f"Hints go by {connections.shown(self.config)}, in the namespace {self.config.namespace!r}."
         return [Finding("ok", words)]
 
     async def try_out(self) -> None:
-        """Do what a ring does, without a ring."""
-        await self._client.ltrim(f"{self.prefix}no-queue", 0, -1)
+        """Do what a ring does and what hears it, in a queue for which nobody waits."""
+        await self._push(NO_QUEUE)
+        await self._popper.execute_command("BLPOP", f"{self.prefix}{NO_QUEUE}", _BLOCK_S)
 
     def heard(self, queue: str) -> None:
         """There may be work in a queue."""
