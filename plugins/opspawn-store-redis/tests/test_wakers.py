@@ -250,6 +250,21 @@ if HAS_ARQ:
         assert "~arq:*" in (finding.remedy or "")
 
 
+@pytest.mark.parametrize("by", ["waker", "commit"])
+async def test_hints_for_a_queue_for_which_nobody_waits_do_not_stay(by: str, config: RedisConfig) -> None:
+    """An `opspawn run` has a queue of its own, and may be killed."""
+    async with a_waker("redis", config) as waker:
+        if by == "waker":
+            await waker.send("run-t-1")
+        else:
+            store = await open_redis(config)
+            await store.commit(Batch([Put(Task(id="t-1", handler="function/f", root="t-1", queue="run-t-1"), 0)]))
+            await store.aclose()
+        left_s = await waker._client.ttl(f"{waker.prefix}run-t-1")
+
+    assert 0 < left_s <= 60
+
+
 RIGHTS_OF_A_HINT = [("redis", "-blpop"), ("redis", "-lpush"), ("arq", "-zrangebyscore"), ("arq", "-psetex")]
 
 

@@ -1,9 +1,10 @@
 """Hints through a server: a short list per queue, from which a worker that has room pops.
 
 One push wakes one worker, so there is no herd. A commit of the store of the same namespace pushes by itself, so that a
-worker is awake before whoever asked has the reply. A list holds at most 64 hints and may be lost: each worker looks
-for itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, the first at once; where a store of
-the namespace is, and so its commits have pushed before, a moment later, when the worker that was woken has begun.
+worker is awake before whoever asked has the reply. A list holds at most 64 hints, for a minute, and may be lost: each
+worker looks for itself every `poll_s` as well. Rings of one queue are sent at most every 50 ms, the first at once;
+where a store of the namespace is, and so its commits have pushed before, a moment later, when the worker that was woken
+has begun.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from opspawn_store_redis.settings import ConnectionConfig
 from opspawn_store_redis.telling import Telling
 
 _KEPT = 64
+_KEPT_S = 60  # as in lua/commit.lua
 _RING_EVERY_S = 0.05
 _AFTER_A_COMMIT_S = 0.02
 _BLOCK_S = 2
@@ -104,6 +106,7 @@ class RedisWaker:
         async with self._client.pipeline(transaction=False) as pipe:
             pipe.lpush(key, "1")
             pipe.ltrim(key, 0, _KEPT - 1)
+            pipe.expire(key, _KEPT_S)
             await pipe.execute()
 
     async def check(self) -> Sequence[Finding]:

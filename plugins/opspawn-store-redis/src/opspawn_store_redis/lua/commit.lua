@@ -89,7 +89,11 @@ function ops.commit()
   tell()
   -- A hint for the wakers `redis` and `arq`, if they use this namespace: whoever waits is awake before the caller has its reply.
   for queue in pairs(roused) do
-    if call('LLEN', P .. 'wake:' .. queue) == 0 then call('LPUSH', P .. 'wake:' .. queue, '1') end
+    local hints = P .. 'wake:' .. queue
+    if call('LLEN', hints) == 0 then
+      call('LPUSH', hints, '1')
+      call('PEXPIRE', hints, 60000) -- the queue may be that of a run that is over
+    end
   end
   outcomes = pack(outcomes)
   if wrote and ARGV[2] ~= '' then call('SET', asked, ARGV[3] .. ':' .. outcomes, 'PX', 120000) end
