@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from opspawn.errors import StoreUnusable
 from opspawn_store_redis import RedisConfig, rights
 from opspawn_store_redis.calls import Calls
-from opspawn_store_redis.faults import ALLOWED
+from opspawn_store_redis.faults import ALLOWED, as_store_error
 from opspawn_store_redis.following import Deltas
 from opspawn_store_redis.store import open_redis
 from opspawn_store_redis.testing import RedisServer
@@ -158,6 +158,15 @@ async def test_a_right_that_was_taken_away_is_found_by_an_operator(
 
     assert [finding.level for finding in told] == ([] if level == "ok" else [level])
     assert all(lacking.strip("-").upper() in finding.what and ALLOWED in str(finding.remedy) for finding in told)
+
+
+def test_a_right_that_a_function_lacks_is_told_of_in_the_words_of_redis_70_too() -> None:
+    """That server gives it no code of its own."""
+    said = "The user executing the script can't run this command or subcommand script: x, on @user_function:75."
+
+    fault = as_store_error(redis.exceptions.ResponseError(said), RedisConfig())
+
+    assert f'Allow it "{ALLOWED}"' in str(fault)
 
 
 async def test_a_user_who_may_not_hear_is_told_of_once(server: RedisServer, config: RedisConfig) -> None:

@@ -13,8 +13,8 @@ from opspawn_store_redis.settings import ConnectionConfig
 
 #: What an ACL user of ours must be allowed, as the documentation says.
 ALLOWED = "~osp:* ~arq:* &osp:* +@all -@dangerous +info +config|get +client|list"
-#: How a server says that its user may not, to a client and to a function of ours.
-_FORBIDDEN = ("NOPERM", "ACL failure in script")
+#: How a server says that its user may not, to a client and to a function of ours; the last is Redis 7.0.
+_FORBIDDEN = ("NOPERM", "ACL failure in script", "The user executing the script can't")
 
 
 def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool = True) -> Exception:
