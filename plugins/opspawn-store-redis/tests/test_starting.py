@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -182,3 +185,16 @@ async def test_what_is_old_can_be_deleted_by_a_new_process_while_memory_is_used_
         await store.aclose()
 
     assert done.tasks == 1
+
+
+def test_our_tests_run_against_the_server_that_a_variable_names() -> None:
+    """Which the fixture that hides the settings of whoever runs them would hide as well."""
+    one = f"{__file__}::{test_a_store_works_over_a_unix_socket.__name__}"
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", one],
+        env={**os.environ, "OPSPAWN_REDIS_SERVER": "no-such-server"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "OPSPAWN_REDIS_SERVER names no-such-server" in ran.stdout
