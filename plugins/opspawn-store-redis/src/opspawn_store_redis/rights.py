@@ -15,7 +15,11 @@ from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.faults import ALLOWED
 from opspawn_store_redis.settings import RedisConfig
 
-_WORDS = {"TIME": "", "PUBSUB": "NUMSUB @", "MSET": "@ 1"}
+_WORDS = {"TIME": "", "PUBSUB": "NUMSUB @", "MSET": "@ 1", "XADD": "@ 1 1 1"}
+#: Commands that take more words than a key: a server may refuse to judge one that lacks some.
+_TWO = "HDEL HGET HMGET LPUSH PEXPIRE PUBLISH RPUSH SADD SET SREM XDEL ZREM ZSCORE"
+_THREE = "HINCRBY HSET LRANGE XRANGE XREVRANGE ZADD ZCOUNT ZRANGE ZRANGEBYSCORE ZREMRANGEBYSCORE ZREVRANGEBYSCORE"
+_WORDS |= dict.fromkeys(_TWO.split(), "@ 1") | dict.fromkeys(_THREE.split(), "@ 1 1")
 #: What is done outside of functions.
 _BESIDE = ("XREAD STREAMS @ 0",)
 _REMEDY = f'Allow it "{ALLOWED}".'
