@@ -274,6 +274,8 @@ async def test_who_follows_events_gets_them_and_is_let_go_at_the_end() -> None:
         host.stop()
         await asyncio.wait_for(following, 20)
         told = [event.type for event in await host.events(EventQuery(task=task.id))]
+        with pytest.raises(InvalidInput, match="Events have no level 'warn'"):
+            await host.events(EventQuery(task=task.id, level="warn"))
 
     assert seen == told == ["task.accepted", "task.claimed", "step.done", "agent.answered", "task.succeeded"]
 

@@ -45,7 +45,7 @@ from opspawn.opening import (
 from opspawn.ops.agents.reach import REMOTE_RETRY
 from opspawn.ops.agents.records import handler_of
 from opspawn.ops.definitions import INLINE, Definitions
-from opspawn.ops.engine.checks import check_wait
+from opspawn.ops.engine.checks import check_level, check_wait
 from opspawn.ops.engine.engine import Engine
 from opspawn.ops.housekeeping import keep_house, keep_of
 from opspawn.ops.listening import Listeners
@@ -248,6 +248,7 @@ class Host(Hosted):
         return await self._engine.journal(id, after)
 
     async def events(self, query: EventQuery) -> Sequence[Event]:
+        check_level(query.level)
         return await self.store.events(query)
 
     async def tail(self, after: int | None = None) -> AsyncGenerator[Event | TaskDelta, None]:

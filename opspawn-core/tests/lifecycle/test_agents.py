@@ -158,6 +158,11 @@ async def test_agents_are_found_by_state_and_capability(agents: Agents) -> None:
 
     assert [agent.id for agent, _ in (await agents.find(capability="echo")).items] == ["one"]
     assert [agent.id for agent, _ in (await agents.find(state=AgentState.IDLE)).items] == ["two"]
+    assert [agent.id for agent, _ in (await agents.find(state="idle")).items] == [
+        "two"
+    ]  # as who writes no types says it
+    with pytest.raises(InvalidInput, match="no state 'sleepy'"):
+        await agents.find(state="sleepy")
 
 
 async def test_the_way_of_tasks_reads_an_agent_once_in_a_while(store: Store, clock: Any) -> None:

@@ -194,6 +194,9 @@ async def test_sessions_are_found_by_agent_and_state(sessions: Sessions, agents:
 
     assert {each.id for each in (await sessions.find(agent="demo")).items} == {one.id, two.id}
     waiting = (await sessions.find(state=SessionState.WAITING)).items
+    assert (await sessions.find(state="waiting")).items == waiting
+    with pytest.raises(InvalidInput, match="no status 'asleep'"):
+        await sessions.find(state="asleep")
     assert {each.id for each in waiting} == {two.id, three.id}
 
 

@@ -213,3 +213,10 @@ async def test_other_queues_are_left_alone(house: Any, work: Any) -> None:
 
     assert ours.state is TaskState.SUCCEEDED
     assert (await house.engine.task(theirs.id)).state is TaskState.QUEUED
+
+
+async def test_a_search_for_tasks_that_can_find_none_is_refused(house: Any) -> None:
+    with pytest.raises(InvalidInput, match="Tasks have no state 'done'"):
+        await house.engine.tasks(Query({"state": "done"}))
+    with pytest.raises(InvalidInput, match="cannot be searched by 'bogus'"):
+        await house.engine.tasks(Query({"bogus": "x"}))

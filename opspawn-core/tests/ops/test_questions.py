@@ -428,3 +428,26 @@ async def test_whoever_decides_has_a_name(house: Any, by: Any) -> None:
     ):
         with pytest.raises(InvalidInput, match="'by'"):
             await decide()
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ({"bogus": 1}, "Questions cannot be searched by 'bogus'. Use one of id, task, root, state, kind, to."),
+        ({"state": "bogus"}, "Questions have no state 'bogus'. Use one of open, answered, expired, withdrawn."),
+        ({"kind": "Plan"}, "Questions have no kind 'Plan'. Use one of question, approval, plan."),
+    ],
+)
+async def test_a_search_for_questions_that_can_find_none_is_refused(
+    house: Any, where: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await house.engine.questions(Query(where))
+
+    assert str(caught.value) == said
+
+
+async def test_what_is_no_query_is_named(house: Any) -> None:
+    for search in (house.engine.questions, house.engine.tasks):
+        with pytest.raises(InvalidInput, match="are found by a Query, not by 'open'"):
+            await search("open")

@@ -14,6 +14,9 @@ from opspawn.errors import Conflict
 from opspawn.ops.ids import derived_id
 
 KIND = "question"
+#: By what questions are found, and the states in which they are.
+FIELDS = ("id", "task", "root", "state", "kind", "to")
+STATES = ("open", "answered", "expired", "withdrawn")
 
 
 def question_id(task: str, key: str, before: int) -> str:

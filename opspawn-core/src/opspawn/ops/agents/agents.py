@@ -185,13 +185,15 @@ class Agents:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[tuple[RegisteredAgent, AgentStatus]]:
+        wanted = None if state is None else agent_state(state)
         page = await self._store.find(KIND, Query(limit=limit, cursor=cursor))
         kept = [Kept.of(record) for record in page.items]
         shown = await asyncio.gather(*(self._status(one) for one in kept))
         found = [
             (one.agent, status)
             for one, status in zip(kept, shown, strict=True)
-            if (state is None or status.state is state) and (capability is None or capability in one.agent.capabilities)
+            if (wanted is None or status.state is wanted)
+            and (capability is None or capability in one.agent.capabilities)
         ]
         return Page(found, page.cursor)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from opspawn.agentkit.retries import LONGEST_SLEEP_S
 from opspawn.contracts.budget import Budget
+from opspawn.contracts.events import Level
 from opspawn.contracts.ids import check_id, check_labels
-from opspawn.contracts.store import MAX_PRIORITY
+from opspawn.contracts.store import MAX_PRIORITY, Query
 from opspawn.errors import ConfigError, InvalidInput
 from opspawn.ops.engine.base import as_json
 
@@ -66,6 +67,34 @@ def check_wait(seconds: object) -> None:
     """Refuse what nobody can wait for; `math.inf` is for ever. Raises: InvalidInput."""
     if type(seconds) not in (int, float) or seconds != seconds:
         raise InvalidInput(f"One waits for a number of seconds, not for {seconds!r}.")
+
+
+def check_query(
+    what: str, query: object, known: Mapping[str, Sequence[str]], fields: Sequence[str] | None = None
+) -> None:
+    """Refuse a search that finds nothing whatever there is.
+
+    Args:
+        known: the values of fields that have only these. fields: by which one may search; None: the store knows.
+
+    Raises: InvalidInput.
+    """
+    if not isinstance(query, Query):
+        raise InvalidInput(
+            f"{what} are found by a Query, not by {query!r}.", remedy="Write e.g. Query({'state': '...'})."
+        )
+    for name, value in query.where.items():
+        if fields is not None and name not in fields:
+            raise InvalidInput(f"{what} cannot be searched by {name!r}.", remedy=f"Use one of {', '.join(fields)}.")
+        if name in known and value not in known[name]:
+            words = f"{what} have no {name} {value!r}."
+            raise InvalidInput(words, remedy=f"Use one of {', '.join(known[name])}.")
+
+
+def check_level(level: str | None) -> None:
+    """Refuse what no event has. Raises: InvalidInput."""
+    if level is not None and level not in get_args(Level):
+        raise InvalidInput(f"Events have no level {level!r}.", remedy=f"Use one of {', '.join(get_args(Level))}.")
 
 
 def check_times(delay_s: float, **limits: float | None) -> None:

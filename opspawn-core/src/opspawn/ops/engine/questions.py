@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 from opspawn.agentkit.questions import check_answer
 from opspawn.contracts.events import NewEvent
-from opspawn.contracts.question import Answer, AskedQuestion
+from opspawn.contracts.question import Answer, AskedQuestion, QuestionKind
 from opspawn.contracts.store import Append, Batch, Operation, Page, Query, Task, Wake
 from opspawn.errors import Conflict, InvalidTransition, NotFound, StoreError
 from opspawn.ops.engine.base import Desk, as_json
-from opspawn.ops.engine.checks import check_by
-from opspawn.ops.question_records import KIND, change, from_record, withdraw
+from opspawn.ops.engine.checks import check_by, check_query
+from opspawn.ops.question_records import FIELDS, KIND, STATES, change, from_record, withdraw
 
 _RACES = 10
 
@@ -26,7 +26,10 @@ class Answering(Desk):
         `root` of its tree.
 
         Questions of tasks that have ended do not count as open, even if nobody could note that yet.
+
+        Raises: InvalidInput: another field, or a state or kind that there is not.
         """
+        check_query("Questions", query, {"state": STATES, "kind": get_args(QuestionKind)}, FIELDS)
         page = await self._store.find(KIND, query)
         found = [from_record(record) for record in page.items]
         if query.where.get("state") == "open":

@@ -12,10 +12,10 @@ from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import Page, Query, Store, Task, TaskState
 from opspawn.contracts.waker import Waker
-from opspawn.errors import InvalidInput, StoreError
+from opspawn.errors import StoreError
 from opspawn.ops.answers import answered
 from opspawn.ops.engine.base import Desk
-from opspawn.ops.engine.checks import check_wait
+from opspawn.ops.engine.checks import check_query, check_wait
 
 #: Task states in which a caller that waits gets its answer: the end, or a halt that only a human can lift.
 SETTLED = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.PAUSED, TaskState.IN_DOUBT})
@@ -68,11 +68,8 @@ class Reading(Desk):
         self.look_again_s = LOOK_AGAIN_S
 
     async def tasks(self, query: Query) -> Page[Task]:
-        """Tasks that match, newest first."""
-        if not isinstance(query, Query):
-            raise InvalidInput(
-                f"Tasks are found by a Query, not by {query!r}.", remedy="Write Query({'state': 'failed'})."
-            )
+        """Tasks that match, newest first. Raises: InvalidInput."""
+        check_query("Tasks", query, {"state": list(TaskState)})
         return await self._store.find_tasks(query)
 
     async def journal(self, id: str, after: int = 0) -> list[Event]:

@@ -34,7 +34,7 @@ from opspawn.contracts.store import Append, Batch, Check, Operation, Page, Put, 
 from opspawn.errors import Conflict, IdempotencyMismatch, InvalidTransition, NotFound
 from opspawn.ops.sessions.records import KIND, Kept, checked
 from opspawn.ops.sessions.work import Work, unfinished, work_of
-from opspawn.ops.states import check_session_move, plain_object
+from opspawn.ops.states import check_session_move, plain_object, session_state
 
 _MARK = "session-start"
 _RACES = 20
@@ -106,12 +106,13 @@ class Sessions:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page[Session]:
+        wanted = None if state is None else session_state(state)
         where = {"agent": agent} if agent is not None else {}
         page = await self._store.find(KIND, Query(where=where, limit=limit, cursor=cursor))
         kept = [Kept.of(record) for record in page.items]
         works = await asyncio.gather(*(self._work(one) for one in kept))
         found = [one.shown(work) for one, work in zip(kept, works, strict=True)]
-        return Page([one for one in found if state is None or one.state is state], page.cursor)
+        return Page([one for one in found if wanted is None or one.state is wanted], page.cursor)
 
     async def admission(self, session_id: str) -> Operation:
         """What a new task of a session is committed along with: a `Conflict` where the session is another by then.
