@@ -94,7 +94,7 @@ async def test_tls_that_does_not_come_about_names_its_setting(server: RedisServe
     speaks_none = await refusal(none)
 
     assert "as tls_ca in [plugins.redis] (now the system's certificates" in unknown
-    assert "as tls_ca in [plugins.redis]" in broken
+    assert "In [plugins.redis], tls_ca names" in broken
     assert 'write "rediss://"' in plain
     assert 'write "redis://"' in speaks_none
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-import ssl
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +15,7 @@ from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 
 from opspawn.errors import StoreUnusable
+from opspawn_store_redis import tls
 from opspawn_store_redis.settings import ConnectionConfig
 
 #: What may be cured by trying again: the connection, a server that starts, one that is no master any more.
@@ -114,18 +113,9 @@ def _options(config: ConnectionConfig) -> dict[str, Any]:
         options["username"] = config.username
     if config.password is not None:
         options["password"] = config.password.get_secret_value()
-    for name, path in (("ca_certs", config.tls_ca), ("certfile", config.tls_cert), ("keyfile", config.tls_key)):
-        if path is not None:
-            if not Path(path).is_file():
-                raise StoreUnusable(
-                    f"The file {path} of the TLS settings does not exist.",
-                    remedy=f"Correct tls_ca, tls_cert or tls_key in {config.section}.",
-                )
-            options[f"ssl_{name}"] = path
-    if config.url.startswith("rediss://"):
-        options["ssl_min_version"] = ssl.TLSVersion.TLSv1_2
-        if config.sentinels:
-            options["ssl"] = True
+    options |= tls.options(config)
+    if config.sentinels and config.url.startswith("rediss://"):
+        options["ssl"] = True
     return options
 
 

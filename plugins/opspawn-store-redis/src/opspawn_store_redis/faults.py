@@ -58,10 +58,13 @@ def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool 
 
 def _other_scheme(said: str, config: ConnectionConfig) -> str:
     """What else it may be where a server is there, and does not understand."""
-    if config.url.startswith("redis://") and "closed by server" in said:
+    ended = "closed by server" in said or "reset by peer" in said
+    if config.url.startswith("redis://") and ended:
         return ', or if it speaks TLS, write "rediss://"'
     if config.url.startswith("rediss://") and "Timeout" in said:
         return ', or if it speaks no TLS, write "redis://"'
+    if config.url.startswith("rediss://") and ended:
+        return ", or if it asks for a certificate, give one that it trusts as tls_cert and tls_key"
     return ""
 
 
@@ -75,8 +78,15 @@ def _tls_faults(error: BaseException | None) -> Iterator[ssl.SSLError]:
 def _tls_remedy(said: str, config: ConnectionConfig) -> str:
     if "WRONG_VERSION_NUMBER" in said or "RECORD_LAYER" in said.replace(" ", "_").upper():
         return f'The server seems to speak no TLS there: write its TLS port, or "redis://", in url of {config.section}.'
-    trusts = f"the file {config.tls_ca}" if config.tls_ca else "the system's certificates"
+    if "mismatch" in said:
+        return (
+            f"Connect by a name in its certificate, in url of {config.section}; or set tls_check_hostname = false "
+            "there, and whoever holds any certificate that you trust may pass for it."
+        )
+    if "ALERT" in said.upper() and ("CERTIFICATE" in said.upper() or "UNKNOWN_CA" in said):
+        return f"Give a certificate that the server trusts as tls_cert and tls_key in {config.section}."
+    trusts = f"the file {config.tls_ca} and the system's certificates" if config.tls_ca else "the system's certificates"
     return (
         f"Give a PEM file with the certificate that signed the server's as tls_ca in {config.section} (now {trusts} "
-        "are trusted), and connect by a name in the certificate."
+        "are trusted)."
     )

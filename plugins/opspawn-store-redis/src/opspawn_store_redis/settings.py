@@ -28,9 +28,14 @@ class ConnectionConfig(PluginConfig):
     )
     username: str | None = Field(default=None, min_length=1, description="The ACL user; unset, that of the URL.")
     password: SecretStr | None = Field(default=None, description="The password; unset, that of the URL.")
-    tls_ca: str | None = Field(default=None, description="A file with the certificates to trust; unset, the system's.")
-    tls_cert: str | None = Field(default=None, description="A file with the certificate to show to the server.")
-    tls_key: str | None = Field(default=None, description="A file with the key of `tls_cert`.")
+    tls_ca: str | None = Field(default=None, description="A PEM file with certificates to trust beside the system's.")
+    tls_cert: str | None = Field(default=None, description="A PEM file with the certificate to show to the server.")
+    tls_key: str | None = Field(
+        default=None, description="A PEM file with the key of `tls_cert`, not encrypted; it may be the same file."
+    )
+    tls_check_hostname: bool = Field(
+        default=True, description="Whether the server's certificate must name the host by which it is reached."
+    )
     sentinels: list[str] = Field(
         default=[], description='Sentinels as "HOST:PORT"; they say where the server is, and `url` only which DB.'
     )
@@ -79,6 +84,8 @@ class ConnectionConfig(PluginConfig):
     def _tls_needs_its_scheme(self) -> ConnectionConfig:
         if (self.tls_ca or self.tls_cert or self.tls_key) and not self.url.startswith("rediss://"):
             raise ValueError('tls_ca, tls_cert and tls_key need a url that begins with "rediss://"')
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key need each other; where one file holds both, name it twice")
         return self
 
 
