@@ -20,7 +20,7 @@ _SECRET_TEXT = re.compile(
     r"|\bosp_[A-Za-z0-9]+_[A-Za-z0-9_-]+"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bxox[abeprs]-[A-Za-z0-9-]{10,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}"
     r"|(?<=\bBearer )[^\s\"',;]{6,}|(?<=\bBasic )[A-Za-z0-9+/=]{8,}"
-    r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)",
+    r"|(?<=://)[^\s/@:]*:(?!\d+/)(?:(?!://)[^\s\"'])+(?=@)|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)",
     re.IGNORECASE,
 )
 _SECRET_PAIR = re.compile(
