@@ -36,6 +36,8 @@ async def refusal(config: RedisConfig) -> str:
         ("redis://127.0.0.1:70000/0", "a number from 1 to 65535"),
         ("redis://127.0.0.1:6379?db=x", 'and not "x"'),
         ("unix:///run/redis.sock?db=one", 'and not "one"'),
+        ("redis://me:1/2@127.0.0.1:6379/0", "or set password"),
+        ("redis://me:1#2@127.0.0.1:6379/0", "or set password"),
     ],
 )
 def test_a_misprint_in_the_url_is_no_other_database(url: str, said: str) -> None:

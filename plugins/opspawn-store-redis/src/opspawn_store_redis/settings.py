@@ -58,6 +58,10 @@ class ConnectionConfig(PluginConfig):
         """What redis-py would take for database 0, or fail at in words of its own."""
         parts = urlsplit(url)
         if parts.scheme != "unix":
+            if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+                raise ValueError(
+                    'must have "/", "?" and "#" of a password as %2F, %3F and %23; or set password instead'
+                )
             try:
                 port = parts.port
             except ValueError:
