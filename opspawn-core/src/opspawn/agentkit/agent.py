@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar
 
+from opspawn import details  # noqa: F401  here, so that whoever asks for these lines later is not overruled
 from opspawn.agentkit import instructions as written
 from opspawn.agentkit.choosing import ModelChoice, model_words
 from opspawn.agentkit.context import Context

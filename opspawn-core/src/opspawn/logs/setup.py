@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.config.secrets import redact
 from opspawn.config.settings import LogFormat, LogLevel
 from opspawn.logs.writing import json_line, log_object, text_line
@@ -60,6 +61,7 @@ def configure(level: LogLevel = "info", format: LogFormat = "auto", stream: Text
         target.write((text_line(line, colour=colour) if as_text else json_line(line)) + "\n")
         target.flush()
 
+    logger.enable(details.__name__)
     logger.remove()
     # Its own traceback format would show values; `Message` carries the plain one because of {exception}.
     logger.add(write, level=level.upper(), format=lambda _: "{exception}", backtrace=False, diagnose=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.config.durations import span_s
 from opspawn.config.settings import RetentionSettings
 from opspawn.contracts.clock import Clock
@@ -46,7 +47,7 @@ async def keep_house(store: Store, keep: Keep, owner: str, clock: Clock, *, ever
         try:
             done = await sweep(store, keep, Turn(store, TURN, owner, clock=clock), clock)
             if done is not None and (done.trees or done.records or done.events):
-                logger.info(
+                details.info(
                     "Deleted what is old: {} trees of {} tasks, {} other records, {} events of no task.",
                     done.trees,
                     done.tasks,

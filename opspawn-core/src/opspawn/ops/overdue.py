@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from loguru import logger
-
+from opspawn import details
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.store import Batch, Query, Store, Task, TaskState
 from opspawn.contracts.waker import Waker
@@ -35,7 +34,7 @@ async def keep_deadlines(store: Store, waker: Waker, owner: str, clock: Clock, *
         try:
             ended = await overdue.end()
         except StoreError as error:  # whoever claims reports it
-            logger.bind(error_type=error.error_type).debug("Tasks that stand still could not be looked at: {}", error)
+            details.debug("Tasks that stand still could not be looked at: {}", error, error_type=error.error_type)
             continue
         for queue in {task.queue for task in ended}:
             waker.ring(queue)

@@ -13,8 +13,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
-from loguru import logger
-
+from opspawn import details
 from opspawn.contracts.clock import Clock, iso
 from opspawn.contracts.seeing import MAX_HANDLERS, WorkerInfo
 from opspawn.contracts.store import Batch, Delete, Put, Query, Record, Store
@@ -61,7 +60,7 @@ class Presence:
                     await self._tell(every_s)
                     await self._bury()
                 except StoreError as error:  # whoever claims reports it
-                    logger.bind(error_type=error.error_type).debug("The worker could not tell of itself: {}", error)
+                    details.debug("The worker could not tell of itself: {}", error, error_type=error.error_type)
                 await asyncio.sleep(every_s)
         finally:
             await self._leave()
@@ -111,7 +110,7 @@ class Presence:
         try:
             await self._store.commit(Batch([Delete(KIND, self._worker, self._version)]))
         except StoreError as error:  # another worker takes it away in time
-            logger.bind(error_type=error.error_type).debug("The worker's record stays behind: {}", error)
+            details.debug("The worker's record stays behind: {}", error, error_type=error.error_type)
 
 
 async def workers(store: Store) -> list[WorkerInfo]:

@@ -7,6 +7,7 @@ import random
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.agentkit.memories import Memories
 from opspawn.contracts.clock import Clock
 
@@ -29,7 +30,7 @@ async def keep_memory(memories: Memories, clock: Clock, *, look_s: float = LOOK_
             continue
         try:
             if count := await memory.purge():
-                logger.info("Of the memory what had expired is gone from the files: {}.", count)
+                details.info("Of the memory what had expired is gone from the files: {}.", count)
         except Exception as error:  # a plugin's
             logger.bind(error_type="memory").warning("What has expired stays in the memory for now: {}", error)
         await asyncio.sleep(every_s * random.uniform(0.8, 1.0))

@@ -18,7 +18,7 @@ import pytest_asyncio
 from leftovers import names_of_processes
 from loguru import logger
 
-from opspawn import Agent, Sandbox, tool
+from opspawn import Agent, Sandbox, details, tool
 from opspawn.agentkit.calling import use
 from opspawn.agentkit.function_tool import FunctionTool
 from opspawn.agentkit.sandbox.process import ProcessRunner
@@ -168,11 +168,13 @@ async def test_what_it_raises_comes_out_as_at_home(call: Any) -> None:
 async def test_what_it_prints_and_its_traceback_are_in_the_log_and_not_before_the_model(call: Any) -> None:
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="DEBUG", format="{message}")
+    logger.enable(details.__name__)
     try:
         with pytest.raises(ToolError):
             await call(gentle.fail, how="tool")
     finally:
         logger.remove(sink)
+        logger.disable(details.__name__)
 
     assert any("printed in its sandbox: something went wrong" in line for line in lines)
     assert any("Traceback" in line for line in lines)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from loguru import logger
-
+from opspawn import details
 from opspawn_mcp.diffs import difference, written
 from opspawn_mcp.fleet import Member
 from opspawn_mcp.listing import Definition
@@ -65,9 +64,8 @@ def pin(member: Member, tools: list[Awaiting], by: str) -> None:
     }
     member.pins.put(member.name, made, drop=[one.tool for one in tools if one.definition is None])
     for one in tools:
-        logger.bind(plugin="mcp", server=member.name, tool=one.tool, by=by).info(
-            "MCP tool {}/{} was approved by {}: it was {}.", member.name, one.tool, by, one.status
-        )
+        words = f"MCP tool {member.name}/{one.tool} was approved by {by}: it was {one.status}."
+        details.info("{}", words, plugin="mcp", server=member.name, tool=one.tool, by=by)
 
 
 def _gone(member: Member) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from loguru import logger
 
+from opspawn import details
 from opspawn.contracts.store import Finding
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.entries import Left, left_in
@@ -170,7 +171,7 @@ class Settler:
             with as_failed(), self._table.settling.held(self._table.busy_timeout_s):
                 self._settle_own()
         except MemoryFailed as error:
-            logger.bind(memory="lancedb").debug("Rows stay in the log for now: {}", error)
+            details.debug("Rows stay in the log for now: {}", error, memory="lancedb")
             return False
         finally:
             self._fewer.set()

@@ -13,8 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from loguru import logger
-
+from opspawn import details
 from opspawn.contracts.memory import OnProgress
 from opspawn.errors import MemoryFailed
 from opspawn_memory_lancedb.conditions import ALL
@@ -80,7 +79,7 @@ class Tender:
                 if free:
                     self.tend()
         except MemoryFailed as error:
-            logger.bind(memory="lancedb").debug("The memory is brought in order later: {}", error)
+            details.debug("The memory is brought in order later: {}", error, memory="lancedb")
 
     def tend(self, done: Callable[[], None] = lambda: None) -> None:
         """Bring it in order, and call `done` after each of the two steps of that. The caller holds `tending`.

@@ -19,6 +19,7 @@ from typing import Any
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.contracts.events import Event, TaskDelta
 from opspawn.errors import StoreError
 from opspawn.logs import traceback_text
@@ -241,7 +242,7 @@ class Deltas:
                 await asyncio.sleep(0.02)
         except (StoreError, TypeError, ValueError) as error:  # the journal has the whole answer
             self._quiet_until = self._calls.home.time() + 1.0
-            logger.bind(error_type="store").debug("Deltas were not published: {}", error)
+            details.debug("Deltas were not published: {}", error, error_type="store")
         finally:
             self._sending = None
 

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
-from loguru import logger
 
+from opspawn import details
 from opspawn.contracts.store import Claim, Lease, LeaseStatus
 from opspawn.errors import StoreError
 from opspawn_store_redis import connections
@@ -116,7 +116,7 @@ class Mailbox:
                 self._listens, pause = True, _PAUSE_S
                 await self._wire.lost.wait()
             except Exception as error:  # without it the worker claims by itself
-                logger.bind(error_type="store").debug("Work cannot be given to this worker for a moment: {}", error)
+                details.debug("Work cannot be given to this worker for a moment: {}", error, error_type="store")
             self._listens = False
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)

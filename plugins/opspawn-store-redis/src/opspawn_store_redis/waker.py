@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from loguru import logger
-
+from opspawn import details
 from opspawn.contracts.store import Finding
 from opspawn_store_redis import connections
 from opspawn_store_redis.ending import end
@@ -89,7 +88,7 @@ class RedisWaker:
                     self._later_s = _AFTER_A_COMMIT_S if store_is_here else 0.0
         except Exception as error:  # a hint less costs latency, never work
             self._due.clear()
-            logger.bind(error_type="waker").debug("A hint was not sent: {}", error)
+            details.debug("A hint was not sent: {}", error, error_type="waker")
         finally:
             self._ringing = None
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.contracts.events import Event, NewEvent
 from opspawn.contracts.store import Append, Batch, EventQuery, Receipt
 from opspawn.errors import StoreError
@@ -79,9 +80,7 @@ class Watch:
             try:
                 await self._turn()
             except StoreError as error:
-                logger.bind(error_type=error.error_type).debug(
-                    "The store could not be looked at for a moment: {}", error
-                )
+                details.debug("The store could not be looked at for a moment: {}", error, error_type=error.error_type)
                 await asyncio.sleep(_EVERY_S)
             mark.compared = False
 

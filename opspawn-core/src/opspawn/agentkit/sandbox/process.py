@@ -15,6 +15,7 @@ from typing import Any
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.agentkit.failures import error_from_json
 from opspawn.agentkit.sandbox import wire
 from opspawn.agentkit.sandbox.ends import died, words_printed
@@ -103,8 +104,9 @@ class ProcessRunner:
         if told.get("gaps"):
             self._tell_gaps(call, told["gaps"], begun="value" in told or "error" in told)
         if "error" in told:
-            logger.bind(tool=call.tool, error_type="tool_error").debug(
-                "The tool {} failed in its sandbox: {}", call.tool, told.get("traceback", "")
+            traceback = told.get("traceback", "")
+            details.debug(
+                "The tool {} failed in its sandbox: {}", call.tool, traceback, tool=call.tool, error_type="tool_error"
             )
             raise error_from_json(dict(told["error"]))
         return told.get("value")
@@ -122,7 +124,7 @@ class ProcessRunner:
 
     def _log(self, tool: str, end: dict[str, Any]) -> None:
         if printed := words_printed(end):
-            logger.bind(tool=tool).debug("The tool {} printed in its sandbox: {}", tool, printed)
+            details.debug("The tool {} printed in its sandbox: {}", tool, printed, tool=tool)
 
 
 async def _greeting(reader: asyncio.StreamReader) -> bytes:

@@ -14,6 +14,7 @@ from types import FrameType
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.agentkit.context import Context
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import NewEvent
@@ -81,7 +82,7 @@ class LoopWatch:
         try:
             asyncio.run(self._store.commit(Batch([Append(task, event)])))
         except StoreError as error:
-            logger.bind(task=task, error_type=error.error_type).debug("That could not be recorded: {}", error)
+            details.debug("That could not be recorded: {}", error, task=task, error_type=error.error_type)
 
 
 def _task_of(frame: FrameType | None) -> str | None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.agentkit.deciding import Policies
 from opspawn.agentkit.rates import Rates
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
@@ -353,7 +354,7 @@ class Worker:
             await self._give_back(task)
             return
         if journal is None:
-            logger.bind(task=task.id).debug("The task waits until the generation before it has ended")
+            details.debug("The task waits until the generation before it has ended", task=task.id)
             await self._give_back(task)
             return
         life = Life(self._store, lease, journal, self._handlers[task.handler], halt_grace_s=self._options.drain_s)
@@ -471,4 +472,4 @@ class Worker:
         try:
             await self._store.commit(Batch(transitions.release(task, GIVE_BACK_S)))
         except StoreError as error:
-            logger.bind(task=task.id, error_type=error.error_type).debug("The task could not be given back: {}", error)
+            details.debug("The task could not be given back: {}", error, task=task.id, error_type=error.error_type)

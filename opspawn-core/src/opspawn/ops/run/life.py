@@ -16,6 +16,7 @@ from typing import Any
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.agentkit.branches import Branches
 from opspawn.agentkit.context import Context
 from opspawn.agentkit.failures import error_to_json, spared
@@ -197,9 +198,7 @@ class Life:
         except (SystemExit, KeyboardInterrupt) as error:  # must not end the worker
             raise spared(error, self.task.handler) from error
         except Exception as error:
-            logger.bind(task=self.task.id, agent=self.task.agent, exception=traceback_text(error)).debug(
-                "The run raised"
-            )
+            details.debug("The run raised", task=self.task.id, agent=self.task.agent, exception=traceback_text(error))
             raise
         finally:  # it is done by the time that anybody hears of it
             self.decide("ended")

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
+from opspawn import details
 from opspawn.agentkit.failures import error_to_json
 from opspawn.contracts.clock import Clock, iso
 from opspawn.contracts.events import NewEvent
@@ -67,7 +68,7 @@ class Firing:
             try:
                 pause = await self.look()
             except StoreError as error:  # whoever claims reports it
-                logger.bind(error_type=error.error_type).debug("Schedules could not be looked at: {}", error)
+                details.debug("Schedules could not be looked at: {}", error, error_type=error.error_type)
                 pause = LOOK_S
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

@@ -11,8 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from loguru import logger
-
+from opspawn import details
 from opspawn_mcp.serving.keys import Caller
 
 #: How long it is between two looks, in seconds: so many changes at once are told once.
@@ -82,7 +81,7 @@ class News:
                 try:
                     offers = await self._look(caller)
                 except Exception as error:  # of a source of tools, or of a file that is being written: it may pass
-                    logger.bind(plugin="mcp", error_type=type(error).__name__).debug("No news for now: {}", error)
+                    details.debug("No news for now: {}", error, plugin="mcp", error_type=type(error).__name__)
                     continue
                 if self._told.setdefault(caller.name, offers) != offers:
                     self._told[caller.name] = offers
@@ -98,7 +97,7 @@ class News:
                 try:
                     await tell()
                 except Exception as error:  # of a connection that ends
-                    logger.bind(plugin="mcp").debug("A client was not told of news: {}", error)
+                    details.debug("A client was not told of news: {}", error, plugin="mcp")
                 finally:
                     self._telling.pop(ear, None)
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from loguru import logger
 from mcp import MCPError
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
@@ -27,6 +26,7 @@ from mcp.types import (
     SubscriptionsListenRequestParams,
 )
 
+from opspawn import details
 from opspawn.contracts.store import Task
 from opspawn.contracts.transport import Host
 from opspawn.errors import IdempotencyMismatch, InvalidInput, InvalidTransition, NotFound, OpspawnError
@@ -125,7 +125,7 @@ class McpServer:
         offer = offers[params.name]
         input, options = offer.order(arguments, caller)
         task = await self._host.submit(offer.handler, input, labels={LABEL: caller.name}, **options)
-        logger.bind(plugin="mcp", task=task.id).info("MCP client {} called {}.", caller.name, params.name)
+        details.info("MCP client {} called {}.", caller.name, params.name, plugin="mcp", task=task.id)
         return task
 
     async def _own(self, id: Any, caller: Caller) -> Task:
@@ -189,7 +189,7 @@ class McpServer:
         try:
             await self._host.cancel(id)
         except OpspawnError as error:
-            logger.bind(plugin="mcp", task=id).debug("{}", error.message)
+            details.debug("{}", error.message, plugin="mcp", task=id)
 
     # -- resources -----------------------------------------------------------------------------------------------------
 
