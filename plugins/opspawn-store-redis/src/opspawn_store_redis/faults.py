@@ -38,6 +38,11 @@ def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool 
         return StoreError(
             f"The memory of {server} is used up.", remedy="Raise maxmemory, or delete by `opspawn store prune`."
         )
+    if said.startswith("READONLY") or isinstance(error, redis.exceptions.ReadOnlyError):
+        return StoreError(
+            f"The server {server} is a replica, and takes no writes.",
+            remedy=f"Promote it, or name the master, or Sentinels that know it, in {config.section}.",
+        )
     if said.startswith("MISCONF"):
         return StoreError(f"{server} cannot write to its disk: {said}.", remedy="Free space, or see the server's log.")
     if "DB index is out of range" in said:
@@ -48,10 +53,11 @@ def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool 
     if (tls := next(_tls_faults(error), None)) is not None:
         return StoreError(f"No TLS connection to {server}: {tls}.", remedy=_tls_remedy(str(tls), config))
     if connections.is_passing(error):
+        place = "sentinels" if config.sentinels else "url"
         after = "; a write that was under way may have been applied." if writing else "."
         return StoreError(
             f"The server {server} cannot be reached: {said}.",
-            remedy=f"Start it, or correct url in {config.section}{_other_scheme(said, config)}{after}",
+            remedy=f"Start it, or correct {place} in {config.section}{_other_scheme(said, config)}{after}",
         )
     return StoreError(f"The server {server} failed: {said}.")
 
