@@ -53,6 +53,12 @@ class Proxy:
         """How many connections there are now."""
         return len(self._writers) // 2
 
+    def lead_to(self, port: int) -> None:
+        """Pass on to another server from now on; connections to the one before are closed."""
+        self._port = port
+        for writer in list(self._writers):
+            writer.close()
+
     def cut_next_reply(self) -> None:
         """Close the connection that gets the next reply to a function, instead of passing it on."""
         self._cut_next = True

@@ -40,13 +40,15 @@ class Watermark:
     def rises(self, since: Since, *, pos: int, writes: int, era: bytes) -> bool:
         """Take note of a reply whose call was sent at `since`; False if the store may have gone back."""
         known = self.since
-        if since[0] != known[0]:
-            return True  # sent before `era` was asked: what it could tell is known
-        if era != known[0] or writes < since[1]:  # guard: a store that lost writes is noticed
+        newest = since[0] == known[0]  # else it was sent before `era` was asked: what it could tell is known
+        if newest and (era != known[0] or writes < since[1]):  # guard: a store that lost writes is noticed
             if era == known[0]:
                 self._fewest = writes if self._fewest is None else min(self._fewest, writes)
             return False
-        self.compared = True
+        if era != known[0]:
+            return True
+        if newest:
+            self.compared = True
         if writes > known[1]:
             with self._guard:
                 if self.since[0] == era:

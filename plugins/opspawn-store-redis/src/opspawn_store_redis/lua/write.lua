@@ -37,19 +37,33 @@ local function settle()
   pending = {}
 end
 
--- A server that was started, or took over, goes on in a new era: whoever knows the one before asks what was kept of it.
-local begun = {} -- by namespace, whether that is done since this library was loaded
+-- A server that was started, or took over, goes on in a new era: whoever knows the one before asks what was kept of it. Its
+-- name ends with that of the run of the server, by which it is told apart what another library here began, and what another
+-- server did, from which this one took over.
+local begin_era, goes_on
+do
+local begun, run = {}, nil -- by namespace, the era that goes on, as far as it is known since this library was loaded
 
-local function begin_era(kept)
+function begin_era(kept)
   if era ~= '' then call('HSET', P .. 'eras', era, text(kept)) end
-  era, begun[P] = text(now) .. '.' .. text(writes), true
+  run = run or string.match(call('INFO', 'server'), 'run_id:(%w%w%w%w%w%w%w%w)')
+  era = text(now) .. '.' .. text(writes) .. '.' .. run
+  begun[P] = era
+end
+
+function goes_on()
+  if begun[P] == era then return true end
+  if not begun[P] or sub(era, -#run) ~= run then return false end
+  begun[P] = era
+  return true
+end
 end
 
 local function flush()
   write_lines()
   note_positions()
   settle()
-  if era == '' or not begun[P] then begin_era(writes) end -- guard: a server that lost writes is noticed by all who saw them
+  if not goes_on() then begin_era(writes) end -- guard: a server that lost writes is noticed by all who saw them
   if wrote then writes = writes + 1 end
   -- Even what was only looked at must not become younger than this.
   local texts, n = {P .. 'meta', pack(layout, era, now, ahead, seq, pos, writes)}, 2
