@@ -7,15 +7,16 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
 from opspawn.contracts.events import Event
 from opspawn.testing.store_promises import claim, create, ids, step
 from opspawn.testing.store_promises import commit as commit_to
-from opspawn_store_redis import RedisConfig
+from opspawn_store_redis import RedisConfig, connections
 from opspawn_store_redis.store import RedisStore, open_redis
 from opspawn_store_redis.testing import RedisServer, find_server
 
@@ -27,13 +28,13 @@ sentinel monitor mymaster 127.0.0.1 {server} 1
 """
 
 
-@pytest.fixture
-def sentinel(server: RedisServer, tmp_path: Path) -> Iterator[str]:
+@contextmanager
+def sentinel_of(server: RedisServer, folder: Path, more: str = "") -> Iterator[str]:
     """The address of a Sentinel that knows the server."""
-    port = RedisServer(tmp_path).port
-    path = tmp_path / "sentinel.conf"
-    path.write_text(_CONFIG.format(port=port, folder=tmp_path, server=server.port))
-    with (tmp_path / "sentinel.log").open("wb") as log:
+    port = RedisServer(folder).port
+    path = folder / "sentinel.conf"
+    path.write_text(_CONFIG.format(port=port, folder=folder, server=server.port) + more)
+    with (folder / "sentinel.log").open("wb") as log:
         process = subprocess.Popen([find_server(), str(path), "--sentinel"], stdout=log, stderr=log)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -43,6 +44,12 @@ def sentinel(server: RedisServer, tmp_path: Path) -> Iterator[str]:
     yield f"127.0.0.1:{port}"
     process.terminate()
     process.wait(10)
+
+
+@pytest.fixture
+def sentinel(server: RedisServer, tmp_path: Path) -> Iterator[str]:
+    with sentinel_of(server, tmp_path) as address:
+        yield address
 
 
 @pytest.fixture
@@ -63,3 +70,30 @@ async def test_a_store_behind_a_sentinel_commits_claims_and_is_followed(store: R
         shown = [await anext(tail) for _ in range(2)]
     assert ids([lease]) == ["t1"]
     assert [one.type for one in shown if isinstance(one, Event)] == ["task.claimed", "step.done"]
+
+
+async def test_server_and_sentinels_take_the_credentials_of_url_and_settings(tmp_path: Path) -> None:
+    """Those of the URL count behind Sentinels as well."""
+    with RedisServer(tmp_path / "server", options={"requirepass": "p@ss"}) as server:
+        rights = "sentinel auth-pass mymaster p@ss\nuser default off\nuser watcher on >seen ~* &* +@all\n"
+        with sentinel_of(server, tmp_path, rights) as address:
+            said = {"url": "redis://:p%40ss@/0", "sentinels": [address], "durability": "none"}
+            said |= {"sentinel_username": "watcher", "sentinel_password": "seen"}
+            store = await open_redis(RedisConfig.model_validate(said))
+            leases = await asyncio.to_thread(lambda: asyncio.run(claim(store)))  # by the connections of threads
+            await store.aclose()
+
+    assert leases == []
+
+
+@pytest.mark.parametrize(("more", "tls"), [({}, True), ({"sentinel_tls": False}, False)])
+async def test_sentinels_are_spoken_to_as_the_server_is(more: dict[str, bool], tls: bool) -> None:
+    """By TLS, unless it is said that they speak none; and their certificate has to name their host as well."""
+    config = RedisConfig.model_validate({"url": "rediss:///0", "sentinels": ["127.0.0.1:1"], **more})
+    client = connections.async_client(config)
+    (asked,) = client.sentinels  # type: ignore[attr-defined]
+    kind, options = asked.connection_pool.connection_class, asked.connection_pool.connection_kwargs
+    await client.aclose()
+
+    assert issubclass(kind, redis.asyncio.SSLConnection) == tls
+    assert options.get("ssl_check_hostname", False) == tls

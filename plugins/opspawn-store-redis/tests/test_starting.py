@@ -82,6 +82,15 @@ async def test_a_wrong_password_is_refused_at_once(tmp_path: Path) -> None:
     assert "refuses the user or the password" in said
 
 
+async def test_a_password_that_is_set_counts_instead_of_that_of_the_url(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, options={"requirepass": "ri@ght"}) as server:
+        url = server.url.replace("//", "//default:wrong@")
+        store = await open_redis(RedisConfig(url=url, password="ri@ght", durability="none"))  # type: ignore[arg-type]
+        await store.aclose()
+        by_url = RedisConfig(url=server.url.replace("//", "//:ri%40ght@"), durability="none")
+        await (await open_redis(by_url)).aclose()
+
+
 @pytest.mark.parametrize(
     ("kind", "version", "fits"),
     [("Redis", "6.2.14", False), ("Redis", "7.0.15", True), ("Valkey", "7.2.4", False), ("Valkey", "8.1.0", True)],

@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -86,7 +86,7 @@ def client(config: ConnectionConfig, **options: Any) -> redis.Redis:
 def _made(from_url: Callable[..., Any], config: ConnectionConfig, options: dict[str, Any]) -> Any:
     """A client. Raises: StoreUnusable: what follows "?" in the URL makes no sense."""
     try:
-        made = from_url(config.url, **options)
+        made = from_url(_without_credentials(config.url), **options)
         pool = made.connection_pool
         pool.connection_class(**pool.connection_kwargs)  # redis-py looks at names only when it makes a connection
     except (TypeError, ValueError) as error:
@@ -109,14 +109,28 @@ def _options(config: ConnectionConfig) -> dict[str, Any]:
     }
     if not config.url.startswith("unix://"):
         options["socket_keepalive"] = True
-    if config.username is not None:
-        options["username"] = config.username
-    if config.password is not None:
-        options["password"] = config.password.get_secret_value()
+    options |= _credentials(config)
     options |= tls.options(config)
     if config.sentinels and config.url.startswith("rediss://"):
         options["ssl"] = True
     return options
+
+
+def _credentials(config: ConnectionConfig) -> dict[str, str]:
+    """Those of the settings, and those of the URL where they have none; redis-py would take it the other way round."""
+    parts = urlsplit(config.url)
+    own = None if config.password is None else config.password.get_secret_value()
+    found = {
+        "username": config.username or (unquote(parts.username) if parts.username else None),
+        "password": own if own is not None else (unquote(parts.password) if parts.password else None),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _without_credentials(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    named = urlsplit(url).netloc.rpartition("@")[0]
+    return f"{scheme}://{rest.removeprefix(f'{named}@')}"
 
 
 def _sentinels(config: ConnectionConfig) -> list[tuple[str, int]]:
@@ -126,8 +140,12 @@ def _sentinels(config: ConnectionConfig) -> list[tuple[str, int]]:
 
 def _sentinel_options(config: ConnectionConfig) -> dict[str, Any]:
     options: dict[str, Any] = {"socket_timeout": config.timeout_s, "socket_connect_timeout": config.timeout_s}
+    if config.sentinel_username is not None:
+        options["username"] = config.sentinel_username
     if config.sentinel_password is not None:
         options["password"] = config.sentinel_password.get_secret_value()
+    if config.sentinel_tls and config.url.startswith("rediss://"):
+        options |= {"ssl": True, **tls.options(config)}
     return options
 
 

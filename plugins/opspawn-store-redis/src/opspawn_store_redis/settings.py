@@ -37,10 +37,14 @@ class ConnectionConfig(PluginConfig):
         default=True, description="Whether the server's certificate must name the host by which it is reached."
     )
     sentinels: list[str] = Field(
-        default=[], description='Sentinels as "HOST:PORT"; they say where the server is, and `url` only which DB.'
+        default=[], description='Sentinels as "HOST:PORT"; they say where the server is, and `url` all but that.'
     )
     sentinel_master: str = Field(default="mymaster", min_length=1, description="What the Sentinels call the server.")
+    sentinel_username: str | None = Field(default=None, min_length=1, description="The ACL user of the Sentinels.")
     sentinel_password: SecretStr | None = Field(default=None, description="The password of the Sentinels.")
+    sentinel_tls: bool = Field(
+        default=True, description='Whether the Sentinels speak TLS as well where `url` begins with "rediss://".'
+    )
     timeout_s: float = Field(
         default=5.0, gt=0, le=60, description="Seconds to wait for a connection, or for a reply, before trying again."
     )
