@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio
 
 from opspawn.contracts.events import Event
+from opspawn.errors import StoreUnusable
 from opspawn.testing.store_promises import claim, create, ids, step
 from opspawn.testing.store_promises import commit as commit_to
 from opspawn_store_redis import RedisConfig, connections
@@ -97,3 +98,16 @@ async def test_sentinels_are_spoken_to_as_the_server_is(more: dict[str, bool], t
 
     assert issubclass(kind, redis.asyncio.SSLConnection) == tls
     assert options.get("ssl_check_hostname", False) == tls
+
+
+async def test_sentinels_that_are_away_or_know_no_such_server_are_told_apart(sentinel: str) -> None:
+    async def refusal(**settings: object) -> str:
+        with pytest.raises(StoreUnusable) as caught:
+            await open_redis(RedisConfig.model_validate({"url": "redis:///0", **settings}))
+        return str(caught.value)
+
+    away, unknown = await refusal(sentinels=["127.0.0.1:1"]), await refusal(sentinels=[sentinel], sentinel_master="x")
+
+    assert "127.0.0.1:1" in away
+    assert "<redis" not in away  # as redis-py says it
+    assert f"No Sentinel tells where 'x' at the Sentinels {sentinel} is: it is not watched, or it is down." in unknown

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 
 import redis
+import redis.asyncio.sentinel
+import redis.sentinel
 
 from opspawn.errors import OpspawnError, StoreError
 from opspawn_store_redis import connections
@@ -52,6 +55,12 @@ def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool 
         )
     if (tls := next(_tls_faults(error), None)) is not None:
         return StoreError(f"No TLS connection to {server}: {tls}.", remedy=_tls_remedy(str(tls), config))
+    if isinstance(error, redis.sentinel.MasterNotFoundError | redis.asyncio.sentinel.MasterNotFoundError):
+        why = re.sub(r"<redis\S+\(.*?\)>\)>\)> - ", "", said.partition(" : ")[2]) or "it is not watched, or it is down"
+        return StoreError(
+            f"No Sentinel tells where {server} is: {why}.",
+            remedy=f"Correct sentinels or sentinel_master in {config.section}{_other_scheme(said, config)}.",
+        )
     if connections.is_passing(error):
         place = "sentinels" if config.sentinels else "url"
         after = "; a write that was under way may have been applied." if writing else "."
