@@ -1,8 +1,9 @@
-"""The compose file of the page on fleets says all that its services need to start, and to stop in time."""
+"""The compose file and the unit of the page on fleets say all that services need to start, and to stop in time."""
 
 from __future__ import annotations
 
 import re
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +17,14 @@ from opspawn.plugins import Plugins
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "grow-to-a-fleet.md"
 
 
-def services() -> dict[str, Any]:
+def block(word: str) -> str:
     blocks = re.findall(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (compose,) = [block for block in blocks if block.startswith("services:")]
-    found: dict[str, Any] = yaml.safe_load(compose)["services"]
+    (found,) = [block for block in blocks if word in block]
+    return str(found)
+
+
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(block("services:"))["services"]
     return found
 
 
@@ -44,3 +49,13 @@ def test_every_service_of_the_compose_file_comes_back_and_a_worker_has_the_time_
 
     assert all(service["restart"] == "unless-stopped" for service in found.values())
     assert grace_s > WorkerSettings().drain_s + 10
+
+
+def test_a_unit_whose_server_is_away_for_long_is_tried_until_it_is_back() -> None:
+    """systemd tries five times within ten seconds unless it is told otherwise, and a worker ends at once."""
+    unit = ConfigParser(interpolation=None)
+    unit.read_string(block("[Service]"))
+
+    assert unit["Service"]["Restart"] == "always"
+    assert unit["Unit"]["StartLimitIntervalSec"] == "0"
+    assert int(unit["Service"]["TimeoutStopSec"]) > WorkerSettings().drain_s + 10
