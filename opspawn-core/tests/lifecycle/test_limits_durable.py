@@ -84,6 +84,9 @@ async def test_a_run_that_must_wait_for_a_rate_parks_until_the_store_said(tmp_pa
         assert len(waits) == 1
         assert waits[0].due is not None
         assert (waits[0].due - waits[0].updated).total_seconds() > 3600  # type: ignore[operator]
+        (wait,) = (await host.why(waits[0].id)).waits
+        assert (wait.kind, wait.until, wait.details) == ("rate", waits[0].due, {"limit": "crm", "unit": "requests"})
+        assert wait.what.startswith("The rate 'crm' is spent (requests); it is asked again at ")
         assert host.worker is not None
         running = host.worker
         await reaches(host, waits[0].id, lambda task: not running.running)

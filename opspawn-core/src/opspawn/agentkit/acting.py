@@ -330,9 +330,9 @@ class Acting:
                     return await log.take(takes, asked)
                 except Limited as limited:
                     # Everybody who waits is told the same time, which suffices for one: the others come a bit later.
-                    wait = limited.retry_after_s * random.uniform(1.0, 1.25)
+                    wait, key = limited.retry_after_s * random.uniform(1.0, 1.25), limited.key
             until = log.clock.time() + wait
-            with self._branches.waiting(outside=True, until=until):
+            with self._branches.waiting(outside=True, until=until, rate=key):
                 await sleep_until(until, log.clock)
 
 

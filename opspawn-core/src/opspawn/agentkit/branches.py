@@ -37,6 +37,7 @@ class Branches:
         "_forever",
         "_live",
         "_outside",
+        "_rates",
         "_steps",
         "_untils",
         "_waiting",
@@ -57,6 +58,7 @@ class Branches:
         self._children: list[Children] = []
         self.draining = False
         self._whats: list[str] = []
+        self._rates: list[str] = []
         self._forever: asyncio.Future[None] | None = None
         self._checking = False
 
@@ -78,7 +80,7 @@ class Branches:
     @property
     def what(self) -> str:
         """What the branches wait for, in words."""
-        named = dict.fromkeys(self._whats)
+        named = dict.fromkeys([*self._whats, *(f"rate {key}" for key in self._rates)])
         return ", ".join(named) if named else "time" if self.only_timers else "children"
 
     @property
@@ -96,16 +98,24 @@ class Branches:
 
     @contextmanager
     def waiting(
-        self, *, outside: bool, until: float | None = None, what: str | None = None, children: Children | None = None
+        self,
+        *,
+        outside: bool,
+        until: float | None = None,
+        what: str | None = None,
+        rate: str | None = None,
+        children: Children | None = None,
     ) -> Iterator[None]:
-        """The branch waits within: `outside` for children, timers (that end at `until`) and what has a name, else for
-        another branch."""
+        """The branch waits within: `outside` for children, timers (that end at `until`, as a `rate` does) and what has
+        a name, else for another branch."""
         self._waiting += 1
         self._outside += outside
         if until is not None:
             self._untils.append(until)
         if what is not None:
             self._whats.append(what)
+        if rate is not None:
+            self._rates.append(rate)
         if children is not None:
             self._children.append(children)
         self._look()
@@ -118,6 +128,8 @@ class Branches:
                 self._untils.remove(until)
             if what is not None:
                 self._whats.remove(what)
+            if rate is not None:
+                self._rates.remove(rate)
             if children is not None:
                 self._children.remove(children)
 

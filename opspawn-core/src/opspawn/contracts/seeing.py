@@ -50,8 +50,9 @@ class Wait:
     """One thing that a task waits for.
 
     Attributes:
-        kind: "ended", "running", "lost" (its worker is gone), "delay", "backoff", "timer", "limit", "lane", "worker",
-            "slots", "generation", "turn", "children", "fallback", "signal", "question", "doubt", "paused", "news".
+        kind: "ended", "running", "lost" (its worker is gone), "delay", "backoff", "timer", "limit", "rate", "lane",
+            "worker", "slots", "generation", "turn", "children", "fallback", "signal", "question", "doubt", "paused",
+            "news".
         what: a sentence. until: when it ends by itself, if it does. remedy: what one can do about it.
         details: the same in data: ids, keys, counts; camelCase.
     """

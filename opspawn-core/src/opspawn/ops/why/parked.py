@@ -27,6 +27,7 @@ async def what_for(
         return [_rests(task, events)]
     found = [wait async for wait in _questions(store, history)]
     found += _signals(task, named, history)
+    found += _rates(task, named)
     if (children := await _children(store, task, history)) is not None:
         found.append(children)
     found += _timers(history, now)
@@ -73,6 +74,15 @@ def _signals(task: Task, named: str, history: History) -> Iterator[Wait]:
             name = topic.removeprefix("signal ")
             remedy = f"Send it with: opspawn tasks signal {task.id} {shlex.quote(name)}"
             yield Wait("signal", f"It waits for the signal {name!r}.", until.get(name), remedy, {"name": name})
+
+
+def _rates(task: Task, named: str) -> Iterator[Wait]:
+    until = f"{task.due:%Y-%m-%d %H:%M:%S} UTC" if task.due is not None else "soon"
+    for topic in named.split(", "):
+        if topic.startswith("rate "):
+            name, _, unit = topic.removeprefix("rate ").rpartition("/")
+            what = f"The rate {name!r} is spent ({unit}); it is asked again at {until}."
+            yield Wait("rate", what, task.due, details={"limit": name, "unit": unit})
 
 
 async def _children(store: Store, task: Task, history: History) -> Wait | None:
