@@ -307,3 +307,17 @@ async def test_running_one_now_leaves_its_times_alone(host: Host) -> None:
 
     assert (task.input, task.labels) == ({"n": 7}, {"schedule": "s"})
     assert await host.schedules.get("s") == before
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"zone": "Europe/Berlin"}, "zone goes with cron alone"),
+        ({"labels": {"schedule": "mine"}}, "labels has 'schedule', which is the name of the schedule"),
+        ({"labels": {f"n{n}": "x" for n in range(64)}}, "labels is of 65 labels; 64 are the most"),
+    ],
+)
+async def test_what_its_tasks_could_not_keep_to_is_refused(host: Host, given: dict[str, Any], words: str) -> None:
+    """And not accepted, to be left out or to fail each time that it comes."""
+    with pytest.raises(InvalidInput, match=words):
+        await host.schedules.add(Schedule("s", "function/note", every_s=60.0, **given))

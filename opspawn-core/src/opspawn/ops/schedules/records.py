@@ -19,6 +19,8 @@ from opspawn.ops.engine.checks import check_place
 from opspawn.ops.schedules.times import Times, times_of
 
 KIND = "schedule"
+#: The label of the tasks of a schedule.
+LABEL = "schedule"
 #: How many schedules a store may have: whoever fires reads all of them.
 MAX_SCHEDULES = 1000
 _MAX_NAME = 100
@@ -116,8 +118,14 @@ def checked(schedule: Schedule) -> Schedule:
     times_of(schedule, datetime(2000, 1, 1, tzinfo=UTC))
     if len(schedule.name) > _MAX_NAME:
         raise InvalidInput(f"has {len(schedule.name)} characters; {_MAX_NAME} are the most.", argument="name")
+    if schedule.cron is None and schedule.zone != "UTC":
+        remedy = "Leave it out, or write cron."
+        raise InvalidInput("goes with cron alone.", argument="zone", remedy=remedy)
     check_place(schedule.queue, schedule.priority, schedule.labels)
-    check_labels(schedule.labels)
+    if LABEL in schedule.labels:
+        taken = f"has {LABEL!r}, which is the name of the schedule in each of its tasks."
+        raise InvalidInput(taken, argument="labels", remedy="Leave it out, or name it otherwise.")
+    check_labels({**schedule.labels, LABEL: schedule.name})
     for argument, words in _WORDS.items():
         if getattr(schedule, argument) not in words:
             told = f"is {getattr(schedule, argument)!r}; {', '.join(words[:-1])} or {words[-1]} is meant."

@@ -13,11 +13,9 @@ from opspawn.contracts.options import TaskOptions
 from opspawn.contracts.schedule import Schedule, ScheduleStatus
 from opspawn.contracts.store import Append, Batch, Delete, Operation, Put, Store, Task
 from opspawn.errors import Conflict, InvalidInput, InvalidTransition, NotFound
-from opspawn.ops.schedules.records import KIND, MAX_SCHEDULES, Kept, all_kept, checked
+from opspawn.ops.schedules.records import KIND, LABEL, MAX_SCHEDULES, Kept, all_kept, checked
 
 _RACES = 10
-#: The label of the tasks of a schedule.
-LABEL = "schedule"
 
 Check = Callable[[str, Any], Awaitable[None]]
 
