@@ -148,7 +148,8 @@ async def test_a_run_keeps_the_definition_that_it_began_with(folder: Path) -> No
         ("workflow/inline", None, InvalidInput, "'workflow/inline' needs a definition."),
         ("workflow/inline", {"definition": "x"}, InvalidInput, "'workflow/inline' needs a definition."),
         ("function/none", None, NotFound, "There is no function 'none'."),
-        ("helper", "x", NotFound, "There is no handler"),
+        ("helper", "x", NotFound, "There is no handler 'helper'. Known: agent/…, function/…, workflow/…."),
+        ("functoin/twice", "x", NotFound, "There is no handler 'functoin/twice'."),
         ("", "x", NotFound, "There is no handler"),
     ],
 )

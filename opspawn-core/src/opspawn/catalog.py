@@ -88,8 +88,9 @@ class Catalog:
             return input
         if handler == TOOL_CALL:
             return self.tool_calls.accept(input)
-        known = self._app.functions if kind == "function" else ("agent/…", "workflow/…", "function/…")
-        raise NotFound(kind if kind == "function" else "handler", name or handler, known=list(known))
+        if kind == "function":
+            raise NotFound(kind, name or handler, known=list(self._app.functions))
+        raise NotFound("handler", handler, known=["agent/…", "workflow/…", "function/…"])
 
     def check_overrides(self, handler: str, overrides: Mapping[str, Any]) -> None:
         """Refuse what no run of the handler could do. Raises: InvalidInput."""
@@ -114,7 +115,7 @@ class Catalog:
             return
         known = {"agent": [*self._app.agents], "workflow": [*self.workflows], "function": [*self._app.functions]}
         if handler not in (INLINE, TOOL_CALL) and name not in known.get(kind, []):
-            raise NotFound(kind or "handler", name, known=known.get(kind, []))
+            raise NotFound(kind, name, known=known[kind]) if kind in known else NotFound("handler", handler)
 
     async def pin(self, handler: str) -> None:
         """Before a run is accepted: keep the definition of a workflow, learn of what was registered elsewhere."""

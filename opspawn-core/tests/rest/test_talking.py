@@ -135,5 +135,6 @@ async def test_a_call_that_needs_an_approval_is_shown_approved_and_denied(client
         assert shown["call"]["arguments"] == {"amount": 5}
         assert (answer.status_code, answer.json()["answeredBy"], again.status_code) == (200, "ada", 409)
     assert results == ["paid 3", None]
-    question = (await client.get(f"{approvals}/q-0")).status_code
-    assert question == 404
+    none = await client.get(f"{approvals}/q-0")
+    assert none.status_code == 404
+    assert none.json()["detail"] == "There is no approval 'q-0'."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -58,10 +59,11 @@ async def list_approvals(
 @router.get("/{id}", operation_id="getApproval")
 async def get_approval(id: str, host: HostDep) -> QuestionView:
     """One approval, with the exact call."""
-    asked = await host.question(id)
-    if asked.question.kind != "approval":
-        raise NotFound("approval", id)
-    return QuestionView.of(asked)
+    with suppress(NotFound):
+        asked = await host.question(id)
+        if asked.question.kind == "approval":
+            return QuestionView.of(asked)
+    raise NotFound("approval", id, remedy="See 'opspawn approvals list'.")
 
 
 @router.post("/{id}/approve", operation_id="approve")
