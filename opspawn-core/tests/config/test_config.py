@@ -150,6 +150,8 @@ def test_the_file_may_be_named_by_a_variable(tmp_path: Path) -> None:
             'schedules.s.every must be a span such as 90s, 10m, 2h or 1d, not "2x".',
         ),
         ("[worker]\nlease_s = nan", "worker.lease_s must be"),
+        ("[limits.crm]\nburst = 3", "limits.crm.burst must be valid (it counts requests, and there is no requests_per"),
+        ("[limits.crm]\nburst = 3\nrequests_per_minute = 0", "limits.crm.requests_per_minute must be more than"),
         ("[worker]\nqueues = []", "worker.queues must be a list of length 1 or more"),
         ("[worker]\nqueues = ['a', 3]", "worker.queues.1 must be a text, not 3."),
         ("worker = 3", "opspawn.toml: worker must be a table, not 3."),

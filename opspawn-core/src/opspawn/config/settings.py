@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from opspawn.config.durations import PATTERN
 from opspawn.contracts.ids import ID_PATTERN
@@ -79,6 +79,13 @@ class LimitSettings(_Table):
         description="How many requests may come at once after a rest, and tokens in proportion; "
         "unset, what ten seconds bring.",
     )
+
+    @field_validator("burst")
+    @classmethod
+    def _is_of_requests(cls, burst: int | None, others: ValidationInfo) -> int | None:
+        if burst is not None and others.data.get("requests_per_minute", 0) is None:
+            raise ValueError("it counts requests, and there is no requests_per_minute beside it")
+        return burst
 
 
 class PolicyRule(_Table):
