@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from opspawn.config.checks import build
 from opspawn.contracts.events import Event
-from opspawn.errors import StoreUnusable
+from opspawn.errors import ConfigError, StoreUnusable
 from opspawn.testing.store_promises import claim, create, ids, step
 from opspawn.testing.store_promises import commit as commit_to
 from opspawn_store_redis import RedisConfig
@@ -183,3 +184,5 @@ def test_a_certificate_without_its_key_is_refused() -> None:
     """redis-py would show none, without a word."""
     with pytest.raises(ValidationError, match="need each other"):
         RedisConfig(url="rediss://h", tls_cert="c.pem")
+    with pytest.raises(ConfigError, match=r"plugins\.redis must be valid"):
+        build(RedisConfig, {"url": "rediss://h", "tls_cert": "c.pem"}, prefix="plugins.redis.", origin=lambda key: "")

@@ -188,7 +188,7 @@ def _first_fault(
         named = str(path[0]) if not prefix else key
         source = origin(_setting(key, path))
         result = ConfigError(
-            f"{_place(source)}{key} must be {wanted}{_given(first, key)}.",
+            f"{_place(source)}{key.removesuffix('.')} must be {wanted}{_given(first, key)}.",
             remedy=f"Correct it{_or_default(model, path, named)}.",
         )
     paths = {_path(fault, values) for fault in faults}
