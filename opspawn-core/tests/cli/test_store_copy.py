@@ -16,6 +16,7 @@ from opspawn.stores.sqlite import open_sqlite
     [
         ("mongo://h/0", "sqlite:b.db", "--from: no store that is installed has addresses like 'mongo://h/0'."),
         ("mongo://me:secret@h/0", "sqlite:b.db", "'mongo://h/0'"),
+        ("mongo://me:x@secret@h/0", "sqlite:b.db", "'mongo://h/0'"),
         ("sqlite:///nowhere/a.db", "sqlite:b.db", "--from: There is no database /nowhere/a.db yet."),
         ("sqlite:a.db", "sqlite:a.db", "--from and --to are the same store."),
         ("mongo", "sqlite:b.db", "There is no store 'mongo'."),

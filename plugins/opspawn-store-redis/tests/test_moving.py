@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from opspawn.cli import main
 from opspawn.contracts.moving import Kept, Movable
 from opspawn.contracts.store import Put, Record
 from opspawn.errors import Conflict, InvalidTransition, StoreError, StoreUnusable
@@ -146,3 +149,37 @@ async def test_records_of_workers_are_not_copied(sqlite: SqliteStore, redis: Red
     await commit(sqlite, Put(Record("worker", "w1", {}), 0), Put(Record("k", "i", {}), 0))
     assert (await copy(sqlite, redis, "the first")).parts["records"].count == 1
     assert await redis.get("worker", "w1") is None
+
+
+def test_an_address_is_copied_to_whatever_the_section_says_of_another_server(
+    config: RedisConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither its Sentinels nor its files of TLS count, and the lines that are told say so."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "opspawn.toml").write_text(
+        '[plugins.redis]\nurl = "rediss:///0"\nsentinels = ["127.0.0.1:1"]\ntls_ca = "ca.pem"\ndurability = "none"\n'
+    )
+    asyncio.run(_filled(tmp_path / "a.db"))
+    address = f"{config.url}?namespace={config.namespace}"
+
+    with pytest.raises(SystemExit) as ended:
+        main(["store", "copy", "--from", "sqlite:a.db", "--to", address])
+
+    told = capsys.readouterr().err
+    assert ended.value.code == 0, told
+    lines = f'url = "{config.url}", namespace = "{config.namespace}" into opspawn.toml, and take out sentinels, tls_ca.'
+    assert lines in told
+    assert asyncio.run(_there(config)) == "t1"
+
+
+async def _filled(path: Path) -> None:
+    store = await open_sqlite(str(path))
+    await create(store)
+    await store.aclose()
+
+
+async def _there(config: RedisConfig) -> str:
+    store = await open_redis(config)
+    task = await the_task(store)
+    await store.aclose()
+    return task.id

@@ -64,7 +64,9 @@ async def _copy(loaded: Loaded, origin: str, goal: str, as_json: bool) -> int:
         parts = {name: asdict(part) for name, part in done.parts.items()}
         print_json({"from": _shown(origin), "to": _shown(goal), "already": done.already, "parts": parts})
     else:
-        say(f"{_summary(done)} {_shown(origin)} is as it was; to go on there, {_how_to_go_on(*ends[1], goal)}")
+        say(
+            f"{_summary(done)} {_shown(origin)} is as it was; to go on there, {_how_to_go_on(loaded, ends[1][0], goal)}"
+        )
     return 0
 
 
@@ -86,17 +88,20 @@ def _end(plugins: Plugins, loaded: Loaded, option: str, named: str) -> tuple[Sto
     )
 
 
-def _how_to_go_on(record: StorePlugin, section: PluginConfig, goal: str) -> str:
-    """What to write into opspawn.toml."""
-    values = None if ":" not in goal or record.from_address is None else record.from_address(goal)
-    keys = [f'{key} = "{_shown(str(value))}"' for key, value in (values or {}).items()]
+def _how_to_go_on(loaded: Loaded, record: StorePlugin, goal: str) -> str:
+    """What to write into opspawn.toml, and what to take out of it."""
+    values = {} if ":" not in goal or record.from_address is None else record.from_address(goal) or {}
+    keys = [f'{key} = "{_shown(str(value))}"' for key, value in values.items() if value]
+    section = loaded.sections.get(record.name, {})
+    without = [key for key, value in values.items() if not value and section.get(key)]
     inside = f" and, in [plugins.{record.name}], {', '.join(keys)}" if keys else ""
-    return f'write store = "{record.name}"{inside} into opspawn.toml.'
+    out = f", and take out {', '.join(without)}" if without else ""
+    return f'write store = "{record.name}"{inside} into opspawn.toml{out}.'
 
 
 def _shown(named: str) -> str:
     """An address without user and password."""
-    return re.sub(r"://[^/?@]*@", "://", named)
+    return re.sub(r"://[^/?#]*@", "://", named)
 
 
 def _teller() -> Callable[[Mapping[str, int]], None]:

@@ -107,7 +107,8 @@ class StorePlugin:
     only look do not make an empty one; None, from it or in its place: there is one, or nobody can tell.
 
     `from_address` gives the keys of the section that an address such as "sqlite:///var/opspawn.db" means, and None for
-    one that is not this store's; `opspawn store copy` takes such addresses.
+    one that is not this store's; `opspawn store copy` takes such addresses. A key with an empty value
+    is one that must not count beside the address.
 
     Raises (from `open`): StoreUnusable, with the remedy.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from opspawn.contracts.plugins import StorePlugin, WakerPlugin
 from opspawn.contracts.store import Store
@@ -48,14 +48,22 @@ def arq_beside(section: Any, store: Any) -> Any:
 
 
 def from_address(address: str) -> dict[str, Any] | None:
-    """The server of "redis://…", "rediss://…" or "unix://…"; "?namespace=NAME" says which namespace."""
+    """The server of "redis://…", "rediss://…" or "unix://…"; "?namespace=NAME" says which namespace.
+
+    What the section says of another server does not count: Sentinels beside a host, files of TLS where there is none.
+    """
     if not address.startswith(("redis://", "rediss://", "unix://")):
         return None
     server, _, query = address.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     rest = urlencode([pair for pair in pairs if pair[0] != "namespace"])
     named = {name: value for name, value in pairs if name == "namespace"}
-    return {"url": f"{server}?{rest}" if rest else server, **named}
+    elsewhere: dict[str, Any] = {}
+    if server.startswith("unix://") or urlsplit(server).hostname:
+        elsewhere["sentinels"] = []
+    if not server.startswith("rediss://"):
+        elsewhere |= dict.fromkeys(("tls_ca", "tls_cert", "tls_key"))
+    return {"url": f"{server}?{rest}" if rest else server, **named, **elsewhere}
 
 
 @hookimpl
