@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from opspawn.cli.jsons import json_object
+from opspawn.cli.named import named
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.roster import Desk, at_desk
 from opspawn.cli.tables import print_table
@@ -23,7 +24,7 @@ def agents() -> None:
 
 @agents.command("list")
 @click.option("--state", type=click.Choice([str(state) for state in AgentState]), help="Only agents in this state.")
-@click.option("--capability", help="Only agents that can do this.")
+@click.option("--capability", callback=named, help="Only agents that can do this.")
 @json_option
 @click.pass_context
 def list_agents(context: click.Context, state: str | None, capability: str | None, as_json: bool) -> None:

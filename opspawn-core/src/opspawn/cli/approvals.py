@@ -9,6 +9,7 @@ import click
 
 from opspawn.cli.deciding import how_to_run, who, with_engine
 from opspawn.cli.jsons import json_object
+from opspawn.cli.named import named
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.tables import print_table
 from opspawn.contracts.question import AskedQuestion
@@ -26,9 +27,9 @@ def approvals() -> None:
 
 @approvals.command("list")
 @click.option("--state", type=click.Choice(STATES), default="open", show_default=True, help="Only approvals like this.")
-@click.option("--task", help="Only approvals of this task.")
-@click.option("--root", help="Only approvals of this tree of tasks.")
-@click.option("--to", help="Only approvals by this role or person.")
+@click.option("--task", callback=named, help="Only approvals of this task.")
+@click.option("--root", callback=named, help="Only approvals of this tree of tasks.")
+@click.option("--to", callback=named, help="Only approvals by this role or person.")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many, newest first.")
 @json_option
 @click.pass_context

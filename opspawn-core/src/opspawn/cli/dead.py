@@ -10,6 +10,7 @@ import click
 from opspawn.cli.assemble import find_app, run
 from opspawn.cli.deciding import brief, how_to_run, tell, with_engine
 from opspawn.cli.moments import moment
+from opspawn.cli.named import named
 from opspawn.cli.output import configuration, json_option, print_json, say
 from opspawn.cli.tables import print_table
 from opspawn.cli.views import task_json
@@ -22,10 +23,14 @@ from opspawn.ops.engine.engine import Engine
 F = TypeVar("F", bound=Callable[..., Any])
 
 _FILTERS = [
-    click.option("--handler", help="Only tasks of this handler, e.g. workflow/triage."),
-    click.option("--agent", help="Only tasks of this agent."),
-    click.option("--queue", help="Only tasks of this queue."),
-    click.option("--error-type", help="Only tasks that failed with this type of error, e.g. rate_limited or poison."),
+    click.option("--handler", callback=named, help="Only tasks of this handler, e.g. workflow/triage."),
+    click.option("--agent", callback=named, help="Only tasks of this agent."),
+    click.option("--queue", callback=named, help="Only tasks of this queue."),
+    click.option(
+        "--error-type",
+        callback=named,
+        help="Only tasks that failed with this type of error, e.g. rate_limited or poison.",
+    ),
     click.option(
         "--since", help="Only those that failed after a time (2026-11-20T12:00), or so long ago (10m, 2h, 1d)."
     ),

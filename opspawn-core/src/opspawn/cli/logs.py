@@ -9,6 +9,7 @@ import click
 
 from opspawn.cli.assemble import existing_store, on_signals, run
 from opspawn.cli.moments import moment
+from opspawn.cli.named import named
 from opspawn.cli.output import configuration, json_option
 from opspawn.config import Loaded
 from opspawn.contracts.events import Event
@@ -17,10 +18,10 @@ from opspawn.logs import write_event
 
 
 @click.command()
-@click.option("--agent", help="Only this agent's events.")
-@click.option("--task", help="Only this task's events.")
-@click.option("--session", help="Only this session's events.")
-@click.option("--error-type", help="Only errors of this type, e.g. rate_limited.")
+@click.option("--agent", callback=named, help="Only this agent's events.")
+@click.option("--task", callback=named, help="Only this task's events.")
+@click.option("--session", callback=named, help="Only this session's events.")
+@click.option("--error-type", callback=named, help="Only errors of this type, e.g. rate_limited.")
 @click.option("--level", type=click.Choice(["debug", "info", "warning", "error"]), help="Only this level.")
 @click.option("--since", help="From a time (2026-11-20T12:00) or so long ago (10m, 2h, 1d).")
 @click.option("--until", help="Up to a time, written in the same ways.")

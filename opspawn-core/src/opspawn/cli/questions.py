@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from opspawn.cli.deciding import who, with_engine
+from opspawn.cli.named import named
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.tables import print_table
 from opspawn.contracts.question import AskedQuestion
@@ -27,10 +28,10 @@ def questions() -> None:
 
 @questions.command("list")
 @click.option("--state", type=click.Choice(STATES), default="open", show_default=True, help="Only questions like this.")
-@click.option("--task", help="Only questions of this task.")
-@click.option("--root", help="Only questions of this tree of tasks.")
+@click.option("--task", callback=named, help="Only questions of this task.")
+@click.option("--root", callback=named, help="Only questions of this tree of tasks.")
 @click.option("--kind", type=click.Choice(["question", "approval", "plan"]), help="Only questions of this kind.")
-@click.option("--to", help="Only questions to this role or person.")
+@click.option("--to", callback=named, help="Only questions to this role or person.")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many at most, newest first."
 )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from opspawn.cli.jsons import json_object, json_value
+from opspawn.cli.named import named
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.roster import Desk, at_desk
 from opspawn.cli.tables import print_table
@@ -21,7 +22,7 @@ def sessions() -> None:
 
 
 @sessions.command("list")
-@click.option("--agent", help="Only sessions of this agent.")
+@click.option("--agent", callback=named, help="Only sessions of this agent.")
 @click.option("--status", type=click.Choice([str(state) for state in SessionState]), help="Only sessions like this.")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many to look at, newest first."

@@ -11,6 +11,7 @@ from opspawn.cli.deciding import brief, how_to_run, tell, who, with_engine
 from opspawn.cli.enqueue import dispatch, enqueue, labels_of
 from opspawn.cli.journal import journal
 from opspawn.cli.jsons import json_value
+from opspawn.cli.named import named
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.seeing import why
 from opspawn.cli.signals import pause, resume, signal
@@ -31,9 +32,9 @@ def tasks() -> None:
 
 @tasks.command("list")
 @click.option("--state", type=click.Choice([str(state) for state in TaskState]), help="Only tasks in this state.")
-@click.option("--agent", help="Only tasks of this agent.")
-@click.option("--handler", help="Only tasks of this handler, e.g. workflow/triage.")
-@click.option("--root", help="Only tasks of this tree.")
+@click.option("--agent", callback=named, help="Only tasks of this agent.")
+@click.option("--handler", callback=named, help="Only tasks of this handler, e.g. workflow/triage.")
+@click.option("--root", callback=named, help="Only tasks of this tree.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only tasks with this label; repeatable.")
 @click.option(
     "--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="How many at most, newest first."

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from opspawn.cli.moments import moment
+from opspawn.cli.named import named
 from opspawn.cli.output import json_option, print_json, print_text, say
 from opspawn.cli.tables import print_table
 from opspawn.errors import InvalidInput
@@ -21,8 +22,8 @@ _USUAL = 100
 
 
 @click.group("audit", invoke_without_command=True)
-@click.option("--server", help="Only calls of this server.")
-@click.option("--agent", help="Only calls in the name of this agent.")
+@click.option("--server", callback=named, help="Only calls of this server.")
+@click.option("--agent", callback=named, help="Only calls in the name of this agent.")
 @click.option("--since", help="From a time (2026-11-20T12:00) or so long ago (10m, 2h, 1d).")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=_USUAL, help=f"The last so many; {_USUAL}.")
 @json_option
