@@ -82,6 +82,8 @@ async def test_a_call_waits_without_a_slot_for_its_approval_and_names_who_gave_i
         while (await host.task(waiting.task)).state is not TaskState.WAITING:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         assert till.paid == []
+        (wait,) = (await host.why(waiting.task)).waits
+        assert f"opspawn approvals approve {waiting.id}, or opspawn approvals deny" in str(wait.remedy)
         with pytest.raises(InvalidInput):
             await host.answer(waiting.id, {"decision": "perhaps"})
         await host.approve(waiting.id, by="ada")

@@ -60,7 +60,10 @@ async def _questions(store: Store, history: History) -> AsyncIterator[Wait]:
         to = f" to {asked.question.to}" if asked.question.to else ""
         what = f"The question {id}{to} is open: {asked.question.text}"
         details = {"question": id, "text": asked.question.text, "to": asked.question.to}
-        yield Wait("question", what, asked.expires, f"Answer it with: opspawn questions answer {id} ...", details)
+        remedy = f"Answer it with: opspawn questions answer {id} ..."
+        if asked.question.kind == "approval":
+            remedy = f"Decide with: opspawn approvals approve {id}, or opspawn approvals deny {id}"
+        yield Wait("question", what, asked.expires, remedy, details)
 
 
 def _signals(task: Task, named: str, history: History) -> Iterator[Wait]:
