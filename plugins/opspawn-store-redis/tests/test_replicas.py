@@ -98,6 +98,19 @@ async def test_a_loss_is_noticed_on_a_server_that_was_the_master_before(pair: tu
         await web.aclose()
 
 
+async def test_an_operator_is_told_what_makes_a_fail_over_lose_less(pair: tuple[RedisServer, RedisServer]) -> None:
+    one, other = pair
+    await until(lambda: replicates(other, one))
+    store = await open_redis(RedisConfig(url=one.url, durability="none"))
+    (before,) = [finding for finding in await store.check() if "fail-over" in finding.what]
+    say(one, "CONFIG", "SET", "min-replicas-to-write", 1)
+    (after,) = [finding for finding in await store.check() if "fail-over" in finding.what]
+    await store.aclose()
+
+    assert "ack_replicas = 1 in [plugins.redis] and `min-replicas-to-write 1` in the server" in str(before.remedy)
+    assert "min-replicas" not in str(after.remedy)
+
+
 async def test_a_server_that_became_a_replica_is_told_apart_from_one_that_is_away(
     pair: tuple[RedisServer, RedisServer],
 ) -> None:
@@ -108,6 +121,18 @@ async def test_a_server_that_became_a_replica_is_told_apart_from_one_that_is_awa
     await until(lambda: replicates(one, other))
     with pytest.raises(StoreError, match=r"is a replica, and takes no writes\. Promote it"):
         await create(store, "t1")
+    await store.aclose()
+
+
+async def test_a_server_that_lacks_replicas_to_write_is_told_apart_from_one_that_is_away(server: RedisServer) -> None:
+    store = await open_redis(RedisConfig(url=server.url, namespace="alone", durability="none", retry_s=0.2))
+    say(server, "CONFIG", "SET", "min-replicas-to-write", 1)
+    try:
+        with pytest.raises(StoreError, match=r"Too few replicas keep up"):
+            await create(store, "t1")
+        assert await store.get_task("t1") is None
+    finally:
+        say(server, "CONFIG", "SET", "min-replicas-to-write", 0)
     await store.aclose()
 
 

@@ -111,3 +111,25 @@ async def test_sentinels_that_are_away_or_know_no_such_server_are_told_apart(sen
     assert "127.0.0.1:1" in away
     assert "<redis" not in away  # as redis-py says it
     assert f"No Sentinel tells where 'x' at the Sentinels {sentinel} is: it is not watched, or it is down." in unknown
+
+
+async def test_a_server_from_which_the_sentinels_lead_away_is_left_though_it_answers(
+    server: RedisServer, sentinel: str, config: RedisConfig, tmp_path: Path
+) -> None:
+    """As one that was cut off from them, and takes writes that will be lost."""
+    with RedisServer(tmp_path / "other") as other:
+        store = await open_redis(config.model_copy(update={"sentinels": [sentinel], "url": "redis:///0"}))
+        await create(store, "t1")
+        with redis.Redis(port=int(sentinel.rpartition(":")[2])) as watcher:
+            watcher.execute_command("SENTINEL", "REMOVE", "mymaster")  # type: ignore[no-untyped-call]
+            watcher.execute_command("SENTINEL", "MONITOR", "mymaster", "127.0.0.1", other.port, 1)  # type: ignore[no-untyped-call]
+        async with asyncio.timeout(20):
+            while store.alarm is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await create(store, "t2")
+        await store.aclose()
+        there = await open_redis(config.model_copy(update={"url": other.url}))
+        found = await there.get_task("t2")
+        await there.aclose()
+
+    assert found is not None

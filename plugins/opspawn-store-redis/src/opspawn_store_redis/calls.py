@@ -59,6 +59,7 @@ class Calls:
         self.suspect: Callable[[], None] = lambda: None  # some of what was seen may be lost
         self.opened = self.closed = self.given_up = False
         self._meta = f"{self.prefix}meta"
+        self._master: tuple[str, int] | None = None  # as the Sentinels told last
         self._clock = clock
         once: Any = AsyncRetry(NoBackoff(), 0)
         once_in_thread: Any = Retry(NoBackoff(), 0)
@@ -218,6 +219,21 @@ class Calls:
             return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]
         except Exception as error:
             raise as_store_error(error, self.config, writing=False) from error
+
+    async def follow(self) -> None:
+        """Let go of a server that the Sentinels call the master no more: one that was cut off goes on taking writes."""
+        if not self.config.sentinels:
+            return
+        pool: Any = self._client.connection_pool
+        known = self._master or pool.master_address
+        try:
+            self._master = await pool.get_master_address()
+        except (redis.exceptions.RedisError, OSError):  # as while they look for another
+            return
+        if known is not None and known != self._master:
+            self._wire.drop()
+            self._acked.drop()
+            self._thread_client.connection_pool.disconnect()
 
     async def give_up(self) -> None:
         """Let everything that waits for the server fail now, and from now on whatever is asked of it."""

@@ -46,6 +46,11 @@ def as_store_error(error: Exception, config: ConnectionConfig, *, writing: bool 
             f"The server {server} is a replica, and takes no writes.",
             remedy=f"Promote it, or name the master, or Sentinels that know it, in {config.section}.",
         )
+    if said.startswith("NOREPLICAS"):
+        return StoreError(
+            f"Too few replicas keep up with {server}, so it takes no writes.",
+            remedy="Start its replicas, or lower its min-replicas-to-write.",
+        )
     if said.startswith("MISCONF"):
         return StoreError(f"{server} cannot write to its disk: {said}.", remedy="Free space, or see the server's log.")
     if "DB index is out of range" in said:

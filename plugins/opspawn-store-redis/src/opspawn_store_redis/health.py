@@ -174,10 +174,11 @@ def _replicas(server: Server, config: RedisConfig) -> Iterator[Finding]:
             "Start the replicas, or lower ack_replicas in [plugins.redis].",
         )
     elif there:
+        wanted = [] if config.ack_replicas else ["ack_replicas = 1 in [plugins.redis]"]
+        if "min_slaves_good_slaves" not in server.info:  # it is told where that is set
+            wanted.append("`min-replicas-to-write 1` in the server")
         yield Finding(
             "warning",
             "After a fail-over the last writes may be gone: replicas get them after the caller has its answer.",
-            None
-            if config.ack_replicas
-            else "Set ack_replicas = 1 in [plugins.redis] to lose less; it is no guarantee.",
+            f"Set {' and '.join(wanted)} to lose less; it is no guarantee." if wanted else None,
         )

@@ -40,6 +40,7 @@ class Watch:
         self._untold: str | None = None
         self._suspected = asyncio.Event()
         self._work = asyncio.create_task(self._run(), name="opspawn-redis-watch")
+        self._led = asyncio.create_task(self._follow(), name="opspawn-redis-led") if calls.config.sentinels else None
 
     def suspect(self) -> None:
         """Look soon: a reply told of another era, or counted less. From any thread."""
@@ -84,6 +85,12 @@ class Watch:
                 await asyncio.sleep(_EVERY_S)
             mark.compared = False
 
+    async def _follow(self) -> None:
+        """Beside the rest, which may wait for the very server that is to be left."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            await self._calls.follow()  # guard: little is written to a server from which others were led away
+
     async def _turn(self) -> None:
         if self._suspected.is_set():
             self._suspected.clear()
@@ -98,4 +105,4 @@ class Watch:
 
     async def aclose(self) -> None:
         """End. Idempotent."""
-        await end((self._work,))
+        await end((self._work, self._led))
