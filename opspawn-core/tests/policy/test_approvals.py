@@ -99,6 +99,30 @@ async def test_a_call_waits_without_a_slot_for_its_approval_and_names_who_gave_i
     assert told.count("approval.used") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"amount": "5"}, "answer.arguments.amount: must be an integer, not a string."),
+        ({}, "answer.arguments.amount: is missing."),
+        ({"amount": 4, "to": "ada"}, "answer.arguments.to: is not known here."),
+    ],
+)
+async def test_arguments_with_which_the_call_could_not_go_on_are_refused_and_the_question_stays_open(
+    arguments: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    till = Till()
+    async with opened(till, tmp_path) as host:
+        task = await host.submit("function/work")
+        waiting = await asked(host, task=task.id)
+        with pytest.raises(InvalidInput) as caught:
+            await host.approve(waiting.id, arguments=arguments)
+        await host.approve(waiting.id, arguments={"amount": 4})
+        ended = await host.wait(task.id, 10)
+
+    assert said in str(caught.value)
+    assert (ended.result, till.paid) == (["paid 4"], [4])
+
+
 async def test_a_restart_between_question_and_answer_changes_nothing(tmp_path: Path) -> None:
     till = Till()
     async with opened(till, tmp_path) as host:

@@ -265,7 +265,10 @@ class Acting:
         return self._gate_of(self._policies, act, name, arguments, what, **seen)
 
     def _tool_gate(self, tool: Tool, arguments: Any) -> Gate | None:
-        return self._gate_of(policies_with(self._policies, tool), "tool", tool.name, arguments, effect=tool.effect)
+        gate = self._gate_of(policies_with(self._policies, tool), "tool", tool.name, arguments, effect=tool.effect)
+        if gate is not None:
+            gate.parameters = tool.parameters
+        return gate
 
     def _gate_of(
         self, policies: Policies, act: Act, name: str, arguments: Any, what: str = "", **seen: Any

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from opspawn.agentkit.deciding import ALLOWED, Policies, Ruling
 from opspawn.agentkit.digests import digest
@@ -18,6 +18,7 @@ from opspawn.agentkit.log import Grant, StepLog
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import make_question
 from opspawn.agentkit.recorded import Asked
+from opspawn.agentkit.values import TypeName
 from opspawn.contracts.policy import Approve, Considered, Deny
 from opspawn.contracts.question import Question
 from opspawn.errors import Denied
@@ -44,7 +45,7 @@ Put = Callable[[Asked, Question, float | None, Any], Awaitable[Mapping[str, Any]
 @dataclass(slots=True)
 class Gate:
     """What stands before one call. `arguments` are those to be used, once `enter` has returned; `changed` says that an
-    approver has edited them.
+    approver has edited them, for a tool that takes `parameters`.
     """
 
     policies: Policies
@@ -54,6 +55,7 @@ class Gate:
     put: Put
     arguments: Any = None
     changed: bool = False
+    parameters: Mapping[str, Any] | None = None
 
     @property
     def digest(self) -> str:
@@ -77,7 +79,7 @@ class Gate:
         await self.log.redeem(asked, grant, with_intent=with_intent)
 
     async def _approval(self, at: Asked, ruling: Ruling, scope: str) -> Grant:
-        question = approval(self.considered, ruling, self.digest, scope)
+        question = approval(self.considered, ruling, self.digest, scope, self.parameters)
         told = await self.put(at, question, ruling.verdict.expires_s, NOBODY)
         value, by = told["value"], told.get("by")
         if value["decision"] != "approve":
@@ -107,15 +109,17 @@ class Gate:
         self.arguments, self.changed = arguments, True
 
 
-def approval(considered: Considered, ruling: Ruling, what: str, scope: str) -> Question:
-    """The question of whether a call may be carried out."""
+def approval(
+    considered: Considered, ruling: Ruling, what: str, scope: str, parameters: Mapping[str, Any] | None = None
+) -> Question:
+    """The question of whether a call may be carried out, of a tool that takes `parameters`."""
     shown = json.dumps(considered.arguments, ensure_ascii=False, default=str)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({len(shown)} characters)"
     verb = {"tool": "call the tool", "model": "ask the model", "dispatch": "give work to"}[considered.act]
     text = f"May {considered.agent} {verb} {considered.name} with {shown}?"
     text += f" {ruling.verdict.reason[:2000]}" if ruling.verdict.reason else ""
     to = ", ".join(ruling.verdict.approvers)[:200] or None
-    made = make_question(text, None, SCHEMA, to, kind="approval", digest=what)
+    made = make_question(text, None, _schema(parameters), to, kind="approval", digest=what)
     call = {
         "act": considered.act,
         "name": considered.name,
@@ -125,6 +129,25 @@ def approval(considered: Considered, ruling: Ruling, what: str, scope: str) -> Q
         "scope": scope,
     }
     return Question(made.text, made.choices, made.schema, made.to, made.kind, made.digest, plain_json(call))
+
+
+def _schema(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The answers that fit, so that nobody is told that a call goes on which then cannot: names and types of arguments;
+    at the rest the tool looks.
+    """
+    given = (parameters or {}).get("properties")
+    if not isinstance(given, Mapping):
+        return SCHEMA
+    known = {name: _typed(each) for name, each in given.items()}
+    needed = [name for name in (parameters or {}).get("required") or () if isinstance(name, str) and name in known]
+    closed = {"additionalProperties": False} if (parameters or {}).get("additionalProperties") is False else {}
+    arguments = {"type": "object", "properties": known, "required": needed, **closed}
+    return {**SCHEMA, "properties": {**SCHEMA["properties"], "arguments": arguments}}
+
+
+def _typed(schema: Any) -> dict[str, Any]:
+    named = schema.get("type") if isinstance(schema, Mapping) else None
+    return {"type": named} if isinstance(named, str) and named in get_args(TypeName) else {}
 
 
 def answer_of(said: Any) -> dict[str, Any]:
