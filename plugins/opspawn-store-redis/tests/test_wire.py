@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -71,3 +72,17 @@ async def test_what_waits_fails_when_the_connection_ends(server: RedisServer, wi
         await blocked
     assert wire.lost.is_set()
     assert await wire.ask("ECHO", "x") == b"x"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system does not tell how patient a socket is")
+async def test_a_server_that_vanishes_without_a_word_is_found_out_within_half_a_minute(wire: Wire) -> None:
+    """Also by who only listens, and so never sends what would come back."""
+    await wire.ask("PING")
+    own = wire._transport.get_extra_info("socket")  # type: ignore[union-attr]
+    first, then, times = (
+        own.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+    )
+
+    assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert first + then * times <= 30

@@ -26,6 +26,13 @@ PASSING = (
     OSError,
 )
 
+#: A server that vanished without a word is found out within half a minute, also where we only listen, and not in hours.
+_KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}.items()
+    if hasattr(socket, name)  # which of them there are depends on the system
+}
+
 
 def own_name(config: ConnectionConfig) -> str:
     """What our connections are called in `CLIENT LIST`: the namespace, the machine and the process."""
@@ -108,7 +115,7 @@ def _options(config: ConnectionConfig) -> dict[str, Any]:
         "client_name": own_name(config),
     }
     if not config.url.startswith("unix://"):
-        options["socket_keepalive"] = True
+        options |= {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}
     options |= _credentials(config)
     options |= tls.options(config)
     if config.sentinels and config.url.startswith("rediss://"):
