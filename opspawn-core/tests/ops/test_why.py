@@ -12,6 +12,7 @@ from opspawn.contracts.limit import Limit
 from opspawn.contracts.seeing import Wait
 from opspawn.contracts.store import Batch, Put, Query, Record, SetLane, TaskState
 from opspawn.errors import NotFound
+from opspawn.ops import presence
 from opspawn.ops.presence import KIND, workers
 from opspawn.ops.why.why import why
 
@@ -278,4 +279,28 @@ async def test_a_worker_tells_of_itself_and_leaves_nothing_behind(house: Any) ->
     assert (told.id, told.queues, told.handlers) == (worker.id, ("default", "gpu"), ("function/work",))
     assert (told.slots, told.running, told.draining) == (3, 0, False)
     assert told.alive(datetime.now(UTC))
+    assert await workers(house.store) == []
+
+
+async def test_a_worker_tells_at_once_that_it_drains(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when it next tells of itself, which it may not live to see."""
+    monkeypatch.setattr(presence, "EVERY_S", 3600.0)
+    go = asyncio.Event()
+
+    @house.function
+    async def work(ctx: Any) -> None:
+        await ctx.step("wait", go.wait)
+
+    worker = house.worker(drain_s=60.0)
+    await offered(house)
+    task = await house.submit("work")
+    await house.reaches(task, TaskState.RUNNING)
+    worker.stop()
+
+    async def drains() -> bool:
+        return [(one.running, one.draining) for one in await workers(house.store)] == [(1, True)]
+
+    await house.until(drains)
+    go.set()
+    await house.stop(worker)
     assert await workers(house.store) == []

@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
@@ -48,22 +49,37 @@ class Presence:
         self._now = now
         self._clock = clock
         self._version = 0
+        self._news = asyncio.Event()
         self._started = iso(datetime.fromtimestamp(clock.time(), UTC))
 
-    async def run(self, every_s: float = EVERY_S) -> None:
+    def changed(self) -> None:
+        """Something has changed that people should know of now."""
+        self._news.set()
+
+    async def run(self) -> None:
         """Endless; not in virtual time, which would have to pass beat by beat. The record goes with the worker."""
         if self._clock.virtual:
             return
+        telling: asyncio.Task[None] | None = None
         try:
             while True:
-                try:
-                    await self._tell(every_s)
-                    await self._bury()
-                except StoreError as error:  # whoever claims reports it
-                    details.debug("The worker could not tell of itself: {}", error, error_type=error.error_type)
-                await asyncio.sleep(every_s)
+                self._news.clear()
+                telling = asyncio.create_task(self._beat(EVERY_S))
+                await asyncio.shield(telling)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY_S):
+                        await self._news.wait()
         finally:
+            if telling is not None:  # else it might write the record again, or its version would not be known
+                await asyncio.wait({telling})
             await self._leave()
+
+    async def _beat(self, every_s: float) -> None:
+        try:
+            await self._tell(every_s)
+            await self._bury()
+        except StoreError as error:  # whoever claims reports it
+            details.debug("The worker could not tell of itself: {}", error, error_type=error.error_type)
 
     async def _tell(self, every_s: float) -> None:
         try:

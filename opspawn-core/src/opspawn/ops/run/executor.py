@@ -123,7 +123,8 @@ class Worker:
         news = asyncio.create_task(self._news.run())
         asking = tell_unserved(self._store, self._options.queues, self._handlers, self._clock)
         teller = asyncio.create_task(asking)
-        presence = None if self._alone else asyncio.create_task(self._presence().run())
+        presence = None if self._alone else self._presence()
+        telling = None if presence is None else asyncio.create_task(presence.run())
         longest = HASTE * self._options.lease_s  # so that a fence is noticed in time
         pause = shortest = min(0.1, longest)
         try:
@@ -143,14 +144,16 @@ class Worker:
                     await self._look.wait()
             if give_to is not None:
                 await self._decline()
+            if presence is not None and self._runs:
+                presence.changed()
             await self._drain()
         finally:
             for task in (listener, news, teller, *self._runs):
                 task.cancel()
             await asyncio.gather(listener, news, teller, *self._runs, return_exceptions=True)
-            if presence is not None:
-                presence.cancel()
-                await asyncio.gather(presence, return_exceptions=True)
+            if telling is not None:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
             self._watch.stop()
             await self._heart.aclose()
 
