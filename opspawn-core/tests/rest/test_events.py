@@ -192,3 +192,10 @@ async def test_a_page_of_past_events_is_bounded_by_position_time_and_number(clie
     assert await page(until=middle["time"]) == [event["position"] for event in events if event["time"] < middle["time"]]
     task = events[-1]["task"]
     assert await page(task=task) == [e["position"] for e in events if e["task"] == task]
+
+
+async def test_a_window_of_time_is_refused_where_a_stream_would_leave_it_out(client: httpx2.AsyncClient) -> None:
+    answer = await client.get(EVENTS, params={"since": "2026-11-20T12:00:00Z"})
+
+    assert answer.status_code == 422
+    assert "query/since: goes with Accept: application/json alone" in answer.json()["detail"]

@@ -14,7 +14,7 @@ from opspawn.contracts.events import Event, TaskDelta
 from opspawn.contracts.store import EventQuery
 from opspawn.rest.answers import JsonAnswer
 from opspawn.rest.deps import MAX_POSITION, HostDep, known_query
-from opspawn.rest.problems import Problem
+from opspawn.rest.problems import Problem, invalid_request
 from opspawn.rest.schemas import Events
 from opspawn.rest.sse import KEEP_ALIVE_S, event_stream, message, messages
 from opspawn.views import EventView
@@ -46,7 +46,7 @@ async def stream_events(
     limit: Annotated[int, Query(ge=1, le=1000, description="Of a JSON page.")] = 200,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Live events; with `Accept: application/json` one page of past ones. `since` and `until` bound the page's time."""
+    """Live events; with `Accept: application/json` one page of past ones, whose time `since` and `until` bound."""
     query = EventQuery(
         task=task,
         agent=agent,
@@ -61,6 +61,10 @@ async def stream_events(
     if request.headers.get("accept", "").startswith("application/json"):
         found = await host.events(query)
         return JsonAnswer(Events(events=[EventView.of(event) for event in found]))
+    given = [name for name in ("since", "until") if name in request.query_params]
+    if given:
+        detail = "goes with Accept: application/json alone; a stream begins behind after, or Last-Event-ID"
+        raise invalid_request([{"pointer": f"query/{name}", "detail": detail} for name in given])
     source = host.tail(_start(last_event_id, after))
     return event_stream(messages(source, _tell(_filter(query)), keep_alive_s=KEEP_ALIVE_S))
 
