@@ -73,6 +73,17 @@ def _configuration(loaded: Loaded, plugins: Plugins) -> Iterator[Part]:
         plugins.check(loaded.sections)
     except ConfigError as error:
         yield "configuration", Finding("error", error.message, error.remedy)
+    yield from _rates(loaded, plugins)
+
+
+def _rates(loaded: Loaded, plugins: Plugins) -> Iterator[Part]:
+    known = {record.name for record in plugins.records("model")}
+    for name in loaded.settings.limits:
+        provider, colon, _ = name.partition(":")
+        if colon and provider not in known:
+            words = f'[limits."{name}"] limits no model: no provider {provider!r} is installed.'
+            remedy = f"Name one of {', '.join(sorted(known))}, or ignore this if 'ctx.take' names it."
+            yield "configuration", Finding("warning", words, remedy)
 
 
 def _plugins(plugins: Plugins) -> Iterator[Part]:
