@@ -30,7 +30,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
 
     settings = loaded.settings
     assert (settings.store, settings.waker, settings.transports) == ("sqlite", "local", ["rest"])
-    assert (settings.worker.slots, settings.worker.lease_s, settings.worker.queues) == (64, 30.0, ["default"])
+    assert (settings.worker.slots, settings.worker.lease_s, settings.worker.queues) == (128, 30.0, ["default"])
     assert (settings.app, settings.model, loaded.file) == (None, None, None)
     assert set(loaded.sources.values()) == {"default"}
 
@@ -140,7 +140,7 @@ def test_the_file_may_be_named_by_a_variable(tmp_path: Path) -> None:
         ("qqq = 1", "opspawn.toml: there is no setting 'qqq'. Remove it; the top level takes agents, "),
         (
             "[worker]\nslots = 'many'",
-            'opspawn.toml: worker.slots must be a whole number, not "many". Correct it, or leave it out for 64.',
+            'opspawn.toml: worker.slots must be a whole number, not "many". Correct it, or leave it out for 128.',
         ),
         ("[worker]\nslots = 0", "opspawn.toml: worker.slots must be at least 1, not 0."),
         ("[worker]\nslots = 10001", "opspawn.toml: worker.slots must be at most 10000, not 10001."),

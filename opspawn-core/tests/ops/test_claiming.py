@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
-from opspawn.contracts.store import Task
+from opspawn.contracts.store import CLAIMED_AT_ONCE, Task
 from opspawn.ops.engine.engine import Engine
 
 #: A worker may be looking just when something is committed, and then claims it with its next look.
@@ -93,6 +94,31 @@ async def test_a_worker_that_has_just_filled_its_slots_does_not_look_at_once_for
     assert [(await house.engine.wait(task.id, 20.0)).result for task in tasks] == list(range(6))
 
 
+async def test_who_was_given_as_many_as_a_store_gives_at_once_claims_again(house: Any) -> None:
+    class Sparing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.store, name)
+
+        async def claim(self, claim: Any) -> Any:
+            return await house.store.claim(replace(claim, slots=min(claim.slots, CLAIMED_AT_ONCE)))
+
+    house.waker.ring = lambda queue: None
+    begun: list[int] = []
+    everybody = asyncio.Event()
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        begun.append(ctx.input)
+        if len(begun) == 2 * CLAIMED_AT_ONCE + 1:
+            everybody.set()
+        await everybody.wait()
+        return ctx.input
+
+    tasks = [await house.submit("work", number) for number in range(2 * CLAIMED_AT_ONCE + 1)]
+    house.worker(store=Sparing(), slots=300, poll_s=3600.0)
+    assert [(await house.engine.wait(task.id, 20.0)).result for task in tasks] == list(range(len(tasks)))
+
+
 async def test_dispatch_looks_for_its_task_only_if_it_was_not_told(house: Any) -> None:
     looks: list[str] = []
 
@@ -139,4 +165,33 @@ async def test_callers_that_nobody_tells_look_again_and_again_by_themselves(hous
     assert engine._reminder is None
     late = await house.submit("work", 3, queue="other")
     assert (await engine.wait(late.id, 0.05)).state == "queued"
+    await engine.aclose()
+
+
+async def test_a_process_in_which_nobody_waits_any_more_follows_no_events(house: Any) -> None:
+    """And does so again for the next who waits."""
+    followed: list[Any] = []
+
+    class Counts:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(house.store, name)
+
+        def tail(self, **more: Any) -> Any:
+            followed.append(house.store.tail(**more))
+            return followed[-1]
+
+    @house.function
+    async def work(ctx: Any) -> Any:
+        return ctx.input
+
+    house.engine = engine = Engine(Counts(), house.waker, lambda _, given: given)  # type: ignore[arg-type]
+    engine.look_again_s = 0.02
+    house.worker()
+    assert (await engine.dispatch("function/work", 1)).result == 1
+    while engine._watcher is not None:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert engine._reminder is None
+    engine.look_again_s = 3600.0
+    assert (await engine.dispatch("function/work", 2)).result == 2
+    assert len(followed) == 2
     await engine.aclose()

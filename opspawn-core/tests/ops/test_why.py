@@ -121,7 +121,7 @@ async def test_a_worker_without_a_free_slot_is_said_to_be_full(house: Any) -> No
     full = house.worker()
     await offered(house)
     [record] = (await house.store.find(KIND, Query())).items
-    data = {**record.data, "running": 64}
+    data = {**record.data, "running": record.data["slots"]}
     await house.stop(full)
     await house.store.commit(Batch([Put(Record(KIND, "w-full", data), expect=0)]))
     task = await house.submit("work")

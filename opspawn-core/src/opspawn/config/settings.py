@@ -23,7 +23,7 @@ class _Table(BaseModel):
 class WorkerSettings(_Table):
     """The table `[worker]`: how a process runs tasks."""
 
-    slots: int = Field(default=64, ge=1, le=10_000, description="How many tasks one worker runs at once.")
+    slots: int = Field(default=128, ge=1, le=10_000, description="How many tasks one worker runs at once.")
     lease_s: float = Field(
         default=30.0,
         ge=1,

@@ -295,6 +295,10 @@ class Receipt:
     time: datetime
 
 
+#: See `Store.claim`.
+CLAIMED_AT_ONCE = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Ask for due tasks of the lanes `queues` x `handlers`, at most `slots`, leased to `worker` for `lease_s`
@@ -428,7 +432,8 @@ class Store(Protocol):
     async def claim(self, claim: Claim) -> list[Lease]:
         """Lease due tasks, lowest rank first, and journal `task.claimed` for each.
 
-        The rank is `due` less the head start; see `Task.priority` and `Task.strict`.
+        The rank is `due` less the head start; see `Task.priority` and `Task.strict`. A store may give fewer than asked
+        for while more are due, but no fewer than `CLAIMED_AT_ONCE`: who is given so many asks again.
         """
         ...
 

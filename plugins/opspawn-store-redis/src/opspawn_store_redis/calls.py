@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -87,6 +88,23 @@ class Calls:
             named = [uuid4().hex, 1, *words]  # the number of the caller's calls is counted in its own loop
         return self._seen(await asyncio.to_thread(self._in_thread, name, named, self.config.ack_replicas))
 
+    def send(self, name: Function, words: Sequence[Argument], *, caller: tuple[str, int]) -> Awaitable[Any]:
+        """As `write` in the home loop, but if there is a connection the command goes now, not once it is awaited."""
+        named, acks, since = [*caller, *words], self.config.ack_replicas, self.watermark.since
+        wire = self._acked if acks else self._wire
+        sent: deque[asyncio.Future[Any]] = deque()
+        if wire.connected:
+            sent.append(wire.send(self._call(name, named)))
+            sent[0].add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # it may not be awaited any more
+
+        async def answer() -> Any:
+            reply = await self._retrying(lambda: self._once(name, named, acks, sent.popleft() if sent else None))
+            return self._seen((since, reply))
+
+        return answer()
+
     def _seen(self, answer: tuple[Since, Any]) -> Any:
         since, reply = answer
         if not self.watermark.rises(since, pos=reply[1], writes=reply[2], era=reply[3]):
@@ -130,11 +148,17 @@ class Calls:
                     self._acked.drop()
             await asyncio.sleep(pause)
 
-    async def _once(self, name: Function, words: Sequence[Argument], acks: int) -> Any:
-        arguments = ("FCALL", functions.function(name), 1, self._meta, self._now(), *words)
+    def _call(self, name: Function, words: Sequence[Argument]) -> Sequence[Argument]:
+        return ("FCALL", functions.function(name), 1, self._meta, self._now(), *words)
+
+    async def _once(
+        self, name: Function, words: Sequence[Argument], acks: int, sent: Awaitable[Any] | None = None
+    ) -> Any:
+        """Call once; `sent` is the reply to come if the command was sent already."""
+        arguments = self._call(name, words)
         wire = self._acked if acks else self._wire
         try:
-            reply = await wire.ask(*arguments)
+            reply = await (wire.ask(*arguments) if sent is None else sent)
         except redis.exceptions.ResponseError as error:
             if not _is_missing(error):
                 raise
@@ -153,7 +177,7 @@ class Calls:
 
     def _in_thread(self, name: Function, words: Sequence[Argument], acks: int = 0) -> Any:
         since = self.watermark.since
-        arguments = ("FCALL", functions.function(name), 1, self._meta, self._now(), *words)
+        arguments = self._call(name, words)
         try:
             reply = self._thread_command(arguments)
         except StoreError as error:

@@ -147,10 +147,21 @@ def event(entry: Sequence[Any], large: Values | None = None) -> Event:
     return _event(position(place), data, large)
 
 
-def events(entry: Sequence[Any]) -> list[Event]:
-    """What is in an entry of the stream of events, which may be several; see base.lua."""
-    last, packed = position(entry[0]), entry[1][1::2]
-    return [_event(place, data) for place, data in enumerate(packed, last - len(packed) + 1)]
+def new_events(entries: Sequence[Sequence[Any]], after: int) -> list[Event] | None:
+    """The events after a position, in their order, of entries of the stream of all events or of streams of types; None
+    if such a stream lacks one of them itself. See base.lua, and append in journal.lua.
+    """
+    found: list[Event] = []
+    for entry in entries:
+        places, packed = entry[1][::2], entry[1][1::2]
+        first = position(entry[0]) - len(packed) + 1
+        for n, (place, data) in enumerate(zip(places, packed, strict=True)):
+            if not data:
+                return None
+            at = int(place) if place else first + n
+            if at > after:
+                found.append(_event(at, data))
+    return sorted(found, key=lambda event: event.position)
 
 
 def _event(at: int, data: bytes, large: Values | None = None) -> Event:

@@ -146,18 +146,19 @@ class Following:
             self._listen()
         streams = [f"{self._calls.prefix}{name}" for name in ([f"e:type:{type}" for type in sorted(wanted)] or ["ev"])]
         places = [f"{self._reached}-0"] * len(streams)
-        count = 1 if wanted else _ENTRIES
-        words = ("XREAD", "COUNT", count, "BLOCK", int(_BLOCK_S * 1000), "STREAMS", *streams, *places)
-        raw = await self._unless_changed(client.execute_command(*words))
+        where = ("STREAMS", *streams, *places)
+        wait = ("XREAD", "COUNT", 1 if wanted else _ENTRIES, "BLOCK", int(_BLOCK_S * 1000), *where)
+        raw = await self._unless_changed(client.execute_command(*wait))
         if not raw:
             return
-        if wanted:
+        if wanted:  # guard: before Redis 7.2 who was blocked is told of one stream alone
+            raw = await client.execute_command("XREAD", "COUNT", _ENTRIES, *where)
+        full = any(len(found) == _ENTRIES for _, found in raw) and bool(wanted)  # and others may have what comes later
+        events = None if full else decoding.new_events([entry for _, found in raw for entry in found], self._reached)
+        if events is None:
             events, self._reached = await self._events_after(self._reached, _PAGE, wanted)
         else:
-            events = [
-                event for entry in raw[0][1] for event in decoding.events(entry) if event.position > self._reached
-            ]
-            self._reached = decoding.position(raw[0][1][-1][0])
+            self._reached = max(decoding.position(found[-1][0]) for _, found in raw)
         self._offer(events)
 
     async def _unless_changed(self, read: Awaitable[Any]) -> Any:

@@ -20,7 +20,7 @@ from loguru import logger
 
 from opspawn.contracts.clock import Clock
 from opspawn.contracts.events import Event, TaskDelta
-from opspawn.contracts.store import Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
+from opspawn.contracts.store import CLAIMED_AT_ONCE, Batch, Claim, Finding, Lease, LeaseStatus, Put, Receipt, Task
 from opspawn.errors import Conflict, StoreError, StoreUnusable
 from opspawn_store_redis import connections, decoding, encoding, health, rights
 from opspawn_store_redis.calls import Calls
@@ -35,7 +35,6 @@ from opspawn_store_redis.watching import Watch
 from opspawn_store_redis.winding import Winding
 
 LAYOUT = 5
-_CLAIMED_AT_ONCE = 256
 
 
 async def open_redis(config: RedisConfig | None = None, *, clock: Clock | None = None) -> RedisStore:
@@ -123,7 +122,9 @@ class RedisStore(Moving):
         """Lease due tasks, lowest rank first."""
         if self._calls.closed:
             raise StoreError("The store is closed.")
-        slots = min(max(claim.slots, 0), _CLAIMED_AT_ONCE)
+        slots = min(
+            max(claim.slots, 0), CLAIMED_AT_ONCE
+        )  # the rest in the next round: until then there is something to do
         mailbox = self._mailboxes.get(claim.worker)
         if mailbox is not None and (given := await mailbox.take(claim, self.renew)):
             self._leases.update((lease.task.id, (claim.worker, lease.token)) for lease in given)
@@ -136,7 +137,7 @@ class RedisStore(Moving):
         with self._guard:
             number = self._claims[claim.worker] = self._claims.get(claim.worker, 0) + 1
         # One caller per claim that may be under way at once: what counts is its last answer.
-        answer = await self._calls.write("claim", words, caller=(f"{self._me}:{claim.worker}:{number % 8}", number))
+        answer = await self._groups.claim(words, (f"{self._me}:{claim.worker}:{number % 8}", number))
         leases = [await self._lease(raw) for raw in answer[4]]
         if mailbox is not None:
             mailbox.learned(answer[5], offer[1])

@@ -46,6 +46,11 @@ class Wire(asyncio.Protocol):
         self._closed = False
         self.lost = asyncio.Event()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection."""
+        return self._transport is not None
+
     async def ask(self, *words: Any) -> Any:
         """The reply to a command. Raises: redis.exceptions.RedisError; OSError."""
         if self._transport is None:

@@ -65,6 +65,7 @@ class Reading(Desk):
         self._waiters: dict[str, set[_Waiter]] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._reminder: asyncio.TimerHandle | None = None
+        self._quiet = False  # whether nobody has waited since the last reminder
         self.look_again_s = LOOK_AGAIN_S
 
     async def tasks(self, query: Query) -> Page[Task]:
@@ -90,6 +91,7 @@ class Reading(Desk):
         """
         check_wait(timeout_s)
         task = accepted if self._watch_all() else None
+        self._quiet = False
         waiter = _Waiter()
         self._waiters.setdefault(id, set()).add(waiter)
         try:
@@ -99,8 +101,6 @@ class Reading(Desk):
                 left = deadline - self._clock.monotonic()
                 if task.state in SETTLED or left <= 0:
                     return task
-                if self._reminder is None:
-                    self._remind()
                 await waiter.wait(left if left < self.look_again_s else None)
                 if waiter.task is not None:
                     return waiter.task
@@ -118,14 +118,25 @@ class Reading(Desk):
             waiter.tell()
 
     def _remind(self) -> None:
-        """Let those look again who wait since before the last time. One timer for all: most wait for milliseconds."""
+        """Let those look again who wait since before the last time. One timer for all: most wait for milliseconds.
+
+        Whether or not anybody waits, to follow the events takes something for each end: so it ends when nobody does.
+        """
+        self._reminder = None
         for waiters in self._waiters.values():
             for waiter in waiters:
                 if waiter.waited:
                     waiter.tell()
                 waiter.waited = True
-        loop = asyncio.get_running_loop()
-        self._reminder = loop.call_later(self.look_again_s / 2, self._remind) if self._waiters else None
+        if self._waiters or not self._quiet:
+            self._quiet = not self._waiters
+            self._remind_later()
+        elif self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    def _remind_later(self) -> None:
+        self._reminder = asyncio.get_running_loop().call_later(self.look_again_s / 2, self._remind)
 
     async def aclose(self) -> None:
         """Stop watching. Idempotent; the store stays open."""
@@ -142,6 +153,8 @@ class Reading(Desk):
         if self._watcher is not None and not self._watcher.done():
             return True
         self._watcher = asyncio.create_task(self._watch(self._store.tail(types=_TELLING)))
+        if self._reminder is None:
+            self._remind_later()
         return False
 
     async def _watch(self, tail: AsyncIterator[Event | TaskDelta]) -> None:

@@ -19,7 +19,7 @@ from opspawn.agentkit.rates import Rates
 from opspawn.contracts.clock import SYSTEM_CLOCK, Clock
 from opspawn.contracts.events import Event
 from opspawn.contracts.run import Handler
-from opspawn.contracts.store import Batch, Claim, Lease, Operation, Store, Task, TaskState
+from opspawn.contracts.store import CLAIMED_AT_ONCE, Batch, Claim, Lease, Operation, Store, Task, TaskState
 from opspawn.contracts.waker import Waker
 from opspawn.errors import Interrupted, NotFound, StoreError
 from opspawn.logs import traceback_text
@@ -51,7 +51,7 @@ class WorkerOptions:
     blocks the event loop for `blocked_s` seconds is reported."""
 
     queues: Sequence[str] = ("default",)
-    slots: int = 64
+    slots: int = 128
     lease_s: float = 30.0
     poll_s: float = 1.0
     drain_s: float = 25.0
@@ -250,7 +250,7 @@ class Worker:
             free += _ENDING_BESIDE
         if free <= 0 or not self._handlers or self._alone:
             return False
-        more = await self._take(free, ending_only=ending_only) == free
+        more = await self._take(free, ending_only=ending_only) >= min(free, CLAIMED_AT_ONCE)
         self._more_ending = ending_only and more
         return more and (ending_only or self._free > 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from opspawn.contracts.store import Put, Store, TaskState
+from opspawn.contracts.store import CLAIMED_AT_ONCE, Put, Store, TaskState
 from opspawn.errors import StoreError
 from opspawn.testing.store_promises import (
     a_task,
@@ -64,6 +64,16 @@ class ClaimPromises:
         assert await claim(store, slots=0) == []
         assert len(await claim(store, slots=2)) == 2
         assert len(await claim(store, slots=2)) == 1
+
+    async def test_who_is_given_less_than_a_claim_gives_at_least_was_given_all(self, store: Store) -> None:
+        """A store may bound what it gives at once, but not below what workers count on."""
+        for n in range(CLAIMED_AT_ONCE + 6):
+            await create(store, f"t{n}")
+        claimed: list[str] = []
+        while len(leases := await claim(store, slots=200)) >= CLAIMED_AT_ONCE:
+            claimed += ids(leases)
+        claimed += ids(leases)
+        assert sorted(claimed) == sorted(f"t{n}" for n in range(CLAIMED_AT_ONCE + 6))
 
     async def test_only_the_lanes_asked_for(self, store: Store) -> None:
         """A lane is a queue and a handler; a claim names the lanes as queues x handlers."""
