@@ -20,6 +20,8 @@ from opspawn_store_redis import RedisConfig
 from opspawn_store_redis.store import open_redis
 from opspawn_store_redis.testing import RedisServer
 
+#: What Python 3.13 asks of who signs.
+_SIGNS = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
@@ -32,7 +34,7 @@ async def openssl(folder: Path, *words: str) -> None:
 
 async def certify(folder: Path, name: str, shown: str) -> None:
     """Make NAME.pem and NAME.key, signed by ca.pem."""
-    (folder / f"{name}.ext").write_text(f"subjectAltName={shown}")
+    (folder / f"{name}.ext").write_text(f"subjectAltName={shown}\nauthorityKeyIdentifier=keyid\n")
     await openssl(
         folder, "req", *_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
     )  # fmt: skip
