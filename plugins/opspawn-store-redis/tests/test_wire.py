@@ -74,6 +74,14 @@ async def test_what_waits_fails_when_the_connection_ends(server: RedisServer, wi
     assert await wire.ask("ECHO", "x") == b"x"
 
 
+async def test_what_is_asked_while_the_end_of_the_connection_is_not_told_yet_goes_over_a_new_one(wire: Wire) -> None:
+    """From Python 3.12 on, to write then is a TypeError."""
+    before = await wire.ask("CLIENT", "ID")
+    wire._transport.close()  # type: ignore[union-attr]  # as when the server has closed it
+
+    assert await wire.ask("CLIENT", "ID") != before
+
+
 @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="this system does not tell how patient a socket is")
 async def test_a_server_that_vanishes_without_a_word_is_found_out_within_half_a_minute(wire: Wire) -> None:
     """Also by who only listens, and so never sends what would come back."""

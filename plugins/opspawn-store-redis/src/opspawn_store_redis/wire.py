@@ -53,7 +53,7 @@ class Wire(asyncio.Protocol):
 
     async def ask(self, *words: Any) -> Any:
         """The reply to a command. Raises: redis.exceptions.RedisError; OSError."""
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():  # which is told to us a moment later
             await self._connect()
         return await self.send(words)
 
