@@ -48,7 +48,7 @@ def plain_environment() -> Iterator[None]:
     """No setting or key of whoever runs the tests reaches one; a test that wants a variable sets it."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("OPSPAWN_", "OPENAI_")) and name != "OPSPAWN_REDIS_SERVER":  # what to test against
+            if name.startswith(("OPSPAWN_", "OPENAI_")):
                 patch.delenv(name)
         yield
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from opspawn.config import load_settings
 from opspawn.config.settings import RetentionSettings
 from opspawn.contracts.clock import SYSTEM_CLOCK
 from opspawn.contracts.store import Batch, Delete, Put, TaskState
@@ -20,7 +21,7 @@ from opspawn.ops.housekeeping import prune_now
 from opspawn_store_redis import RedisConfig, health
 from opspawn_store_redis.packing import packed_each
 from opspawn_store_redis.store import LAYOUT, RedisStore, open_redis
-from opspawn_store_redis.testing import RedisServer
+from opspawn_store_redis.testing import SERVER, RedisServer
 
 
 async def refusal(config: RedisConfig) -> str:
@@ -201,9 +202,14 @@ def test_our_tests_run_against_the_server_that_a_variable_names() -> None:
     one = f"{__file__}::{test_a_store_works_over_a_unix_socket.__name__}"
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", one],
-        env={**os.environ, "OPSPAWN_REDIS_SERVER": "no-such-server"},
+        env={**os.environ, SERVER: "no-such-server"},
         capture_output=True,
         text=True,
     )
 
-    assert "OPSPAWN_REDIS_SERVER names no-such-server" in ran.stdout
+    assert f"{SERVER} names no-such-server" in ran.stdout
+
+
+def test_the_variable_that_names_a_server_to_test_is_not_taken_for_a_setting(tmp_path: Path) -> None:
+    """Tests that read the environment, as commands do, would all be refused for it."""
+    assert load_settings(environ={SERVER: "redis-server"}, cwd=tmp_path).settings.store == "sqlite"

