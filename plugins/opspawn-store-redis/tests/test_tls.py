@@ -46,8 +46,9 @@ async def certify(folder: Path, name: str, shown: str) -> None:
 async def certificates(tmp_path: Path) -> Path:
     """A folder with those of a server on this machine, of a server elsewhere and of a client, and who signed them."""
     await openssl(
-        tmp_path, "req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca"
-    )
+        tmp_path, "req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca",
+        *_SIGNS,
+    )  # fmt: skip
     await asyncio.gather(
         certify(tmp_path, "here", "DNS:localhost,IP:127.0.0.1"),
         certify(tmp_path, "elsewhere", "DNS:elsewhere.example"),

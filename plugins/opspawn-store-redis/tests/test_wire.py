@@ -79,6 +79,7 @@ async def test_what_is_asked_while_the_end_of_the_connection_is_not_told_yet_goe
     before = await wire.ask("CLIENT", "ID")
     wire._transport.close()  # type: ignore[union-attr]  # as when the server has closed it
 
+    assert not wire.connected
     assert await wire.ask("CLIENT", "ID") != before
 
 

@@ -48,12 +48,12 @@ class Wire(asyncio.Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection."""
-        return self._transport is not None
+        """Whether there is a connection, and not one whose end is told to us a moment later."""
+        return self._transport is not None and not self._transport.is_closing()
 
     async def ask(self, *words: Any) -> Any:
         """The reply to a command. Raises: redis.exceptions.RedisError; OSError."""
-        if self._transport is None or self._transport.is_closing():  # which is told to us a moment later
+        if not self.connected:
             await self._connect()
         return await self.send(words)
 
