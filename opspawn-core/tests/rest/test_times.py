@@ -21,7 +21,7 @@ LOOKS_LIKE_ONE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d")
 ONE_FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 COMMANDS = """
-tasks list; tasks show {nap}; tasks show {pays}; tasks why {nap}; tasks why {asks}; tasks trace {asks}; tasks dead
+tasks list; tasks show {nap}; tasks show {pays}; tasks why {nap}; why {asks}; tasks trace {asks}; tasks dead
 tasks journal {nap}; tasks journal {paused}; tasks show {paused}; agents list; agents show echo; agents show far
 agents state far; agents history far; sessions list; sessions show {session}; questions list; workers; logs; doctor
 schedules list; schedules show nightly

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("opspawn.cli.serve:serve", "Serve an app: REST, worker and store in one process."),
     "worker": ("opspawn.cli.serve:worker", "Run tasks of an app, without a way in."),
     "tasks": ("opspawn.cli.tasks:tasks", "Enqueue, list, explain, signal, cancel, retry tasks."),
+    "why": ("opspawn.cli.seeing:why", "Say what a task waits for: short for tasks why."),
     "agents": ("opspawn.cli.agents:agents", "List, register, pause and resume agents."),
     "sessions": ("opspawn.cli.sessions:sessions", "List, show, start and update sessions."),
     "workflows": ("opspawn.cli.workflows:workflows", "List, show, store and trigger workflows."),
