@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opspawn.cli import main
+from opspawn.config.settings import WorkerSettings
 
 SECRET = "hunter22"
 
@@ -39,7 +40,7 @@ def test_show_prints_what_opspawn_toml_would_hold(folder: Path) -> None:
     shown = tomllib.loads(invoke("config", "show", "--sources").stdout)
 
     assert shown["model"] == "openai:gpt-5"
-    assert shown["worker"]["slots"] == 64
+    assert shown["worker"]["slots"] == WorkerSettings().slots
     assert shown["plugins"] == {"allow": [], "block": [], "sqlite": {"path": "my.db"}}
 
 
