@@ -32,9 +32,9 @@ PEERS = (
 USUAL = ("limit", "us", "us-two", "arq", "taskiq")
 PAIRS = (*(("us", name) for name in ("arq", "taskiq", "saq", "dramatiq", "celery")), ("us-two", "us"),
          ("us-two-backlog", "us-backlog"), ("us-pickup", "limit-pickup"), ("us-pickup", "taskiq-pickup"),
-         ("us-next", "limit-next"))  # fmt: skip
+         ("us-rested", "limit-rested"), ("us-rested", "taskiq-rested"))  # fmt: skip
 #: What else is a result of its own, by the ending of its name.
-MORE = {"backlog": "backlog_tasks_per_s", "pickup": "pickup_p50_ms", "next": "next_p50_ms"}
+MORE = {"backlog": "backlog_tasks_per_s", "pickup": "pickup_p50_ms", "rested": "rested_p50_ms"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = {name: harness.median(rounds, "tasks_per_s") for name, rounds in replies.items()}
     title = f"Queues: {options.tasks} no-op tasks, AOF everysec, median of {options.rounds} rounds"
     columns = ("", "how", "tasks/s", "lowest to highest", "Redis CPU µs/task", "Python CPU µs/task",
-               "pick-up p50 ms", "p95 ms", "next p50 ms",
+               "pick-up p50 ms", "p95 ms", "rested p50 ms", "p95 ms",
                "idle commands/s", "backlog tasks/s", "us / this")  # fmt: skip
     rows = [row(peer, replies, results) for peer in peers]
     harness.show(title, columns, rows, harness.notes_on(replies, options.data))
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for ending, field in MORE.items():
             if field in rounds[0]:
                 results[f"{name}-{ending}"] = harness.median(rounds, field)
-    harness.finish("queue", "tasks/s (higher is better); -pickup and -next: ms", results, PAIRS)
+    harness.finish("queue", "tasks/s (higher is better); -pickup and -rested: ms", results, PAIRS)
     return 0
 
 
@@ -81,7 +81,8 @@ def row(peer: Peer, replies: Mapping[str, Sequence[Reply]], results: Mapping[str
         shown("python_us_per_task"),
         shown("pickup_p50_ms"),
         shown("pickup_p95_ms"),
-        shown("next_p50_ms"),
+        shown("rested_p50_ms"),
+        shown("rested_p95_ms"),
         shown("idle_commands_per_s"),
         shown("backlog_tasks_per_s"),
         f"{results['us'] / results[peer.name]:.2f} ×" if "us" in results else "–",

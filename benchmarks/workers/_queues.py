@@ -122,10 +122,10 @@ async def measure(bench: Bench, ask: Callable[[int], Awaitable[Any]], wait: Call
     await asyncio.sleep(1.0)
     figures["idle_commands_per_s"] = await asyncio.to_thread(bench.sent, 4.0) / 4.0 / bench.workers
     if pick is not None:
-        times = sorted([await _after(0.02 + (n % 7) * 0.011, pick) for n in range(60)])
-        figures["pickup_p50_ms"], figures["pickup_p95_ms"] = times[len(times) // 2], times[int(len(times) * 0.95)]
-        times = sorted([await _after(0.002, pick) for _ in range(200)])
-        figures["next_p50_ms"] = times[len(times) // 2]
+        for name, pauses in (("pickup", [0.002] * 200), ("rested", [0.02 + (n % 7) * 0.011 for n in range(60)])):
+            times = sorted([await _after(pause, pick) for pause in pauses])
+            figures[f"{name}_p50_ms"] = times[len(times) // 2]
+            figures[f"{name}_p95_ms"] = times[int(len(times) * 0.95)]
     before, used, began = bench.info(), bench.cpu(), time.perf_counter()
     await wait(await asked(bench.tasks, ask))
     took, used, after = time.perf_counter() - began, bench.cpu() - used, bench.info()

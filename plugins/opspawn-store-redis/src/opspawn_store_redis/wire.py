@@ -41,7 +41,6 @@ class Wire(asyncio.Protocol):
         self._former: asyncio.BaseProtocol | None = None
         self._connecting: asyncio.Future[None] | None = None
         self._reader = hiredis.Reader(replyError=_error)
-        self._pack: Callable[..., Any] = lambda *words: []
         self._clock: asyncio.TimerHandle | None = None
         self._closed = False
         self.lost = asyncio.Event()
@@ -64,7 +63,7 @@ class Wire(asyncio.Protocol):
         self._waiting.append((reply, self._loop.time() + self._timeout_s))
         if self._clock is None:
             self._clock = self._loop.call_later(self._timeout_s, self._late)
-        self._transport.writelines(self._pack(*words))
+        self._transport.write(hiredis.pack_command(tuple(words)))
         return reply
 
     async def _connect(self) -> None:
@@ -103,7 +102,6 @@ class Wire(asyncio.Protocol):
                 await connection.disconnect(nowait=True)
             raise
         self._reader = hiredis.Reader(replyError=_error)
-        self._pack = connection.pack_command
         self._former = transport.get_protocol()
         transport.set_protocol(self)
         connection._reader = connection._writer = None  # its end is told to us
