@@ -13,7 +13,7 @@ from opspawn.cli.named import named
 from opspawn.cli.output import configuration, json_option
 from opspawn.config import Loaded
 from opspawn.contracts.events import Event
-from opspawn.contracts.store import EventQuery
+from opspawn.contracts.store import EventQuery, Store
 from opspawn.logs import write_event
 
 
@@ -63,6 +63,8 @@ async def _show(loaded: Loaded, query: EventQuery, follow: bool, as_json: bool) 
     async with existing_store(loaded) as store:
         live = store.tail() if follow else None
         shown = await store.events(query)
+        if not shown:
+            await _refuse_unknown(store, query)
         for event in shown:
             write_event(event, as_json)
         if live is None:
@@ -77,6 +79,17 @@ async def _show(loaded: Loaded, query: EventQuery, follow: bool, as_json: bool) 
         except asyncio.CancelledError:
             return 0
     return 0
+
+
+async def _refuse_unknown(store: Store, query: EventQuery) -> None:
+    from opspawn.ops.known import refuse_unknown_agent, refuse_unknown_session, refuse_unknown_task
+
+    if query.task is not None:
+        await refuse_unknown_task(store, query.task)
+    if query.agent is not None:
+        await refuse_unknown_agent(store, query.agent)
+    if query.session is not None:
+        await refuse_unknown_session(store, query.session)
 
 
 def _end(task: asyncio.Task[int] | None) -> None:
