@@ -126,6 +126,19 @@ async def test_all_of_the_dead_are_retried_only_if_that_is_said(broken: Any) -> 
     assert (untouched, fresh.retry_of, more) == ([task.id], task.id, False)
 
 
+@pytest.mark.parametrize("named", ["handler", "agent", "queue"])
+async def test_a_retry_of_many_says_what_of_its_filters_there_is_not(broken: Any, named: str) -> None:
+    """And not that nothing was to be done, which a misspelt name would hide behind."""
+    await broken.run("work", "denied")
+
+    with pytest.raises(NotFound, match=f"There is no {named} 'nope'"):
+        await broken.engine.retry_all(DeadQuery(**{named: "nope"}))
+    known = {"handler": "function/work", "queue": "default"}.get(named)
+    if known is not None:
+        query = DeadQuery(error_type="timeout", **{named: known})
+        assert await broken.engine.retry_all(query) == ([], False)
+
+
 async def test_a_retry_from_scratch_runs_every_step_again_under_new_keys(broken: Any, count: Any) -> None:
     kept = await broken.run("work")
     fresh = await broken.run("work")

@@ -241,7 +241,7 @@ class Host(Protocol):
 
         A query without any filter is refused unless `everything` says that all of them are meant.
 
-        Raises: InvalidInput.
+        Raises: InvalidInput. NotFound: no task is of the handler, agent or queue that it names, and nobody is.
         """
         ...
 

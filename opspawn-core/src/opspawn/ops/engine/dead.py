@@ -16,6 +16,7 @@ from opspawn.ops import transitions
 from opspawn.ops.engine.accepting import Accepting
 from opspawn.ops.engine.deciding import Deciding
 from opspawn.ops.ids import derived_id
+from opspawn.ops.known import refuse_unknown_agent, refuse_unknown_place
 from opspawn.ops.retry_plans import fallback_input, plan_of
 
 #: How many failed tasks one look at the list may pass over, and how many are looked at, or retried, at once.
@@ -74,6 +75,7 @@ class Dead(Accepting, Deciding):
 
         Raises: InvalidInput: `limit` is not 1 to 1000, `retry_count` makes no sense, or the query has no filter and
             `everything` does not say that all are meant; nothing was retried.
+            NotFound: there is no such handler, agent or queue.
         """
         if not (query.filters or everything):
             raise InvalidInput(
@@ -83,6 +85,8 @@ class Dead(Accepting, Deciding):
         if not 1 <= limit <= MAX_BULK:
             raise InvalidInput(f"The limit is {limit}.", remedy=f"Give one from 1 to {MAX_BULK}.")
         dead, more = await self.all_dead(query, limit)
+        if not dead:
+            await self._refuse_unknown(query)
         fresh: list[Task] = []
         for start in range(0, len(dead), _AT_ONCE):
             chunk = dead[start : start + _AT_ONCE]
@@ -95,6 +99,11 @@ class Dead(Accepting, Deciding):
                 elif not isinstance(answer, InvalidTransition):  # somebody else has dealt with it meanwhile
                     raise answer
         return fresh, more
+
+    async def _refuse_unknown(self, query: DeadQuery) -> None:
+        if query.agent is not None:
+            await refuse_unknown_agent(self._store, query.agent)
+        await refuse_unknown_place(self._store, handler=query.handler, queue=query.queue)
 
     async def fallback_task(self, id: str, handler: str | None = None) -> Task:
         """Ask another handler about a dead task: a new task, which gets `{"input": ..., "error": {...}}`.
