@@ -68,3 +68,11 @@ def test_what_is_wrong_is_told_in_one_line() -> None:
     assert "does not say when" in refused("add", "s", "function/note")
     assert "There is no function 'gone'" in refused("add", "s", "function/gone", "--every", "10m")
     assert "There is no schedule 's'" in refused("pause", "s")
+
+
+def test_what_is_wrong_with_an_argument_is_told_by_its_name_in_the_help() -> None:
+    """And not as an option that there is not."""
+    told = refused("add", "", "function/note", "--every", "10m")
+
+    assert told.startswith("Error: NAME is ''")
+    assert "Error: NAME has 101 characters" in refused("add", "n" * 101, "function/note", "--every", "10m")

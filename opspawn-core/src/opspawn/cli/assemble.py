@@ -11,11 +11,12 @@ from typing import Any, cast
 
 from opspawn.app import App, load_app
 from opspawn.cli.output import say
+from opspawn.cli.typed import as_typed
 from opspawn.config import Loaded
 from opspawn.contracts.plugins import StorePlugin
 from opspawn.contracts.store import Store
 from opspawn.declarations import agents_of
-from opspawn.errors import ConfigError
+from opspawn.errors import ConfigError, InvalidInput
 from opspawn.logs import configure
 from opspawn.plugins import Plugins
 
@@ -67,7 +68,10 @@ def _refuse_nothing(loaded: Loaded, plugins: Plugins) -> None:
 
 def run(main: Coroutine[Any, Any, int | None]) -> int:
     """Run a command to its end; the answer is its exit code."""
-    return asyncio.run(main) or 0
+    try:
+        return asyncio.run(main) or 0
+    except InvalidInput as error:
+        raise as_typed(error) from error
 
 
 def on_signals(stop: Callable[[], None], *, first: str | None = None) -> None:
