@@ -115,18 +115,20 @@ async def test_a_full_limit_is_named_with_who_holds_it(house: Any) -> None:
 
 
 async def test_a_worker_without_a_free_slot_is_said_to_be_full(house: Any) -> None:
-    @house.function
-    async def work(ctx: Any) -> None: ...
+    go = asyncio.Event()
 
-    full = house.worker()
+    @house.function
+    async def work(ctx: Any) -> None:
+        await ctx.step("wait", go.wait)
+
+    house.worker(slots=1)
     await offered(house)
-    [record] = (await house.store.find(KIND, Query())).items
-    data = {**record.data, "running": record.data["slots"]}
-    await house.stop(full)
-    await house.store.commit(Batch([Put(Record(KIND, "w-full", data), expect=0)]))
+    await house.reaches(await house.submit("work"), TaskState.RUNNING)
     task = await house.submit("work")
 
     assert await kinds(house, task) == ["slots"]
+    go.set()
+    await house.settled(task)
 
 
 async def test_a_worker_that_was_not_heard_of_for_long_counts_as_gone(house: Any) -> None:
@@ -304,3 +306,39 @@ async def test_a_worker_tells_at_once_that_it_drains(house: Any, monkeypatch: py
     go.set()
     await house.stop(worker)
     assert await workers(house.store) == []
+
+
+async def test_how_busy_a_worker_is_shows_as_soon_as_it_is(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when it next tells of itself: its leases say so."""
+    monkeypatch.setattr(presence, "EVERY_S", 3600.0)
+    go = asyncio.Event()
+
+    @house.function
+    async def work(ctx: Any) -> None:
+        await ctx.step("wait", go.wait)
+
+    house.worker(slots=2)
+    await offered(house)
+    tasks = [await house.submit("work") for _ in range(2)]
+    for task in tasks:
+        await house.reaches(task, TaskState.RUNNING)
+    busy = [(one.running, one.slots) for one in await workers(house.store)]
+    go.set()
+    for task in tasks:
+        await house.settled(task)
+
+    assert busy == [(2, 2)]
+    assert [one.running for one in await workers(house.store)] == [0]
+
+
+async def test_where_too_many_tasks_run_to_count_them_a_worker_is_as_busy_as_it_told(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.worker()
+    await offered(house)
+    [record] = (await house.store.find(KIND, Query())).items
+    await house.store.commit(Batch([Put(Record(KIND, "w-busy", {**record.data, "running": 7}), expect=0)]))
+    counted = {one.id: one.running for one in await workers(house.store)}
+    monkeypatch.setattr(presence, "_MOST_COUNTED", 0)
+
+    assert (counted["w-busy"], {one.id: one.running for one in await workers(house.store)}["w-busy"]) == (0, 7)

@@ -10,12 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker as it last told of itself.
+    """A worker as it last told of itself, and how busy it is now.
 
     Attributes:
         handlers: what it runs, e.g. "agent/helper"; at most the first `MAX_HANDLERS`, and `more_handlers` says how many
             are not listed.
-        running: how many tasks held a slot. draining: whether it stops, and takes nothing new.
+        running: how many tasks it has claimed and not ended; as it last told, while more than 1000 run in all.
+        draining: whether it stops, and takes nothing new.
         seen: when it told of itself, by the store's clock. every_s: how often it does, in seconds.
     """
 

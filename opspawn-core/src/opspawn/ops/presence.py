@@ -1,6 +1,7 @@
 """Workers as records: each tells now and then that it is there, what it takes and how busy it is.
 
-Nothing is decided by these records: leases say whose a task is. They are for people, and for `ops.why`.
+Nothing is decided by these records: leases say whose a task is, and how busy a worker is. They are for people, and for
+`ops.why`.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 from opspawn import details
 from opspawn.contracts.clock import Clock, iso
 from opspawn.contracts.seeing import MAX_HANDLERS, WorkerInfo
-from opspawn.contracts.store import Batch, Delete, Put, Query, Record, Store
+from opspawn.contracts.store import Batch, Delete, Put, Query, Record, Store, TaskState
 from opspawn.errors import Conflict, StoreError
 
 KIND = "worker"
@@ -25,6 +28,7 @@ KIND = "worker"
 EVERY_S = 15.0
 GONE = timedelta(hours=1)
 _MAX_LISTED = 1000
+_MOST_COUNTED = 1000
 
 
 class Presence:
@@ -130,8 +134,25 @@ class Presence:
 
 
 async def workers(store: Store) -> list[WorkerInfo]:
-    """The workers that told of themselves, the newest first; some may have died since: see `WorkerInfo.alive`."""
-    return [_info(record) for record in await _records(store)]
+    """The workers that told of themselves, the newest first; some may have died since: see `WorkerInfo.alive`.
+
+    How busy each is comes from the leases of now; while more than 1000 tasks run, it is what each told last.
+    """
+    told = [_info(record) for record in await _records(store)]
+    held = await _held(store) if told else None
+    return told if held is None else [replace(worker, running=held[worker.id]) for worker in told]
+
+
+async def _held(store: Store) -> Counter[str] | None:
+    """How many leases each worker holds; None if there are more than are counted."""
+    held: Counter[str] = Counter()
+    cursor: str | None = None
+    for _ in range(_MOST_COUNTED // 200):
+        page = await store.find_tasks(Query(where={"state": str(TaskState.RUNNING)}, limit=200, cursor=cursor))
+        held.update(task.owner for task in page.items if task.owner is not None)
+        if (cursor := page.cursor) is None:
+            return held
+    return None
 
 
 async def _records(store: Store) -> list[Record]:
