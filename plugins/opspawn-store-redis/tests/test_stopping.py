@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from opspawn import App
 from opspawn.config import load_settings
@@ -35,6 +36,16 @@ def frozen(server: RedisServer) -> Iterator[None]:
         os.kill(server.pid, signal.SIGCONT)
 
 
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    told: list[str] = []
+    sink = logger.add(lambda message: told.append(message.record["message"]), level="WARNING")
+    try:
+        yield told
+    finally:
+        logger.remove(sink)
+
+
 async def _wait(ctx: Any) -> None:
     await asyncio.Event().wait()
 
@@ -42,7 +53,7 @@ async def _wait(ctx: Any) -> None:
 @pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")  # arq leaves a pipeline that is cut off
 @pytest.mark.parametrize(("busy", "kind"), [(False, "redis"), (True, "arq" if find_spec("arq") else "redis")])
 async def test_a_worker_ends_while_its_server_hangs(busy: bool, kind: str, tmp_path: Path) -> None:
-    """Whether it has a task or none; what it could not give back costs the lease."""
+    """Whether it has a task or none; what it could not give back costs the lease, and that alone it tells."""
     patient = {"timeout_s": 60.0, "retry_s": 60.0, "durability": "none"}
     with RedisServer(tmp_path) as server:
         config = RedisConfig.model_validate({"url": server.url, **patient})
@@ -57,11 +68,14 @@ async def test_a_worker_ends_while_its_server_hangs(busy: bool, kind: str, tmp_p
             await host.submit("function/wait", None)
             while not (host.worker and host.worker.running):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        with frozen(server):
+        with frozen(server), warnings() as told:
             host.stop()
             async with asyncio.timeout(IN_TIME_S):
                 await opened.__aexit__(None, None, None)
     gc.collect()
+    assert any("this process stops without it" in line for line in told)
+    assert any("eases end by themselves" in line for line in told) is busy
+    assert any("offer to take work ends by itself" in line for line in told) is not busy
 
 
 async def test_a_worker_that_has_stopped_is_given_nothing(config: RedisConfig, tmp_path: Path) -> None:

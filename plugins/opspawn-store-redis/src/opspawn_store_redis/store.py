@@ -87,7 +87,7 @@ class RedisStore(Moving):
         self._mailboxes: dict[str, Mailbox] = {}  # by worker
         self._me = uuid4().hex
         self._closing: asyncio.Future[None] | None = None
-        self._winding = Winding(calls)
+        self._winding = Winding(calls, self._leases)
 
     @property
     def alarm(self) -> str | None:
@@ -239,13 +239,17 @@ class RedisStore(Moving):
         try:
             await self._give_up()
         except StoreError as error:
-            logger.bind(error_type=error.error_type).warning("Leases end by themselves, later: {}", error)
+            self._tell_not_given_up(error)
         await self._lookups.aclose()
         self._calls.closed = True
         await self._winding.aclose()
         await self._following.aclose()
         await self._deltas.aclose()
         await self._calls.aclose()
+
+    def _tell_not_given_up(self, error: StoreError) -> None:
+        words = "Leases end by themselves, later" if self._leases else "The offer to take work ends by itself, soon"
+        logger.bind(error_type=error.error_type).warning("{}: {}", words, error)
 
     async def _give_up_given(self, worker: str, mailbox: Mailbox) -> None:
         """Take back the offer of a worker, and have what came and was never begun among what is given up."""

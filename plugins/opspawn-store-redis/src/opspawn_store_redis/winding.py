@@ -8,6 +8,7 @@ leases that could not be given back end by themselves.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -23,10 +24,11 @@ _SILENT_S = 2.0
 
 
 class Winding:
-    """Looks whether the server answers, from `begin` on, until `aclose`."""
+    """Looks whether the server answers, from `begin` on, until `aclose`. `held` has what was claimed and not ended."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, held: Collection[str]) -> None:
         self._calls = calls
+        self._held = held
         self._work: asyncio.Task[None] | None = None
         self._due: float | None = None
 
@@ -49,8 +51,9 @@ class Winding:
             if await self._answers():
                 answered = loop.time()
         logger.bind(error_type="store").warning(
-            "The server {} does not answer, and this process stops without it; its leases end by themselves.",
+            "The server {} does not answer, and this process stops without it; {}.",
             connections.shown(self._calls.config),
+            "its leases end by themselves" if self._held else "it knows of no task that it would have to give back",
         )
         await self._calls.give_up()
 
