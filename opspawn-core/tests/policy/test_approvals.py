@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import BaseModel, Field
 
 from opspawn import App, tool
 from opspawn.config import Loaded
@@ -121,6 +122,51 @@ async def test_arguments_with_which_the_call_could_not_go_on_are_refused_and_the
 
     assert said in str(caught.value)
     assert (ended.result, till.paid) == (["paid 4"], [4])
+
+
+class Address(BaseModel):
+    city: str
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"speed": "slow"}, "speed: must be one of 'normal', 'express', not 'slow'."),
+        ({"to": {}}, "to.city: is missing."),
+        ({"to": [{"city": "Ulm"}, {"city": 5}]}, "to[1].city: must be a string, not an integer."),
+        ({"to": 5}, "to: must be an object or an array, not an integer."),
+        ({"note": 5}, "note: must be a string or null, not an integer."),
+        ({"pieces": 11}, "pieces: must be at most 10, not 11."),
+    ],
+)
+async def test_arguments_are_looked_at_to_their_depth(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    sent: list[Any] = []
+
+    @tool
+    async def pay(
+        to: Address | list[Address],
+        speed: Literal["normal", "express"],
+        pieces: Annotated[int, Field(le=10)],
+        note: str | None = None,
+    ) -> None:
+        sent.append((to, speed, pieces, note))
+
+    async def work(ctx: Any) -> None:
+        await ctx.call(pay, fitting)
+
+    fitting = {"to": {"city": "Ulm"}, "speed": "normal", "pieces": 3}
+    till = Till()
+    till.app = App(functions={"work": work})
+    async with opened(till, tmp_path) as host:
+        task = await host.submit("function/work")
+        waiting = await asked(host, task=task.id)
+        with pytest.raises(InvalidInput) as caught:
+            await host.approve(waiting.id, arguments={**fitting, **changed})
+        await host.approve(waiting.id, arguments={**fitting, "to": [{"city": "Bonn"}], "note": None})
+        await host.wait(task.id, 10)
+
+    assert f"answer.arguments.{said}" in str(caught.value)
+    assert sent == [([Address(city="Bonn")], "normal", 3, None)]
 
 
 async def test_a_restart_between_question_and_answer_changes_nothing(tmp_path: Path) -> None:

@@ -226,6 +226,16 @@ async def test_an_approver_may_change_the_arguments_and_the_model_is_told() -> N
     assert till.told == '[An approver changed the arguments to {"amount": 3}.]\npaid 3'
 
 
+async def test_changed_arguments_that_the_tool_does_not_take_end_the_run_and_are_not_told_to_the_model() -> None:
+    """They are the fault of whoever wrote the approver."""
+    till = Till(policies=[Policy(defaults={"once": "ask"})])
+
+    with pytest.raises(ConfigError, match=r"answer\.arguments\.amount: must be an integer, not a string"):
+        await till.run(on_approval=lambda question: Approve({"amount": "3"}))
+    assert till.paid == []
+    assert till.happened(ApprovalDecided) == []
+
+
 async def test_changed_arguments_are_under_the_policies_too() -> None:
     rules = [Rule("deny", tool="pay", arguments={"amount": {"above": 100}}), Rule("ask", tool="pay")]
     till = Till(policies=[Policy(rules)])

@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
+from opspawn.agentkit.arguments import checkable
 from opspawn.agentkit.deciding import ALLOWED, Policies, Ruling
 from opspawn.agentkit.digests import digest
 from opspawn.agentkit.log import Grant, StepLog
 from opspawn.agentkit.plain import plain_json
 from opspawn.agentkit.questions import make_question
 from opspawn.agentkit.recorded import Asked
-from opspawn.agentkit.values import TypeName
 from opspawn.contracts.policy import Approve, Considered, Deny
 from opspawn.contracts.question import Question
 from opspawn.errors import Denied
@@ -132,22 +132,11 @@ def approval(
 
 
 def _schema(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The answers that fit, so that nobody is told that a call goes on which then cannot: names and types of arguments;
-    at the rest the tool looks.
-    """
-    given = (parameters or {}).get("properties")
-    if not isinstance(given, Mapping):
+    """The answers that fit, so that nobody is told that a call goes on which then cannot."""
+    arguments = checkable(parameters or {})
+    if "properties" not in arguments:
         return SCHEMA
-    known = {name: _typed(each) for name, each in given.items()}
-    needed = [name for name in (parameters or {}).get("required") or () if isinstance(name, str) and name in known]
-    closed = {"additionalProperties": False} if (parameters or {}).get("additionalProperties") is False else {}
-    arguments = {"type": "object", "properties": known, "required": needed, **closed}
-    return {**SCHEMA, "properties": {**SCHEMA["properties"], "arguments": arguments}}
-
-
-def _typed(schema: Any) -> dict[str, Any]:
-    named = schema.get("type") if isinstance(schema, Mapping) else None
-    return {"type": named} if isinstance(named, str) and named in get_args(TypeName) else {}
+    return {**SCHEMA, "properties": {**SCHEMA["properties"], "arguments": {**arguments, "type": "object"}}}
 
 
 def answer_of(said: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from opspawn.contracts.model import ModelDelta, Usage
 from opspawn.contracts.policy import OnApproval
 from opspawn.contracts.question import NO_DEFAULT, OnQuestion, OnWait, Question
 from opspawn.contracts.store import Take
-from opspawn.errors import ConfigError, Halt, Limited, StepTimeout
+from opspawn.errors import ConfigError, Halt, InvalidInput, Limited, StepTimeout
 
 
 class MemoryLog:
@@ -198,7 +198,7 @@ class MemoryLog:
                 raise
             self._tell("question.expired", asked, default=default)
             return Recorded("", asked.name, True, {"value": default, "expired": True})
-        value, by = answer_of(said), getattr(said, "by", None)
+        value, by = _decision(question, said), getattr(said, "by", None)
         self._tell("question.answered", asked, value=value, by=by)
         if value.get("always") and question.call is not None and "scope" in question.call:
             self._standing[question.call["scope"]] = Grant(None, question.digest or "", by, standing=True)
@@ -291,6 +291,19 @@ class Notes:
 
     async def write(self, note: Any) -> None:
         self._kept.setdefault(self._key, []).append(plain_json(note))
+
+
+def _decision(question: Question, said: Any) -> Any:
+    """What an `on_approval` said. Raises: ConfigError: it gives arguments that the tool does not take. That is no fault
+    of the model's, which is not told.
+    """
+    value = answer_of(said)
+    try:
+        return check_answer(question, value) if "arguments" in value else value
+    except InvalidInput as error:
+        name = (question.call or {}).get("name")
+        remedy = "Mend on_approval, or have it deny the call."
+        raise ConfigError(f"What on_approval gave for {name!r} does not fit: {error.message}", remedy=remedy) from error
 
 
 async def _given(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -38,6 +38,7 @@ class InputSpec(BaseModel):
     properties: dict[str, InputSpec] | None = None
     required: list[str] | None = Field(None, description="Of the properties; names those that must be given.")
     additionalProperties: bool | None = None
+    anyOf: list[InputSpec] | None = Field(None, min_length=1, description="One of these must fit, too.")
 
     @property
     def has_default(self) -> bool:
@@ -52,6 +53,8 @@ def check_value(spec: InputSpec, value: Any, path: Path = ()) -> Iterator[tuple[
         return
     if spec.enum is not None and not any(type(value) is type(one) and value == one for one in spec.enum):
         yield path, f"must be one of {', '.join(map(repr, spec.enum))}, not {_short(value)}."
+    if spec.anyOf is not None:
+        yield from _check_any(spec.anyOf, value, path)
     if isinstance(value, str):
         yield from _check_text(spec, value, path)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -81,6 +84,8 @@ def check_spec(spec: InputSpec) -> Iterator[tuple[Path, str]]:
             yield ("required",), f"names {name!r}, which is not among the properties."
     if spec.items:
         yield from ((("items", *path), message) for path, message in check_spec(spec.items))
+    for index, one in enumerate(spec.anyOf or ()):
+        yield from ((("anyOf", index, *path), message) for path, message in check_spec(one))
     if spec.default is not None:
         yield from ((("default", *path), message) for path, message in check_value(spec, spec.default))
 
@@ -108,6 +113,19 @@ def _fits(name: str, value: Any) -> bool:
         case "object":
             return isinstance(value, Mapping)
     return value is None
+
+
+def _check_any(specs: Sequence[InputSpec], value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Nothing if one fits; else the faults of the one that nearly does: of the right type, with the fewest."""
+    tried = [list(check_value(one, value, path)) for one in specs]
+    if not all(tried):
+        return
+    near = [faults for one, faults in zip(specs, tried, strict=True) if one.type is None or _fits(one.type, value)]
+    if near:
+        yield from min(near, key=len)
+    else:
+        types = dict.fromkeys(article(one.type) for one in specs if one.type is not None)
+        yield path, f"must be {' or '.join(types)}, not {type_name(value)}."
 
 
 def _check_text(spec: InputSpec, value: str, path: Path) -> Iterator[tuple[Path, str]]:

@@ -81,7 +81,8 @@ class Approve:
     """An approver's yes.
 
     Attributes:
-        arguments: to be used instead of those that were asked about; None for exactly those.
+        arguments: to be used instead of those that were asked about; None for exactly those. What does not fit
+            the tool's schema is refused: by `approve`, and in memory by a `ConfigError` that ends the run.
         always: whether the same policy need not ask about the same tool again in this run, whatever the arguments.
         by: who decided.
     """
