@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
@@ -234,6 +235,22 @@ async def test_changed_arguments_that_the_tool_does_not_take_end_the_run_and_are
         await till.run(on_approval=lambda question: Approve({"amount": "3"}))
     assert till.paid == []
     assert till.happened(ApprovalDecided) == []
+
+
+async def test_changed_arguments_are_looked_at_by_the_tool_itself_before_its_call() -> None:
+    """A schema cannot say all that a type refuses."""
+    moved: list[date] = []
+
+    @tool
+    async def move(day: date) -> None:
+        moved.append(day)
+
+    model = ScriptedModel([ToolCall("1", "move", {"day": "2026-12-01"}), "Done."])
+    agent = Agent("mover", model=model, tools=[move], policies=[Policy(defaults={"once": "ask"})])
+
+    with pytest.raises(ConfigError, match=r"What on_approval gave for 'move' does not fit: day: .*'soon'\. Mend"):
+        await agent.run("Move it.", on_approval=lambda question: Approve({"day": "soon"}))
+    assert moved == []
 
 
 async def test_changed_arguments_are_under_the_policies_too() -> None:

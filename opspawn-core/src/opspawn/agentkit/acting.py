@@ -268,6 +268,7 @@ class Acting:
         gate = self._gate_of(policies_with(self._policies, tool), "tool", tool.name, arguments, effect=tool.effect)
         if gate is not None:
             gate.parameters = tool.parameters
+            gate.fits = None if self._log.durable else getattr(tool, "check_arguments", None)
         return gate
 
     def _gate_of(

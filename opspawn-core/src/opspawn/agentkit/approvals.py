@@ -21,7 +21,7 @@ from opspawn.agentkit.questions import make_question
 from opspawn.agentkit.recorded import Asked
 from opspawn.contracts.policy import Approve, Considered, Deny
 from opspawn.contracts.question import Question
-from opspawn.errors import Denied
+from opspawn.errors import ConfigError, Denied, InvalidInput
 
 #: The answers that fit an approval.
 SCHEMA: dict[str, Any] = {
@@ -42,10 +42,15 @@ _SHOWN = 600  # characters of the arguments in the text of the question; `Questi
 Put = Callable[[Asked, Question, float | None, Any], Awaitable[Mapping[str, Any]]]
 
 
+#: Looks at arguments as a call would. Raises: InvalidInput.
+Fits = Callable[[Any], None]
+
+
 @dataclass(slots=True)
 class Gate:
     """What stands before one call. `arguments` are those to be used, once `enter` has returned; `changed` says that an
-    approver has edited them, for a tool that takes `parameters`.
+    approver has edited them, for a tool that takes `parameters`; `fits` has it look at them itself, where whoever gave
+    them can be told.
     """
 
     policies: Policies
@@ -56,6 +61,7 @@ class Gate:
     arguments: Any = None
     changed: bool = False
     parameters: Mapping[str, Any] | None = None
+    fits: Fits | None = None
 
     @property
     def digest(self) -> str:
@@ -91,7 +97,7 @@ class Gate:
         return Grant(told.get("question"), self.digest, by, self.arguments if self.changed else None)
 
     async def _edit(self, arguments: Any, by: str | None) -> None:
-        """Use other arguments, unless a policy forbids these."""
+        """Use other arguments, unless a policy forbids these. Raises: Denied; ConfigError: they do not fit."""
         considered = Considered(
             self.considered.act,
             self.considered.name,
@@ -106,6 +112,11 @@ class Gate:
         ruling = await self.policies.decide(considered)
         if ruling.verdict.decision == "deny":
             raise _denied(considered, ruling.verdict.reason, ruling.policy, by)
+        if self.fits is not None:
+            try:
+                self.fits(arguments)
+            except InvalidInput as error:
+                raise misfit(considered.name, error) from error
         self.arguments, self.changed = arguments, True
 
 
@@ -147,6 +158,13 @@ def answer_of(said: Any) -> dict[str, Any]:
         told: dict[str, Any] = {"decision": "approve", "always": said.always}
         return told if said.arguments is None else {**told, "arguments": plain_json(dict(said.arguments))}
     return {"decision": "deny", "reason": said.reason if isinstance(said, Deny) else ""}
+
+
+def misfit(name: str, error: InvalidInput) -> ConfigError:
+    """What an `on_approval` gave for a call does not fit: no fault of the model's, which is not told."""
+    words = "; ".join(error.faults) or error.message
+    remedy = "Mend on_approval, or have it deny the call."
+    return ConfigError(f"What on_approval gave for {name!r} does not fit: {words.rstrip('.')}.", remedy=remedy)
 
 
 def call_digest(name: str, arguments: Any) -> str:

@@ -89,6 +89,10 @@ class FunctionTool(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<tool {self.name!r}, effect {self.effect}>"
 
+    def check_arguments(self, arguments: dict[str, Any]) -> None:
+        """Look at arguments as a call does, without one. Raises: InvalidInput: they do not fit."""
+        self._validate(arguments)
+
     async def call(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         """Validate the arguments, call the function (a plain one in a thread), return its result as plain JSON.
 

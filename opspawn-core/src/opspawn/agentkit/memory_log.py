@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from opspawn.agentkit.approvals import answer_of
+from opspawn.agentkit.approvals import answer_of, misfit
 from opspawn.agentkit.budget import amount_of
 from opspawn.agentkit.children import ChildAsked, Children
 from opspawn.agentkit.deciding import Policies
@@ -294,16 +294,12 @@ class Notes:
 
 
 def _decision(question: Question, said: Any) -> Any:
-    """What an `on_approval` said. Raises: ConfigError: it gives arguments that the tool does not take. That is no fault
-    of the model's, which is not told.
-    """
+    """What an `on_approval` said. Raises: ConfigError: it gives arguments that the tool does not take."""
     value = answer_of(said)
     try:
         return check_answer(question, value) if "arguments" in value else value
     except InvalidInput as error:
-        name = (question.call or {}).get("name")
-        remedy = "Mend on_approval, or have it deny the call."
-        raise ConfigError(f"What on_approval gave for {name!r} does not fit: {error.message}", remedy=remedy) from error
+        raise misfit(str((question.call or {}).get("name")), error) from error
 
 
 async def _given(value: Any) -> Any:
