@@ -28,7 +28,7 @@ ASKS = PolicySettings(rules=[PolicyRule(decision="ask", tool="pay", approvers=["
 class Till:
     """An app that pays, and what was paid."""
 
-    def __init__(self, *amounts: int, effect: Any = "once") -> None:
+    def __init__(self, *amounts: int, effect: Any = "once", strict: bool = False) -> None:
         self.paid: list[int] = []
         self.amounts = amounts or (5,)
 
@@ -46,10 +46,17 @@ class Till:
                     told.append(denied.message)
             return told
 
-        async def parent(ctx: Any) -> Any:
-            return await ctx.spawn("function/work")
+        async def strictly(ctx: Any) -> Any:
+            return await ctx.call(pay, {"amount": 5})
 
-        self.app = App(functions={"work": work, "parent": parent})
+        async def stumble(ctx: Any) -> Any:
+            await work(ctx)
+            raise RuntimeError("the printer is out of paper")
+
+        async def parent(ctx: Any) -> Any:
+            return await ctx.spawn("function/strict" if strict else "function/work")
+
+        self.app = App(functions={"work": work, "strict": strictly, "stumble": stumble, "parent": parent})
 
 
 @asynccontextmanager
@@ -249,6 +256,32 @@ async def test_nobody_in_time_is_a_no(tmp_path: Path) -> None:
 
     assert "Nobody decided in time" in words
     assert till.paid == []
+
+
+@pytest.mark.parametrize("handler", ["function/strict", "function/parent"])
+async def test_who_retries_a_run_that_failed_of_a_no_is_asked_once_more(tmp_path: Path, handler: str) -> None:
+    till = Till(strict=True)
+    async with opened(till, tmp_path) as host:
+        task = await host.submit(handler)
+        await host.deny((await asked(host, root=task.id)).id, "Not today.", by="ada")
+        assert (await host.wait(task.id, 10)).error["type"] == "denied"
+        again = await host.retry(task.id)
+        await host.approve((await asked(host, root=again.id)).id, by="ada")
+        ended = await host.wait(again.id, 10)
+
+    assert (ended.result, till.paid) == ("paid 5", [5])
+
+
+async def test_a_no_that_the_run_lived_with_is_kept_by_its_retry(tmp_path: Path) -> None:
+    till = Till()
+    async with opened(till, tmp_path) as host:
+        task = await host.submit("function/stumble")
+        await host.deny((await asked(host, root=task.id)).id, by="ada")
+        assert (await host.wait(task.id, 10)).state is TaskState.FAILED
+        again = await host.wait((await host.retry(task.id)).id, 10)
+        open_now = (await host.approvals(Query(where={"state": "open"}))).items
+
+    assert (again.state, list(open_now), till.paid) == (TaskState.FAILED, [], [])
 
 
 async def test_code_that_asks_for_other_arguments_after_a_restart_gets_no_approval(tmp_path: Path) -> None:

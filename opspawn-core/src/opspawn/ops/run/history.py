@@ -67,6 +67,7 @@ class History:
         postponements: how often services put off the task as a whole.
         began: when the first claim of this attempt was, by the store's clock; None before it.
         unwinding: whether the children were asked to end. mail: what others sent.
+        denied_at: the step whose denial made the run fail.
         pause_requested: whether somebody asked to pause, and it has not been done; paused_by and paused_with tell who,
             and the task above this one that was meant, if it was not this one.
         rests_until: when the next attempt is due, if one failed, by the store's clock.
@@ -96,6 +97,7 @@ class History:
         self.lives: dict[str, int] = {}
         self.postponements = NO_TRIES
         self.fell_back = False
+        self.denied_at: str | None = None
         self.pause_requested = False
         self.paused_by: str | None = None
         self.paused_with: str | None = None
@@ -155,7 +157,10 @@ class History:
             self.lives[key] = self.lives.get(key, 0) + 1
 
     def _begin_anew(self) -> None:
-        """A new generation keeps what succeeded, and every doubt: only a human may let a `once` effect begin again."""
+        """A new generation keeps what succeeded, and every doubt: only a human may let a `once` effect begin again.
+
+        Of answers it keeps all but the no that the run failed of: who retries that wants to be asked once more.
+        """
         self.intents = {key: intent for key, intent in self.intents.items() if key not in self.ends}
         self.ends = {key: end for key, end in self.ends.items() if end.ok}
         for key, known in list(self.children.items()):
@@ -172,6 +177,9 @@ class History:
         self.asides = {}
         self.ledger, self.first_claim = Ledger(), None  # what a former generation has used is paid by nobody anew
         self.mail.begin_anew()
+        if self.denied_at is not None:
+            self.mail.ask_again(f"{self.denied_at}/approval")
+            self.denied_at = None
         self.losses.begin_anew()
 
     def _done(self, data: dict[str, Any]) -> None:
@@ -236,6 +244,10 @@ class History:
         ok = data["outcome"] == "happened"
         self.ends[data["key"]] = Recorded(intent.digest, intent.name, ok, data.get("result"), data.get("error"))
 
+    def _task_failed(self, data: dict[str, Any]) -> None:
+        error = data["error"]
+        self.denied_at = error.get("key") if error.get("type") == "denied" else None
+
     def _noted(self, data: dict[str, Any]) -> None:
         self.notes.setdefault(data["key"], []).append(data["note"])
 
@@ -272,6 +284,7 @@ _READERS: dict[str, Callable[[History, dict[str, Any]], None]] = {
     "child.spawned": History.spawned,
     "child.ended": History._child_ended,
     "task.retry": History._task_retry,
+    "task.failed": History._task_failed,
     "task.resolved": History.resolved,
     "task.paused": History._halted,
     "task.in_doubt": History._halted,

@@ -140,6 +140,13 @@ class Mail:
         if known is not None and (end := self.answers.get(known.id)) and not end.ok:
             del self.questions[key]
 
+    def ask_again(self, key: str) -> None:
+        """Forget a no that was the answer of the approval at `key`."""
+        known = self.questions.get(key)
+        end = self.answers.get(known.id) if known is not None else None
+        if end is not None and end.ok and end.result["value"].get("decision") == "deny":
+            del self.questions[key]
+
     def begin_anew(self) -> None:
         """A new generation keeps the answers that it got and the signals that it did not take yet."""
         self.waits = {}
