@@ -8,7 +8,7 @@ from typing import Any
 
 from loguru import logger
 
-from opspawn import App
+from opspawn import App, details
 from opspawn.host import Host
 
 
@@ -18,6 +18,7 @@ async def failing(ctx: Any) -> None:
 
 
 async def test_a_diagnosing_sink_sees_no_values_of_variables(tmp_path: Path) -> None:
+    logger.enable(details.__name__)
     printed = io.StringIO()
     sink = logger.add(printed, level="DEBUG", backtrace=True, diagnose=True)
     try:
