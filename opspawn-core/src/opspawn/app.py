@@ -35,7 +35,7 @@ class App:
     Args:
         agents: their names must differ; those that they ask or hand over to need not be repeated. A text or path means
             files that declare agents, "agents/*.yaml" say, relative to the file that makes the app.
-        tools: tools that workflows use; the tools of agents need not be repeated.
+        tools: tools that workflows use, those of plugins by name; the tools of agents need not be repeated.
         workflows: files (YAML or JSON), relative to the file that makes the app.
         functions: plain async functions of a run context, by name; a task of one is "function/NAME".
         limits: how many tasks may run at once, by handler: `{"function/sync": [Limit("crm", 5)]}`.
@@ -51,7 +51,7 @@ class App:
         self,
         *,
         agents: Sequence[Agent[Any, Any] | str | Path] = (),
-        tools: Sequence[Tool | Callable[..., Any]] = (),
+        tools: Sequence[Tool | Callable[..., Any] | str] = (),
         workflows: Sequence[str | Path] = (),
         functions: Mapping[str, Function] | None = None,
         limits: Mapping[str, Sequence[Limit]] | None = None,
@@ -77,9 +77,10 @@ class App:
         self.deps = Deps(deps) if deps is not None else None
         self.workflows = tuple(self.root / path for path in workflows)
         self.functions = dict(functions or {})
-        made = [as_tool(item) for item in tools]
+        made = [_tool(item) for item in tools if not isinstance(item, str)]
         self.tools: dict[str, Tool] = {item.name: item for item in made}
-        _refuse_doubles("tools", [item.name for item in made])
+        self.plugin_tools = tuple(item for item in tools if isinstance(item, str))
+        _refuse_doubles("tools", [*(item.name for item in made), *self.plugin_tools])
         self.limits = _checked_limits(limits or {}, self)
         self.listeners: dict[str, Listener] = named_listeners(listeners)
 
@@ -231,6 +232,13 @@ def _refuse_misfits(agents: Any, tools: Any, workflows: Any, functions: Any) -> 
                 f"App has the function {name!r}: {_short(function)}.",
                 remedy=f"Map each name to an async function of a run context; a name is {ID_WORDS}.",
             )
+
+
+def _tool(thing: Any) -> Tool:
+    try:
+        return as_tool(thing)
+    except ConfigError as error:
+        raise AppError(f"App has {_short(thing)} among its tools: {error.message}", remedy=error.remedy) from error
 
 
 def _checked_limits(limits: Any, app: App) -> dict[str, tuple[Limit, ...]]:

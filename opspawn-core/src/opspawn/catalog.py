@@ -270,6 +270,8 @@ class Catalog:
     def _fault_of(self, tool: str) -> str | None:
         """Why a tool that is none of the app's cannot be used; None if it comes and goes."""
         if ":" not in tool:
+            if self._kit.offers_tool(tool):
+                return f"the tool {tool!r} of a plugin is not the app's: write App(tools=[{tool!r}])."
             return f"there is no tool {tool!r}."
         try:
             self.tool_calls.check(tool)
@@ -283,7 +285,8 @@ def _all_tools(app: App, kit: Kit) -> dict[str, Tool]:
     found: dict[str, Tool] = {}
     for agent in app.agents.values():
         found |= {tool.name: place(tool, agent.sandbox, kit) for tool in _tools_of(agent, kit)}
-    return found | {name: place(tool, None, kit) for name, tool in app.tools.items()}
+    own = {name: kit.tool(name) for name in app.plugin_tools} | app.tools
+    return found | {name: place(tool, None, kit) for name, tool in own.items()}
 
 
 def _tools_of(agent: Agent, kit: Kit) -> list[Tool]:

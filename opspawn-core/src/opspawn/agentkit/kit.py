@@ -172,6 +172,10 @@ class Kit:
             raise ConfigError(f"{name!r} is a source of tools, which only agents can use.")
         return cast(Tool, found)
 
+    def offers_tool(self, name: str) -> bool:
+        """Whether a plugin has a tool of that name."""
+        return any(isinstance(one, ToolPlugin) and one.name == name for one in self._plugins.records("tool"))
+
     def tool_or_source(self, name: str) -> Tool | ToolSource:
         """The tool, or source of tools, of that name, or the part of a source: "NAME:PART".
 
