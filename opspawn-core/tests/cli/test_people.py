@@ -11,10 +11,12 @@ import pytest
 
 from opspawn import App, tool
 from opspawn.cli.people import People
+from opspawn.cli.questions import meant
 from opspawn.cli.screen import Screen
 from opspawn.config import load_settings
 from opspawn.contracts.run import RunContext
 from opspawn.contracts.store import Query, Task
+from opspawn.errors import InvalidInput
 from opspawn.host import Host
 
 PATIENCE_S = 30.0
@@ -131,3 +133,13 @@ async def test_what_somebody_else_decides_meanwhile_is_not_asked_any_more(desk: 
     other = asyncio.create_task(elsewhere())
     assert (await desk.run("chooses")).result == "blue"
     await other
+
+
+async def test_who_answers_an_approval_like_a_question_is_told_the_command_that_decides(desk: Desk) -> None:
+    await desk.host.submit("function/pays")
+    while not (found := (await desk.host.approvals(Query(where={"state": "open"}))).items):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+    with pytest.raises(InvalidInput, match=f"opspawn approvals approve {found[0].id}"):
+        meant(found[0], "yes")
+    assert meant(found[0], '{"decision": "deny"}') == {"decision": "deny"}

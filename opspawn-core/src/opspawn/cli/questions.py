@@ -105,8 +105,13 @@ def answer(context: click.Context, id: str, value: str, by: str | None, as_json:
 
 
 def meant(asked: AskedQuestion, text: str) -> Any:
-    """What somebody meant who typed the text. Raises: InvalidInput: that is no answer to a plan."""
+    """What somebody meant who typed the text. Raises: InvalidInput: that is no answer to a plan or an approval."""
     question = asked.question
+    if question.kind == "approval" and not text.lstrip().startswith("{"):
+        raise InvalidInput(
+            f"{asked.id} asks for an approval.",
+            remedy=f"Decide with: opspawn approvals approve {asked.id}, or opspawn approvals deny {asked.id}",
+        )
     if text in question.choices or (question.schema or {}).get("type") == "string":
         return text
     if question.kind == "plan" and text in ("approve", "revise", "reject"):
@@ -131,6 +136,8 @@ def _wanted(asked: AskedQuestion) -> str:
     question = asked.question
     if question.kind == "plan":
         return "approve, revise, reject"
+    if question.kind == "approval":
+        return "opspawn approvals approve, deny"
     if question.choices:
         return ", ".join(one if isinstance(one, str) else json.dumps(one) for one in question.choices)
     return json.dumps(dict(question.schema), ensure_ascii=False) if question.schema else "any"
