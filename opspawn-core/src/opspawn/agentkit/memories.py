@@ -76,12 +76,13 @@ class Memories:
                 section = self._plugins.section(record, self._sections)
                 embedder = self.embedder()
                 try:
-                    self._memory = await record.open(section, self._data, embedder)
+                    memory = await record.open(section, self._data, embedder)
                 except (ConfigError, MemoryFailed):
                     raise
                 except Exception as error:
                     words = f"{type(error).__name__}: {error}"
                     raise PluginError(f"The memory {self.name!r} cannot be opened: {words}") from error
+                self._memory = _whole(memory, self.name)
             return self._memory
 
     @property
@@ -118,3 +119,15 @@ class Memories:
             await memory.aclose()
         if embedder is not None:
             await embedder.aclose()
+
+
+def _whole(memory: Any, name: str) -> Memory:
+    """A plugin's memory, if it is one: whoever lacks a method is told now, and not when it is first called."""
+    lacking = [one for one, about in vars(Memory).items() if callable(about) and one[0] != "_"]
+    lacking = [one for one in lacking if not callable(getattr(memory, one, None))]
+    if lacking:
+        raise PluginError(
+            f"The memory {name!r} gave a {type(memory).__name__} without {', '.join(lacking)}.",
+            remedy="Its plugin has to offer every method of opspawn.contracts.memory.Memory.",
+        )
+    return cast(Memory, memory)
