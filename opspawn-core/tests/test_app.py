@@ -81,6 +81,18 @@ def test_whatever_is_wrong_is_one_line(tmp_path: Path, text: str, spec: str, wor
     assert "\n" not in str(caught.value)
 
 
+def test_the_place_is_a_line_of_the_app_even_if_the_packages_lie_in_its_folder(tmp_path: Path) -> None:
+    """As after `python3 -m venv .venv` in the folder of the app."""
+    packages = tmp_path / ".venv" / "lib" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "strict.py").write_text("def check(): raise ValueError('no')\n")
+    sys.path.insert(0, str(packages))
+    (tmp_path / "desk.py").write_text("import strict\n\nstrict.check()\n")
+
+    with pytest.raises(AppError, match=r"/desk\.py:3: ValueError: no"):
+        load_app("desk", tmp_path)
+
+
 def test_two_agents_of_one_name_are_refused() -> None:
     with pytest.raises(AppError, match=r"Two agents of the app are named 'a'\. Give one another name"):
         App(agents=[Agent("a"), Agent("b"), Agent("a")])

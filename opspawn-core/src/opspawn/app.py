@@ -28,6 +28,8 @@ from opspawn.errors import AppError, ConfigError
 
 Function = Callable[[RunContext], Awaitable[Any]]
 
+_INSTALLED = "site-packages"
+
 
 class App:
     """Everything that one `opspawn serve`, `run` or `worker` knows how to run.
@@ -192,10 +194,10 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _place(error: BaseException, folder: Path) -> str:
-    """The innermost line of the user's own files in a traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else str(folder)
+    """The innermost line of the user's own files in a traceback; the packages in a `.venv` beside them are none."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [(path, line) for path, line in frames if path.is_relative_to(folder) and _INSTALLED not in path.parts]
+    return f"{own[-1][0]}:{own[-1][1]}" if own else str(folder)
 
 
 def _one_line(error: BaseException) -> str:
