@@ -6,6 +6,7 @@ task's input is `{"definition": digest, "inputs": {...}}`. So an edited file aff
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -189,7 +190,10 @@ class Catalog:
     def _equipped(self, function: Handler) -> Handler:
         async def run(context: RunContext) -> Any:
             await self._equip(cast(Context, context))
-            return await function(context)
+            result = function(context)
+            if not inspect.isawaitable(result):
+                raise ConfigError("The function is not async.", remedy="Write `async def`.")
+            return await result
 
         return run
 
