@@ -119,3 +119,13 @@ async def test_a_store_that_is_closed_finishes_the_round(watched: Watched) -> No
     await watched.store.aclose()
     assert await claimed == ["t1"]
     await accepted
+
+
+async def test_a_claim_that_cannot_be_sent_leaves_the_commits_beside_it_alone(watched: Watched) -> None:
+    accepted = watched.accept("t1")
+    unsayable = watched.store.claim(Claim("w\ud800", ("default",), ("function/f",), 10, 30.0))
+    found = await asyncio.gather(accepted, unsayable, watched.claim(), return_exceptions=True)
+    assert isinstance(found[1], StoreError)
+    assert "no text" in found[1].message
+    assert found[2] == ["t1"]
+    assert (await accepted).versions == [1]

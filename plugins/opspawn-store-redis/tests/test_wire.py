@@ -95,3 +95,11 @@ async def test_a_server_that_vanishes_without_a_word_is_found_out_within_half_a_
 
     assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert first + then * times <= 30
+
+
+async def test_what_cannot_be_sent_waits_for_no_reply(wire: Wire) -> None:
+    """Named guard: else each reply from then on would go to whoever asked before."""
+    assert await wire.ask("ECHO", "first") == b"first"
+    with pytest.raises(UnicodeError):
+        await wire.ask("ECHO", "\ud800")
+    assert await asyncio.gather(*(wire.ask("ECHO", str(n)) for n in range(3))) == [b"0", b"1", b"2"]

@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +48,12 @@ def _is_missing(error: BaseException | None) -> bool:
 def _is_there(error: BaseException | None) -> bool:
     """Whether somebody else was faster to load them."""
     return isinstance(error, redis.exceptions.ResponseError) and "already exists" in str(error)
+
+
+def _looked_at(done: asyncio.Future[Any]) -> None:
+    """Nobody may await it any more, and asyncio would complain of an error that nobody asked for."""
+    if not done.cancelled():
+        done.exception()
 
 
 class Calls:
@@ -94,10 +101,9 @@ class Calls:
         wire = self._acked if acks else self._wire
         sent: deque[asyncio.Future[Any]] = deque()
         if wire.connected:
-            sent.append(wire.send(self._call(name, named)))
-            sent[0].add_done_callback(
-                lambda done: done.cancelled() or done.exception()
-            )  # it may not be awaited any more
+            with suppress(Exception):  # what cannot be sent is told to whoever awaits it
+                sent.append(wire.send(self._call(name, named)))
+                sent[0].add_done_callback(_looked_at)
 
         async def answer() -> Any:
             reply = await self._retrying(lambda: self._once(name, named, acks, sent.popleft() if sent else None))

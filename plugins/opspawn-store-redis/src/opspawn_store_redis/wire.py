@@ -57,13 +57,17 @@ class Wire(asyncio.Protocol):
         return await self.send(words)
 
     def send(self, words: Sequence[Any]) -> asyncio.Future[Any]:
-        """What the reply will be to a command that is sent now, over the connection that is there."""
+        """What the reply will be to a command that is sent now, over the connection that is there.
+
+        Raises: UnicodeError; TypeError: a word that cannot be sent; nothing was.
+        """
         assert self._transport is not None
+        command = hiredis.pack_command(tuple(words))  # guard: first, or if it fails replies go to the wrong callers
         reply: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((reply, self._loop.time() + self._timeout_s))
         if self._clock is None:
             self._clock = self._loop.call_later(self._timeout_s, self._late)
-        self._transport.write(hiredis.pack_command(tuple(words)))
+        self._transport.write(command)
         return reply
 
     async def _connect(self) -> None:
