@@ -112,7 +112,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
         (["serve"], ["No app is named", "opspawn.toml", "opspawn init"]),
         (["run", "app:app", "ecko", "hi"], ["There is no agent 'ecko'", "echo", "function/hello", "workflow/greet"]),
         (["run", "app:app", "echo"], ["needs an input", "opspawn run echo"]),
-        (["run", "app:app", "workflow/gret"], ["There is no workflow 'gret'", "Known: greet"]),
+        (["run", "app:app", "workflow/gret"], ["There is no workflow 'gret'", "Known: greet", "trigger gret"]),
         (["run", "app:app", "function/hallo"], ["There is no function 'hallo'", "Known: hello"]),
         (["run", "app:app", "function/hallo", "hi"], ["There is no function 'hallo'", "Known: hello"]),
         (["run", "app:app", "recipe/soup"], ["soup'", "agent/…", "workflow/…"]),

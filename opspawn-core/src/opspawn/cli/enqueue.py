@@ -13,7 +13,7 @@ from opspawn.cli.assemble import find_app, run, start_logs
 from opspawn.cli.budgets import budget_of, budget_option
 from opspawn.cli.deciding import tell
 from opspawn.cli.lazy import FAILED, OK, one_line
-from opspawn.cli.naming import check_known, handler_of, input_of, names_app
+from opspawn.cli.naming import check_input, check_known, handler_of, input_of, names_app
 from opspawn.cli.output import configuration, json_option, print_text, say
 from opspawn.cli.views import cause_of, tell_halt
 from opspawn.contracts.options import TaskOptions
@@ -87,7 +87,7 @@ async def _accept(words: list[str], options: dict[str, Any], wait_s: float, tell
     check_known(app, handler)
     input = plain_json(handler, input_of(words))
     asked: TaskOptions = {**options, "labels": labels_of(options["labels"]), "budget": budget_of(options["budget"])}  # type: ignore[typeddict-item]
-    async with Host.open(app, loaded=loaded, worker=False, check=lambda all: all.accept(handler, input)) as host:
+    async with Host.open(app, loaded=loaded, worker=False, check=lambda all: check_input(all, handler, input)) as host:
         return tell_of(await host.dispatch(handler, input, wait_s=wait_s, **asked))
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opspawn.app import App
 from opspawn.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from opspawn.catalog import Catalog
 
 
 def names_app(word: str) -> bool:
@@ -30,6 +33,21 @@ def check_known(app: App, handler: str) -> None:
         raise NotFound("function", name, known=list(app.functions))
     if kind not in ("agent", "workflow", "function"):
         raise NotFound("handler", handler, remedy="A handler is agent/…, workflow/… or function/….")
+
+
+def check_input(catalog: Catalog, handler: str, input: Any) -> None:
+    """Refuse what no run of the handler could begin with, before the store is opened.
+
+    Raises: NotFound, InvalidInput.
+    """
+    try:
+        catalog.accept(handler, input)
+    except NotFound as error:
+        if error.what != "workflow":
+            raise
+        stored = f"One that was stored is started with: opspawn workflows trigger {error.name}"
+        known = f"{error.remedy} {stored}" if error.known else stored
+        raise NotFound("workflow", error.name, known=error.known, remedy=known) from None
 
 
 def input_of(words: list[str]) -> Any:

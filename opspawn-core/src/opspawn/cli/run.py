@@ -14,7 +14,7 @@ from opspawn.cli.assemble import existing_store, find_app, on_signals, start_log
 from opspawn.cli.budgets import budget_of, budget_option
 from opspawn.cli.follow import Follower, Lines, Warnings
 from opspawn.cli.lazy import FAILED, INTERRUPTED, OK, one_line
-from opspawn.cli.naming import check_known, handler_of, input_of, names_app
+from opspawn.cli.naming import check_input, check_known, handler_of, input_of, names_app
 from opspawn.cli.narrate import Narrator
 from opspawn.cli.output import configuration, json_option, print_text, say
 from opspawn.cli.overrides import overrides_of, set_option
@@ -97,7 +97,7 @@ async def _run(
         check_known(app, handler)
         input = input_of(words)
     queue = await _queue_of(loaded, id) if resume else f"{QUEUE}{id}"
-    check = None if resume else lambda catalog: catalog.accept(handler, plain_json(handler, input))
+    check = None if resume else lambda catalog: check_input(catalog, handler, plain_json(handler, input))
     async with Host.open(app, loaded=loaded, queues=[queue], check=check) as host:
         screen = Screen() if form == "text" else None
         narrator = Narrator(screen) if screen is not None else None
