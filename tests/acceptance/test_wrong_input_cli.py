@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from opspawn.config.settings import WorkerSettings
+
 from ._process import OPSPAWN, PATIENCE_S, opspawn
 
 WRONG, FAILED = 2, 1
@@ -270,7 +272,7 @@ def test_an_address_that_others_can_reach_is_refused_unless_asked_for(folder: Pa
     [
         ("app = \n", ["opspawn.toml:1", "Correct the TOML"]),
         ("modle = 'openai:gpt-5'\n", ["opspawn.toml", "'modle'", "Did you mean 'model'?"]),
-        ("[worker]\nslots = 'many'\n", ["opspawn.toml", "worker.slots", "a whole number", "64"]),
+        ("[worker]\nslots = 'many'\n", ["opspawn.toml", "worker.slots", "a whole number", str(WorkerSettings().slots)]),
         ("model = '${NO_SUCH_VARIABLE}'\n", ["opspawn.toml", "model", "NO_SUCH_VARIABLE", "is not set"]),
         ("[plugins.rset]\nport = 1\n", ["opspawn.toml", "[plugins.rset]", "Did you mean [plugins.rest]?"]),
         ("[plugins.rest]\nprot = 1\n", ["opspawn.toml", "plugins.rest.prot", "Did you mean 'plugins.rest.port'?"]),
