@@ -19,7 +19,7 @@ from opspawn import Agent, App, tool
 from opspawn.agentkit.kit import Kit
 from opspawn.config import load_settings
 from opspawn.contracts.run_events import ModelAnswered, Retrying, RunEvent, TextDelta
-from opspawn.contracts.store import TaskState
+from opspawn.contracts.store import Task, TaskState
 from opspawn.errors import ModelError
 from opspawn.host import Host
 from opspawn.plugins import Plugins
@@ -131,11 +131,15 @@ async def in_memory(agent: Agent, sections: dict[str, dict[str, Any]], folder: P
 async def durably(agent: Agent, sections: dict[str, dict[str, Any]], folder: Path) -> Ended:
     loaded = load_settings(environ={})
     async with Host.open(App(agents=[agent]), loaded=loaded, data=folder / "data", sections=sections) as host:
-        ended = Ended()
-        task = await host.submit("agent/helper", QUESTION)
-        async with asyncio.timeout(50):
-            ended.events = [event async for event in host.stream(task.id)]
-        task = await host.task(task.id)
+        ended, begun = Ended(), list[Task]()
+
+        async def begin() -> Task:
+            begun.append(await host.submit("agent/helper", QUESTION))
+            return begun[0]
+
+        async with asyncio.timeout(50):  # it is listened to first, or the words of a quick run are missed
+            ended.events = [event async for event in host.stream("", begin=begin)]
+        task = await host.task(begun[0].id)
         assert task.state in (TaskState.SUCCEEDED, TaskState.FAILED), task
     error = task.error or {}
     ended.output, ended.attempt = task.result, task.attempt
