@@ -190,6 +190,8 @@ async def test_a_process_in_which_nobody_waits_any_more_follows_no_events(house:
     assert (await engine.dispatch("function/work", 1)).result == 1
     while engine._watcher is not None:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
+    assert followed[0]._ended
     assert engine._reminder is None
     engine.look_again_s = 3600.0
     assert (await engine.dispatch("function/work", 2)).result == 2

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from loguru import logger
 
-from opspawn.contracts.events import Event, NewEvent
-from opspawn.contracts.store import Append, Batch
+from opspawn.contracts.events import Event, NewEvent, TaskDelta
+from opspawn.contracts.store import Append, Batch, Delete
 from opspawn_store_redis import RedisConfig, following
 from opspawn_store_redis.store import RedisStore, open_redis
 
@@ -63,3 +64,28 @@ async def test_nothing_is_missed_where_one_type_has_more_than_is_read_at_once(
     monkeypatch.setattr(following, "_ENTRIES", 2)
     events = [NewEvent("a", {"n": n}) for n in range(20)] + [NewEvent("b", {"n": 20})]
     assert await followed(store, events) == [("a", n) for n in range(20)] + [("b", 20)]
+
+
+async def test_events_that_are_removed_while_they_are_told_of_are_no_fault(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are gone when who was woken reads them."""
+    faults: list[str] = []
+    monkeypatch.setattr(following.logger, "bind", lambda **_: faults.append("told") or logger)
+    tail = store.tail(types=("a",))
+    await store.commit(Batch([Append(None, NewEvent("a", {"n": "first"}))]))
+    await anext(tail)
+    last = asyncio.create_task(until(tail, "last"))
+    await asyncio.sleep(0.1)
+    for n in range(500):
+        receipt = await store.commit(Batch([Append(None, NewEvent("a", {"n": n}))]))
+        await store.commit(Batch([Delete("event", str(receipt.positions[0]), 0)]))
+    await store.commit(Batch([Append(None, NewEvent("a", {"n": "last"}))]))
+    await asyncio.wait_for(last, 10)
+    assert faults == []
+
+
+async def until(tail: AsyncIterator[Event | TaskDelta], n: str) -> None:
+    async for event in tail:
+        if isinstance(event, Event) and event.data["n"] == n:
+            return

@@ -153,6 +153,8 @@ class Following:
             return
         if wanted:  # guard: before Redis 7.2 who was blocked is told of one stream alone
             raw = await client.execute_command("XREAD", "COUNT", _ENTRIES, *where)
+            if not raw:  # they were removed in between
+                return
         full = any(len(found) == _ENTRIES for _, found in raw) and bool(wanted)  # and others may have what comes later
         events = None if full else decoding.new_events([entry for _, found in raw for entry in found], self._reached)
         if events is None:

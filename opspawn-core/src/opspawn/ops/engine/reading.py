@@ -165,3 +165,6 @@ class Reading(Desk):
                         waiter.tell()
         except StoreError as error:  # until the next call of `wait`, each waiter looks for itself
             logger.bind(error_type=error.error_type).warning("Events cannot be followed: {}", error)
+        finally:
+            if (close := getattr(tail, "aclose", None)) is not None:
+                await close()
