@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -95,41 +94,26 @@ class Calls:
             named = [uuid4().hex, 1, *words]  # the number of the caller's calls is counted in its own loop
         return self._seen(await asyncio.to_thread(self._in_thread, name, named, self.config.ack_replicas))
 
-    def send(self, name: Function, words: Sequence[Argument], *, caller: tuple[str, int]) -> Awaitable[Any]:
-        """As `write` in the home loop, but if there is a connection the command goes now, not once it is awaited.
+    def send(self, name: Function, words: Sequence[Argument], *, caller: tuple[str, int]) -> asyncio.Task[Any]:
+        """As `write` in the home loop, but if there is a connection the command goes now, and not in another turn.
 
-        What fails is tried again from then on, whether or not it is awaited yet.
+        What fails is tried again whether or not it is awaited yet.
         """
         named, acks, since = [*caller, *words], self.config.ack_replicas, self.watermark.since
         wire = self._acked if acks else self._wire
-        sent: deque[asyncio.Future[Any]] = deque()
-        again: list[asyncio.Task[Any]] = []
-
-        async def answer() -> Any:
-            reply = await self._retrying(lambda: self._once(name, named, acks, sent.popleft() if sent else None))
-            return self._seen((since, reply))
-
-        def begin() -> asyncio.Task[Any]:
-            task = self.home.create_task(answer(), name="opspawn-redis-again")
-            task.add_done_callback(_looked_at)
-            return task
-
-        def look(done: asyncio.Future[Any]) -> None:
-            if not done.cancelled() and done.exception() is not None and sent:
-                again.append(begin())
-
-        async def answered(reply: asyncio.Future[Any]) -> Any:
-            with suppress(Exception):
-                await reply
-            return await (again[0] if again else answer())
-
+        sent: list[asyncio.Future[Any]] = []
         if wire.connected:
             with suppress(Exception):  # what cannot be sent is told to whoever awaits it
                 sent.append(wire.send(self._call(name, named)))
-        if not sent:
-            return begin()
-        sent[0].add_done_callback(look)
-        return answered(sent[0])
+                sent[0].add_done_callback(_looked_at)
+
+        async def answer() -> Any:
+            reply = await self._retrying(lambda: self._once(name, named, acks, sent.pop() if sent else None))
+            return self._seen((since, reply))
+
+        answering = self.home.create_task(answer(), name="opspawn-redis-call")
+        answering.add_done_callback(_looked_at)
+        return answering
 
     def _seen(self, answer: tuple[Since, Any]) -> Any:
         since, reply = answer

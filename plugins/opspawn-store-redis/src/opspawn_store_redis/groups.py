@@ -22,6 +22,7 @@ from opspawn_store_redis.calls import Calls
 from opspawn_store_redis.encoding import Argument, Encoded, encode
 from opspawn_store_redis.functions import Function
 from opspawn_store_redis.packing import packed, unpacked
+from opspawn_store_redis.wire import settle
 
 _MOST_BATCHES = 128
 _MOST_OPERATIONS = 500
@@ -111,15 +112,15 @@ class Groups:
             committing, claiming = self._send([encoded for encoded, _ in commits], claims)
         except Exception as error:
             for future in [*(future for _, future in commits), *(future for _, _, future in claims)]:
-                _settle(future, error)
+                settle(future, error)
             return
         if committing is not None:
             await self._settle_commits(commits, committing)
         for (_, _, future), answering in zip(claims, claiming, strict=True):
             try:
-                _settle(future, await answering)
+                settle(future, await answering)
             except Exception as error:
-                _settle(future, error)
+                settle(future, error)
         if claims:
             await asyncio.sleep(0)  # who was given all they asked for may want more, which goes with what waits
 
@@ -138,7 +139,7 @@ class Groups:
         except Exception as error:
             found = [error] * len(commits)
         for (_, future), settled in zip(commits, found, strict=True):
-            _settle(future, settled)
+            settle(future, settled)
 
     def _caller(self) -> tuple[str, int]:
         self._number += 1
@@ -173,12 +174,3 @@ def _call(group: Sequence[Encoded]) -> tuple[Function, Sequence[Argument]]:
     words += [operation for encoded in group for operation in encoded.operations]
     frees = all(_frees(operation) for encoded in group for operation in encoded.batch.operations)
     return "freeing" if frees else "commit", words
-
-
-def _settle(future: asyncio.Future[Any], found: Any) -> None:
-    if future.done():  # whoever asked was cancelled
-        return
-    if isinstance(found, Exception):
-        future.set_exception(found)
-    else:
-        future.set_result(found)

@@ -126,12 +126,7 @@ class Wire(asyncio.Protocol):
             self._pushed(reply)
             return
         future, _ = self._waiting.popleft()
-        if future.done():  # whoever asked was cancelled
-            return
-        if isinstance(reply, Exception):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
+        settle(future, reply)
 
     def _late(self) -> None:
         """Look whether the oldest reply is overdue."""
@@ -186,6 +181,16 @@ class Wire(asyncio.Protocol):
         self.drop()
         if self._former is not None:
             await self.lost.wait()
+
+
+def settle(future: asyncio.Future[Any], found: Any) -> None:
+    """Tell whoever asked, unless they were cancelled, what was found, or which error."""
+    if future.done():
+        return
+    if isinstance(found, Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
 
 
 def _error(said: str) -> redis.exceptions.ResponseError:
