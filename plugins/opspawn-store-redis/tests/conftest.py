@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from opspawn_store_redis import RedisConfig
+from opspawn_store_redis.store import RedisStore, open_redis
 from opspawn_store_redis.testing import RedisServer
 
 _NUMBERS = itertools.count()
@@ -24,3 +25,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def config(server: RedisServer) -> RedisConfig:
     """The settings of an empty store."""
     return RedisConfig(url=server.url, namespace=f"t{next(_NUMBERS)}", durability="none")
+
+
+@pytest.fixture
+async def store(config: RedisConfig) -> AsyncIterator[RedisStore]:
+    """An empty store."""
+    store = await open_redis(config)
+    yield store
+    await store.aclose()

@@ -10,17 +10,10 @@ from loguru import logger
 
 from opspawn.contracts.events import Event, NewEvent, TaskDelta
 from opspawn.contracts.store import Append, Batch, Delete
-from opspawn_store_redis import RedisConfig, following
-from opspawn_store_redis.store import RedisStore, open_redis
+from opspawn_store_redis import following
+from opspawn_store_redis.store import RedisStore
 
 LONG = "x" * 2000
-
-
-@pytest.fixture
-async def store(config: RedisConfig) -> AsyncIterator[RedisStore]:
-    store = await open_redis(config)
-    yield store
-    await store.aclose()
 
 
 async def followed(store: RedisStore, *committed: list[NewEvent]) -> list[tuple[str, object]]:

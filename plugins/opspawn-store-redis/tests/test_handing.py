@@ -47,13 +47,6 @@ class Waiting:
 
 
 @pytest.fixture
-async def store(config: RedisConfig) -> AsyncIterator[RedisStore]:
-    store = await open_redis(config)
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
 async def worker(config: RedisConfig) -> AsyncIterator[Waiting]:
     store = await open_redis(config)
     worker = Waiting(store, "w1")

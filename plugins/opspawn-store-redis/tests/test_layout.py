@@ -13,18 +13,10 @@ import pytest
 from opspawn.contracts.events import NewEvent
 from opspawn.contracts.store import Append, Batch, Claim, Delete, EventQuery, Put, Query, Task, TaskState
 from opspawn.errors import Conflict
-from opspawn_store_redis import RedisConfig
 from opspawn_store_redis.store import RedisStore, open_redis
 
 CLAIM = Claim("w1", ("default",), ("function/f",), 10, 30.0)
 LONG = "x" * 5000
-
-
-@pytest.fixture
-async def store(config: RedisConfig) -> AsyncIterator[RedisStore]:
-    store = await open_redis(config)
-    yield store
-    await store.aclose()
 
 
 def a_task(id: str = "t-1", **more: Any) -> Task:

@@ -122,9 +122,7 @@ class RedisStore(Moving):
         """Lease due tasks, lowest rank first."""
         if self._calls.closed:
             raise StoreError("The store is closed.")
-        slots = min(
-            max(claim.slots, 0), CLAIMED_AT_ONCE
-        )  # the rest in the next round: until then there is something to do
+        slots = min(max(claim.slots, 0), CLAIMED_AT_ONCE)  # the rest in the next round
         mailbox = self._mailboxes.get(claim.worker)
         if mailbox is not None and (given := await mailbox.take(claim, self.renew)):
             self._leases.update((lease.task.id, (claim.worker, lease.token)) for lease in given)

@@ -241,8 +241,8 @@ class Worker:
         return self._options.slots - len(self._runs) + self._ending
 
     async def _claim(self) -> bool:
-        """Claim up to the free slots; whether to claim again at once: not if the store gave less than was asked, nor
-        for what is to end beside slots that have just become full.
+        """Claim up to the free slots; whether to claim again at once: not if the store gave less than was asked and
+        than it gives at once, nor for what is to end beside slots that have just become full.
         """
         free = self._free
         ending_only = free <= 0
